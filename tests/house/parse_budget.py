@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Parse time of each public header in units of <vector> on this machine; fails above the budget of the house plan.
+
+CPU time of the compiler's front end (-fsyntax-only), best of several runs, interleaved with <vector>.
+Usage: parse_budget.py SOURCE_DIR COMPILER
+"""
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+
+BUDGET = {"redoubt/fwd.hpp": 0.2, "redoubt/predict.hpp": 4.0, "redoubt/redoubt.hpp": 8.0}
+ANY = 4.0
+
+
+def cpu_seconds(compiler, include, text):
+    with tempfile.NamedTemporaryFile("w", suffix=".cpp") as file:
+        file.write(text)
+        file.flush()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-I", include, file.name], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main(root, compiler):
+    include = root / "include"
+    headers = sorted(str(p.relative_to(include)) for p in include.rglob("*.hpp") if "interop" not in p.parts)
+    best = {name: 1e9 for name in ["<vector>", "(nothing)"] + headers}
+    for _ in range(3):
+        for name in best:
+            text = {"<vector>": "#include <vector>\n", "(nothing)": ""}.get(name, f'#include "{name}"\n')
+            best[name] = min(best[name], cpu_seconds(compiler, str(include), text))
+    nothing = best.pop("(nothing)")  # starting the compiler is not the header's fault
+    unit = best.pop("<vector>") - nothing
+    ratios = sorted(((best[h] - nothing) / unit, h) for h in headers)
+    over = [(r, h) for r, h in ratios if r > BUDGET.get(h, ANY)]
+    print(f"<vector> = {unit * 1000:.0f} ms; the five most expensive headers, in units of it:")
+    for ratio, header in ratios[-5:][::-1]:
+        print(f"  {ratio:5.2f}  {header}")
+    for name in BUDGET:
+        print(f"figure parse.{name} {dict((h, r) for r, h in ratios)[name]:.2f}")
+    for ratio, header in over:
+        print(f"over budget: {header} {ratio:.2f} > {BUDGET.get(header, ANY)}")
+    return bool(over)
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1]), sys.argv[2]))

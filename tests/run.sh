@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs every test. Further arguments go to ctest, for example: bash tests/run.sh -R data
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$here/cmake/setup.sh"
+redoubt_setup
+cd "$here"
+"$CMAKE" --preset default
+"$CMAKE" --build --preset default
+exec "$CTEST" --preset default -j "$(nproc)" "$@"
