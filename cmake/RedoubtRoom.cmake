@@ -77,5 +77,9 @@ endfunction()
 # Private link that stays out of the installed interface of shared builds, and is found again by
 # redoubtConfig.cmake for static ones.
 function(redoubt_links room)
+  get_target_property(type redoubt_${room} TYPE)
+  if(type STREQUAL "INTERFACE_LIBRARY")
+    return()  # a room of headers only has nothing to link
+  endif()
   target_link_libraries(redoubt_${room} PRIVATE ${ARGN})
 endfunction()
