@@ -32,7 +32,8 @@ void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text
 
 std::array<std::byte, 32> Sha256::finish() {
   std::array<std::byte, 32> digest{};
-  if (EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), reinterpret_cast<unsigned char*>(digest.data()), nullptr) != 1)
+  if (EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), reinterpret_cast<unsigned char*>(digest.data()),
+                         nullptr) != 1)
     detail::fail(errc::internal, "OpenSSL failed in SHA-256");
   return digest;
 }

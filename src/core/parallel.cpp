@@ -44,8 +44,7 @@ struct Arena::Impl {
   tbb::task_arena arena;
 };
 
-Arena::Arena(int threads)
-    : impl_(nullptr), threads_(threads > 0 ? threads : available_cpus()) {
+Arena::Arena(int threads) : impl_(nullptr), threads_(threads > 0 ? threads : available_cpus()) {
   impl_ = new Impl{tbb::task_arena(threads_)};
 }
 

@@ -24,23 +24,33 @@ def cpu_seconds(compiler, include, text):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def measure(root, compiler, headers, rounds):
+    """{header: CPU seconds / those of <vector>} and the seconds of <vector>; the start of the compiler is taken off."""
+    best = {name: 1e9 for name in ["<vector>", "(nothing)", *headers]}
+    for _ in range(rounds):
+        for name in best:
+            text = {"<vector>": "#include <vector>\n", "(nothing)": ""}.get(name, f'#include "{name}"\n')
+            best[name] = min(best[name], cpu_seconds(compiler, str(root / "include"), text))
+    nothing = best.pop("(nothing)")
+    unit = best.pop("<vector>") - nothing
+    return {h: (best[h] - nothing) / unit for h in headers}, unit
+
+
+def ratio(root, compiler, header, rounds):
+    return measure(pathlib.Path(root), compiler, [header], rounds)[0][header]
+
+
 def main(root, compiler):
     include = root / "include"
     headers = sorted(str(p.relative_to(include)) for p in include.rglob("*.hpp") if "interop" not in p.parts)
-    best = {name: 1e9 for name in ["<vector>", "(nothing)"] + headers}
-    for _ in range(3):
-        for name in best:
-            text = {"<vector>": "#include <vector>\n", "(nothing)": ""}.get(name, f'#include "{name}"\n')
-            best[name] = min(best[name], cpu_seconds(compiler, str(include), text))
-    nothing = best.pop("(nothing)")  # starting the compiler is not the header's fault
-    unit = best.pop("<vector>") - nothing
-    ratios = sorted(((best[h] - nothing) / unit, h) for h in headers)
+    measured, unit = measure(root, compiler, headers, rounds=3)
+    ratios = sorted((r, h) for h, r in measured.items())
     over = [(r, h) for r, h in ratios if r > BUDGET.get(h, ANY)]
     print(f"<vector> = {unit * 1000:.0f} ms; the five most expensive headers, in units of it:")
     for ratio, header in ratios[-5:][::-1]:
         print(f"  {ratio:5.2f}  {header}")
     for name in BUDGET:
-        print(f"figure parse.{name} {dict((h, r) for r, h in ratios)[name]:.2f}")
+        print(f"figure parse.{name} {measured[name]:.2f}")
     for ratio, header in over:
         print(f"over budget: {header} {ratio:.2f} > {BUDGET.get(header, ANY)}")
     return bool(over)

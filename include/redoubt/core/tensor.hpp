@@ -43,7 +43,8 @@ class Tensor {
   /// Zero-filled tensor of `shape`. Throws Error(shape_mismatch) if the rank exceeds `max_rank`.
   explicit Tensor(std::span<const std::size_t> shape)
       : shape_(shape.begin(), shape.end()), values_(detail::checked_size(shape)) {}
-  Tensor(std::initializer_list<std::size_t> shape) : Tensor(std::span<const std::size_t>(shape.begin(), shape.size())) {}
+  Tensor(std::initializer_list<std::size_t> shape)
+      : Tensor(std::span<const std::size_t>(shape.begin(), shape.size())) {}
 
   T* data() noexcept { return values_.data(); }
   const T* data() const noexcept { return values_.data(); }

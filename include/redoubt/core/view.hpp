@@ -20,7 +20,8 @@ concept HasDataAndShape = requires(C& c) {
   c.shape().end();
 };
 template <class C, class T>
-using elements_convertible = std::is_convertible<std::remove_pointer_t<decltype(std::declval<C&>().data())> (*)[], T (*)[]>;
+using elements_convertible =
+    std::is_convertible<std::remove_pointer_t<decltype(std::declval<C&>().data())> (*)[], T (*)[]>;
 }  // namespace detail
 
 /// Non-owning view of a dense row-major tensor. Copying copies the view, never the elements.

@@ -1,13 +1,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/data/column.hpp"
 #include "redoubt/data/schema.hpp"
@@ -17,7 +17,7 @@ namespace redoubt {
 /// A row that could not be read, and why. Kept beside the data, never silently dropped.
 struct QuarantinedRow {
   std::string file;
-  std::size_t line = 0;  ///< 1-based line where the row starts
+  std::size_t line = 0;    ///< 1-based line where the row starts
   std::size_t column = 0;  ///< 1-based field
   std::string reason;
 };
@@ -52,15 +52,15 @@ class Dataset {
   /// turned into categories when the role is given.
   std::span<const std::int32_t> sources() const noexcept;
   std::span<const std::string> source_names() const noexcept;
-  std::span<const std::int64_t> times() const noexcept;   ///< empty without a time column
-  std::span<const double> weights() const noexcept;  ///< empty without a weight column (all ones)
+  std::span<const std::int64_t> times() const noexcept;  ///< empty without a time column
+  std::span<const double> weights() const noexcept;      ///< empty without a weight column (all ones)
 
   RowView row(std::size_t index) const noexcept;
 
   // --- subsets; row ids, quarantine and the seal are kept -----------------------------------------
   Dataset take(std::span<const std::size_t> rows) const;
-  Dataset take_ids(std::span<const RowId> ids) const;            ///< rows whose id is listed, in dataset order
-  Dataset without(std::span<const RowId> ids) const;             ///< rows whose id is not listed
+  Dataset take_ids(std::span<const RowId> ids) const;  ///< rows whose id is listed, in dataset order
+  Dataset without(std::span<const RowId> ids) const;   ///< rows whose id is not listed
   Dataset without_sources(std::span<const std::string> names) const;
   static Dataset concat(const Dataset& first, const Dataset& second);  ///< same schema; categories are united
   /// A copy in which column `name` is replaced (same length), for example with corrected labels.
@@ -90,7 +90,7 @@ class Dataset {
 
  private:
   Schema schema_;
-  std::vector<std::shared_ptr<const Column>> columns_;
+  std::vector<Shared<const Column>> columns_;
   std::vector<RowId> row_ids_;
   std::vector<QuarantinedRow> quarantine_;
   bool sealed_ = false;

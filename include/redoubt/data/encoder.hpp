@@ -1,11 +1,11 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/schema.hpp"
 
@@ -57,9 +57,9 @@ class Encoder {
   /// row sees its own label.
   static Encoder fit_apply(const Dataset& data, const EncoderOptions& options, Tensor<float>& encoded);
 
-  const Schema& schema() const noexcept;   ///< the feature columns, as trained
-  std::size_t inputs() const noexcept;     ///< floats in a raw row = feature columns
-  std::size_t width() const noexcept;      ///< floats in an encoded row
+  const Schema& schema() const noexcept;  ///< the feature columns, as trained
+  std::size_t inputs() const noexcept;    ///< floats in a raw row = feature columns
+  std::size_t width() const noexcept;     ///< floats in an encoded row
   bool has_text() const noexcept;
   std::vector<std::string> names() const;  ///< of the encoded columns: "age", "state=CA", "review#17"
   /// For each encoded column, the index in `schema()` of the column it came from.
@@ -82,7 +82,7 @@ class Encoder {
 
  private:
   struct State;
-  std::shared_ptr<const State> state_;
+  Shared<const State> state_;
 };
 
 }  // namespace redoubt

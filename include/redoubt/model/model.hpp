@@ -1,29 +1,30 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/schema.hpp"
-#include "redoubt/model/predictor.hpp"
 
 namespace redoubt {
 
 /// Where a model comes from. Travels in the model file.
 struct ModelInfo {
-  std::string algorithm;        ///< "gradient_boosting", "mlp", ...
-  std::string options;          ///< the estimator's options as one readable line
+  std::string algorithm;  ///< "gradient_boosting", "mlp", ...
+  std::string options;    ///< the estimator's options as one readable line
   std::uint64_t seed = 0;
-  std::string data_hash;        ///< Dataset::hash() of the training rows
+  std::string data_hash;  ///< Dataset::hash() of the training rows
   std::uint64_t train_rows = 0;
-  std::string lineage_id;       ///< run id in a Workspace; empty if fitted outside one
+  std::string lineage_id;  ///< run id in a Workspace; empty if fitted outside one
   std::string library_version;
-  std::string isa;              ///< instruction-set level it was trained with
+  std::string isa;  ///< instruction-set level it was trained with
 };
+
+struct ModelParts;
 
 /// One prediction in words.
 struct Prediction {
@@ -35,14 +36,7 @@ struct Prediction {
 /// Value type; copies share the immutable content. All const members are thread-safe.
 class Model {
  public:
-  /// Everything that an estimator hands over.
-  struct Parts {
-    ModelInfo info;
-    Task task = Task::none;
-    std::vector<std::string> classes;
-    std::shared_ptr<const Encoder> encoder;
-    std::shared_ptr<const Predictor> predictor;
-  };
+  using Parts = ModelParts;  ///< what an estimator hands over; defined in model/parts.hpp
 
   Model() = default;  ///< empty: every call but `operator bool` throws Error(invalid_argument)
   /// Checks that the parts fit together and stores a self-test made of up to 8 rows of `sample`.
@@ -89,7 +83,7 @@ class Model {
 
  private:
   struct State;
-  std::shared_ptr<const State> state_;
+  Shared<const State> state_;
 };
 
 }  // namespace redoubt

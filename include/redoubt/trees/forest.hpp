@@ -12,11 +12,11 @@ namespace redoubt {
 
 /// How the sums over the trees become outputs.
 enum class ForestLink : std::uint8_t {
-  identity,   ///< base + sum: regression
-  sigmoid,    ///< one score s; outputs {1 - sigmoid(s), sigmoid(s)}
-  softmax,    ///< one score per class
-  average,    ///< sum / trees: random forests (leaves hold class probabilities or values)
-  isolation   ///< 2^(-(sum / trees) / c(n)): isolation forest; leaves hold path lengths
+  identity,  ///< base + sum: regression
+  sigmoid,   ///< one score s; outputs {1 - sigmoid(s), sigmoid(s)}
+  softmax,   ///< one score per class
+  average,   ///< sum / trees: random forests (leaves hold class probabilities or values)
+  isolation  ///< 2^(-(sum / trees) / c(n)): isolation forest; leaves hold path lengths
 };
 
 /// The one learned form of every tree model: flat arrays over all nodes of all trees (rule 8 of the house).
@@ -24,35 +24,36 @@ enum class ForestLink : std::uint8_t {
 /// Tree t starts at node `roots[t]` and adds to output `outputs_of[t]` (or, where `leaf_width` > 1, its leaves
 /// hold `leaf_width` values that are added to all outputs). Child c >= 0 is a node, c < 0 is leaf ~c.
 /// A numeric node sends x left iff x <= threshold in float32; NaN goes left iff `default_left`.
-/// A categorical node sends code k left iff bit k of its set is on; NaN and codes outside the set go
-/// by `default_left`. A root may itself be a leaf: roots[t] < 0.
+/// A categorical node sends code k (x truncated) left iff bit k of its set is on; NaN, negative numbers and
+/// codes beyond the words of the set go by `default_left`. A root may itself be a leaf: roots[t] < 0.
 struct ForestArrays {
-  std::vector<std::int32_t> roots;         ///< per tree
-  std::vector<std::uint32_t> outputs_of;   ///< per tree: which output it adds to (0 if leaf_width > 1)
-  std::vector<std::uint32_t> feature;      ///< per node: index into the encoded row
-  std::vector<float> threshold;            ///< per node
-  std::vector<std::int32_t> left, right;   ///< per node
-  std::vector<std::uint8_t> default_left;  ///< per node
-  std::vector<std::int32_t> category_set;  ///< per node: -1 numeric, else index into category_offsets
+  std::vector<std::int32_t> roots;              ///< per tree
+  std::vector<std::uint32_t> outputs_of;        ///< per tree: which output it adds to (0 if leaf_width > 1)
+  std::vector<std::uint32_t> feature;           ///< per node: index into the encoded row
+  std::vector<float> threshold;                 ///< per node
+  std::vector<std::int32_t> left, right;        ///< per node
+  std::vector<std::uint8_t> default_left;       ///< per node
+  std::vector<std::int32_t> category_set;       ///< per node: -1 numeric, else index into category_offsets
   std::vector<std::uint32_t> category_offsets;  ///< per set, plus one: words [offsets[i], offsets[i+1])
   std::vector<std::uint32_t> category_bits;     ///< bit k of a set: category code k goes left
-  std::vector<float> leaf_values;          ///< leaves x leaf_width
-  std::vector<float> cover;                ///< per node: training weight that passed through; for explanations
-  std::vector<float> gain;                 ///< per node: loss reduction of its split; for importances
+  std::vector<float> leaf_values;               ///< leaves x leaf_width
+  std::vector<float> cover;                     ///< per node: training weight that passed through; for explanations
+  std::vector<float> gain;                      ///< per node: loss reduction of its split; for importances
 };
 
 struct ForestShape {
-  std::uint32_t inputs = 0;      ///< encoded row width
-  std::uint32_t outputs = 0;     ///< scores before the link
+  std::uint32_t inputs = 0;   ///< encoded row width
+  std::uint32_t outputs = 0;  ///< scores before the link
   std::uint32_t leaf_width = 1;
   ForestLink link = ForestLink::identity;
-  float normaliser = 1.0f;       ///< isolation: c(subsample)
-  std::vector<float> base;       ///< per score: added before the link
+  float normaliser = 1.0f;  ///< isolation: c(subsample)
+  std::vector<float> base;  ///< per score: added before the link
 };
 
 class Forest final : public Predictor {
  public:
-  /// Checks every index, that children come after their parent (no cycles) and each node is reached once.
+  /// Checks every index, that children come after their parent (no cycles), that each node and each leaf is reached
+  /// once, and that no number is one that would break a comparison or a sum.
   /// Throws Error(corrupt) naming array and position.
   Forest(ForestShape shape, ForestArrays arrays);
 
@@ -65,9 +66,13 @@ class Forest final : public Predictor {
   std::size_t inputs() const noexcept override { return shape_.inputs; }
   std::size_t outputs() const noexcept override;
   std::size_t scratch_size() const noexcept override;
+  /// One row. No allocation; needs no scratch.
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
+  /// Blocks of rows x blocks of trees, in parallel over the rows; bit-identical to the one-row form, because each
+  /// row still adds its trees in order.
   void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const override;
   void save(Archive& archive) const override;
+  /// The arrays and a loop over them; the same floats as `predict`. Uses std::exp and std::exp2 of <cmath>.
   std::string to_source(std::string_view name) const override;
 
   /// Scores before the link, one row: dst has shape().outputs floats. No allocation.
@@ -78,8 +83,23 @@ class Forest final : public Predictor {
   std::vector<double> gain_importance() const;
 
  private:
+  /// One node as prediction walks it: 16 bytes, four to a cache line.
+  struct Node {
+    float threshold;                    ///< categorical: unused
+    std::uint32_t feature_and_default;  ///< feature << 1 | default_left
+    std::int32_t child[2];              ///< left, right
+  };
+  template <bool Categories>
+  std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
+  template <bool Categories>
+  void add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept;
+  void add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept;
+  void apply_link(std::span<float> dst) const noexcept;
+
   ForestShape shape_;
   ForestArrays arrays_;
+  std::vector<Node> nodes_;
+  bool has_categories_ = false;
 };
 
 }  // namespace redoubt

@@ -1,0 +1,56 @@
+"""Interleaved timing of several contenders, and the `figure NAME VALUE` lines.
+
+A contender is a worker process that reads a line, does one unit of work, and prints its seconds. Workers stay alive, so
+start-up, imports and page cache are warm for both sides; the rounds alternate, so a drifting clock hits both alike.
+Ratios are peer time over ours: above 1 we are faster.
+"""
+import platform
+import statistics
+import subprocess
+
+
+class Worker:
+    def __init__(self, name, command):
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.seconds = []
+
+    def run(self):
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended: exit code {self.process.wait()}")
+        return float(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def interleave(workers, rounds, warm_up=1):
+    """Runs all workers `rounds` times in turn, after `warm_up` untimed rounds; fills worker.seconds."""
+    for round_number in range(warm_up + rounds):
+        for worker in workers:
+            seconds = worker.run()
+            if round_number >= warm_up:
+                worker.seconds.append(seconds)
+    for worker in workers:
+        worker.close()
+
+
+def median_ratio(peer, ours):
+    """Median over the rounds of peer time / our time in the same round."""
+    return statistics.median(p / o for p, o in zip(peer.seconds, ours.seconds))
+
+
+def figure(name, value):
+    print(f"figure {name} {value:.4g}", flush=True)
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,21 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "redoubt/data/encoder.hpp"
+#include "redoubt/model/model.hpp"
+#include "redoubt/model/predictor.hpp"
+
+namespace redoubt {
+
+/// Everything that an estimator hands over to make a Model.
+struct ModelParts {
+  ModelInfo info;
+  Task task = Task::none;
+  std::vector<std::string> classes;  ///< classification: names in the order of the outputs
+  std::shared_ptr<const Encoder> encoder;
+  std::shared_ptr<const Predictor> predictor;
+};
+
+}  // namespace redoubt
