@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "redoubt/data/encoder.hpp"
 #include "redoubt/model/model.hpp"
 #include "redoubt/model/predictor.hpp"
 
