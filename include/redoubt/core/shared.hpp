@@ -4,6 +4,13 @@
 
 namespace redoubt {
 
+namespace detail {
+struct SharedBlock {
+  virtual ~SharedBlock() = default;
+  std::size_t count = 1;
+};
+}  // namespace detail
+
 /// Shared ownership of an immutable value: what std::shared_ptr does, without `<memory>`, which alone costs
 /// 1.5 times the parse time of `<vector>` and would be the most expensive part of the public headers.
 /// T may be incomplete wherever no `make` is called. The count is atomic; the value is not guarded.
@@ -14,19 +21,28 @@ class Shared {
   constexpr Shared(std::nullptr_t) noexcept {}  // NOLINT: implicit by design
   template <class... Args>
   static Shared make(Args&&... args) {
-    struct Owned final : Block {
-      explicit Owned(Args&&... a) : value(static_cast<Args&&>(a)...) { this->address = &value; }
+    struct Owned final : detail::SharedBlock {
+      explicit Owned(Args&&... a) : value(static_cast<Args&&>(a)...) {}
       T value;
     };
+    auto* owned = new Owned(static_cast<Args&&>(args)...);
     Shared result;
-    result.block_ = new Owned(static_cast<Args&&>(args)...);
+    result.address_ = &owned->value;
+    result.block_ = owned;
     return result;
   }
-  Shared(const Shared& other) noexcept : block_(other.block_) {
-    if (block_) __atomic_add_fetch(&block_->count, 1, __ATOMIC_RELAXED);
+  Shared(const Shared& other) noexcept : address_(other.address_), block_(other.block_) { retain(); }
+  Shared(Shared&& other) noexcept
+      : address_(std::exchange(other.address_, nullptr)), block_(std::exchange(other.block_, nullptr)) {}
+  /// From a derived class, or from T to const T.
+  template <class U>
+    requires requires(U* from, T*& to) { to = from; }
+  Shared(const Shared<U>& other) noexcept  // NOLINT: implicit by design
+      : address_(other.address_), block_(other.block_) {
+    retain();
   }
-  Shared(Shared&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
   Shared& operator=(Shared other) noexcept {
+    std::swap(address_, other.address_);
     std::swap(block_, other.block_);
     return *this;
   }
@@ -34,19 +50,20 @@ class Shared {
     if (block_ && __atomic_sub_fetch(&block_->count, 1, __ATOMIC_ACQ_REL) == 0) delete block_;
   }
 
-  T* get() const noexcept { return block_ ? block_->address : nullptr; }
-  T* operator->() const noexcept { return block_->address; }
-  T& operator*() const noexcept { return *block_->address; }
+  T* get() const noexcept { return address_; }
+  T* operator->() const noexcept { return address_; }
+  T& operator*() const noexcept { return *address_; }
   explicit operator bool() const noexcept { return block_ != nullptr; }
   bool operator==(const Shared& other) const noexcept { return block_ == other.block_; }
 
  private:
-  struct Block {
-    virtual ~Block() = default;
-    T* address = nullptr;
-    std::size_t count = 1;
-  };
-  Block* block_ = nullptr;
+  template <class U>
+  friend class Shared;
+  void retain() noexcept {
+    if (block_) __atomic_add_fetch(&block_->count, 1, __ATOMIC_RELAXED);
+  }
+  T* address_ = nullptr;
+  detail::SharedBlock* block_ = nullptr;
 };
 
 }  // namespace redoubt
