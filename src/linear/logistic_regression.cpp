@@ -1,0 +1,82 @@
+#include "redoubt/linear/logistic_regression.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "linear/linear_problem.hpp"
+#include "linear/training_rows.hpp"
+#include "redoubt/core/cpu.hpp"
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/version.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/linear/linear_form.hpp"
+#include "redoubt/model/parts.hpp"
+
+namespace redoubt {
+namespace {
+
+std::vector<double> class_codes(const Dataset& data) {
+  const auto labels = data.labels();
+  const std::size_t classes = data.classes().size();
+  std::vector<double> codes(labels.size());
+  std::vector<bool> seen(classes, false);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] < 0) {
+      detail::fail(errc::invalid_argument,
+                   fmt::format("logistic regression: row id {} has no label; leave such rows out of training",
+                               data.row_ids()[i]));
+    }
+    codes[i] = labels[i];
+    seen[static_cast<std::size_t>(labels[i])] = true;
+  }
+  if (std::count(seen.begin(), seen.end(), true) < 2) {
+    detail::fail(
+        errc::invalid_argument,
+        fmt::format("logistic regression: all {} rows are of one class; at least two are needed", data.rows()));
+  }
+  return codes;
+}
+
+}  // namespace
+
+Model LogisticRegression::fit(const Dataset& data) const {
+  data.require_trainable();
+  detail::require_penalty(options.l2, "logistic regression");
+  const std::vector<double> codes = class_codes(data);
+  const std::size_t classes = data.classes().size();
+  const bool binary = classes == 2;
+  const std::size_t scores = binary ? 1 : classes;
+
+  EncoderOptions encoder = options.encoder;
+  encoder.seed = options.seed;
+  const detail::TrainingRows rows = detail::training_rows(data, encoder, "logistic regression");
+  const detail::LinearProblem problem(rows.inputs, rows.weights, codes, scores,
+                                      binary ? detail::LinearLoss::logistic : detail::LinearLoss::softmax, options.l2,
+                                      options.arena);
+  const detail::LinearSolution solution = problem.solve(
+      {.max_iterations = options.max_iterations, .tolerance = options.tolerance, .progress = options.progress});
+
+  Tensor<float> weights{solution.weights.rows(), scores};
+  std::copy(solution.weights.flat().begin(), solution.weights.flat().end(), weights.data());
+
+  Model::Parts parts;
+  parts.info.algorithm = "logistic_regression";
+  parts.info.options =
+      fmt::format("l2={} max_iterations={} tolerance={} iterations={} converged={}", options.l2, options.max_iterations,
+                  options.tolerance, solution.lbfgs.iterations, solution.lbfgs.converged);
+  parts.info.seed = options.seed;
+  parts.info.data_hash = data.hash();
+  parts.info.train_rows = data.rows();
+  parts.info.library_version = version();
+  parts.info.isa = to_string(active_isa());
+  parts.task = Task::classification;
+  parts.classes.assign(data.classes().begin(), data.classes().end());
+  parts.encoder = rows.encoder;
+  parts.predictor =
+      std::make_shared<LinearForm>(std::move(weights), std::vector<float>(solution.bias.begin(), solution.bias.end()),
+                                   binary ? LinearLink::sigmoid : LinearLink::softmax);
+  return Model(std::move(parts), data);
+}
+
+}  // namespace redoubt
