@@ -57,9 +57,15 @@ class Encoder {
   /// row sees its own label.
   static Encoder fit_apply(const Dataset& data, const EncoderOptions& options, Tensor<float>& encoded);
 
-  const Schema& schema() const noexcept;  ///< the feature columns, as trained
-  std::size_t inputs() const noexcept;    ///< floats in a raw row = feature columns
-  std::size_t width() const noexcept;     ///< floats in an encoded row
+  /// Numbers as they are, category codes of `features`; not fitted. For models that come from elsewhere with
+  /// their own preprocessing. Error(unsupported) naming a text column.
+  static Encoder identity(const Schema& features);
+
+  const EncoderOptions& options() const noexcept;
+  /// The feature columns, as trained; the categories of a column are those that occur in the training rows.
+  const Schema& schema() const noexcept;
+  std::size_t inputs() const noexcept;  ///< floats in a raw row = feature columns
+  std::size_t width() const noexcept;   ///< floats in an encoded row
   bool has_text() const noexcept;
   std::vector<std::string> names() const;  ///< of the encoded columns: "age", "state=CA", "review#17"
   /// For each encoded column, the index in `schema()` of the column it came from.
