@@ -13,7 +13,8 @@ int available_cpus();
 /// Pass one to limit a call; without one the process-wide default is used, sized by `available_cpus()`.
 class Arena {
  public:
-  /// threads = 0: `available_cpus()`. The calling thread counts as one of them.
+  /// threads = 0: `available_cpus()`. The calling thread counts as one of them. Never more than oneTBB allows the
+  /// process, by default one per CPU; an application that wants more raises tbb::global_control first.
   explicit Arena(int threads = 0);
   ~Arena();
   Arena(const Arena&) = delete;

@@ -1,0 +1,43 @@
+#pragma once
+#include <span>
+
+#include "redoubt/core/view.hpp"
+
+namespace redoubt::kernels {
+
+// Element-wise functions and rows of probabilities, fp32. All are noexcept, allocate nothing and run on the calling
+// thread; `src` and `dst` may be the same storage and must have equal lengths (the shorter one counts).
+// Errors are against the exact value, over all finite inputs, at every level; tests check them.
+
+/// dst = e^src. Relative error <= 2e-7 for src in [-87, 88]; below -87.33 the result is 0 (no subnormals),
+/// above 88.72 it is +infinity. NaN stays NaN.
+void exp(std::span<const float> src, std::span<float> dst) noexcept;
+
+/// dst = tanh(src). Relative error <= 4e-7. NaN stays NaN.
+void tanh(std::span<const float> src, std::span<float> dst) noexcept;
+
+/// dst = 1 / (1 + e^-src). Relative error <= 4e-7 for src >= -87; below -87.33 the result is 0. NaN stays NaN.
+void sigmoid(std::span<const float> src, std::span<float> dst) noexcept;
+
+/// dst = max(src, 0). Exact. NaN becomes 0 or stays NaN, depending on the level.
+void relu(std::span<const float> src, std::span<float> dst) noexcept;
+
+/// log(sum of e^x), stable for any finite x; -infinity for an empty vector. Absolute error <= 1e-6 * (1 + |result|)
+/// for up to 10^6 values.
+float log_sum_exp(std::span<const float> x) noexcept;
+
+/// Every row of `values` becomes its softmax. Relative error <= 1e-6 for probabilities above 1e-30. Rows with an
+/// infinity or NaN become NaN.
+void softmax_rows(MatrixView<float> values) noexcept;
+
+/// The references: plain loops over the C library, same signatures.
+namespace naive {
+void exp(std::span<const float> src, std::span<float> dst) noexcept;
+void tanh(std::span<const float> src, std::span<float> dst) noexcept;
+void sigmoid(std::span<const float> src, std::span<float> dst) noexcept;
+void relu(std::span<const float> src, std::span<float> dst) noexcept;
+float log_sum_exp(std::span<const float> x) noexcept;
+void softmax_rows(MatrixView<float> values) noexcept;
+}  // namespace naive
+
+}  // namespace redoubt::kernels

@@ -1,0 +1,53 @@
+#pragma once
+#include <span>
+
+#include "redoubt/core/view.hpp"
+#include "redoubt/fwd.hpp"
+#include "redoubt/kernels/epilogue.hpp"
+
+namespace redoubt::kernels {
+
+struct MatmulOptions {
+  Epilogue epilogue{};
+  bool accumulate = false;  ///< start from what c holds instead of from zero (the bias is added once, as always)
+  Arena* arena = nullptr;   ///< null = the default arena; small products stay on the calling thread
+};
+
+/// c[m,n] = a[m,k] * b[k,n], then the epilogue. fp32, row-major, any row stride, no alignment needed.
+/// Element (i,j) is one chain of fused multiply-adds over k in ascending order, starting from bias[j] (plus c[i,j]
+/// when accumulating), at every level above baseline. So results do not depend on the number of threads, on the
+/// number of rows, or on whether AVX2 or AVX-512 runs; row i equals `matvec` of that row bit for bit.
+/// The baseline rounds each product, so it differs: both are within (k+1) * 2^-24 * sum |a||b| of the exact value.
+/// c must not overlap a or b. Products with more than 32 rows, and every transposed product, use a workspace of at
+/// most 2 MB per calling thread that is kept for the next call; smaller ones allocate nothing.
+/// Thread-safe. Throws Error(shape_mismatch) with all three shapes.
+void matmul(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+            const MatmulOptions& options = {});
+
+/// c[m,n] = transpose(a[k,m]) * b[k,n]: the weight gradient of a dense layer. Otherwise as `matmul`.
+void matmul_tn(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+               const MatmulOptions& options = {});
+
+/// c[m,n] = a[m,k] * transpose(b[n,k]): the input gradient of a dense layer. Otherwise as `matmul`.
+void matmul_nt(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+               const MatmulOptions& options = {});
+
+/// out[n] = activation(x[k] * w[k,n] + bias[n]): one row through a dense layer, on the calling thread.
+/// Same bits as `matmul` with one row. Never allocates. `out` must not overlap the inputs.
+/// Returns errc::shape_mismatch, and writes nothing, if x.size() != w.rows() or out.size() != w.cols().
+[[nodiscard]] errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilogue,
+                          std::span<float> out) noexcept;
+
+/// The references: plain loops, same signatures (the arena is ignored).
+namespace naive {
+void matmul(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+            const MatmulOptions& options = {});
+void matmul_tn(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+               const MatmulOptions& options = {});
+void matmul_nt(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+               const MatmulOptions& options = {});
+[[nodiscard]] errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilogue,
+                          std::span<float> out) noexcept;
+}  // namespace naive
+
+}  // namespace redoubt::kernels

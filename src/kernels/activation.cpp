@@ -1,0 +1,100 @@
+#include "redoubt/kernels/activation.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "kernels/dispatch.hpp"
+#include "redoubt/kernels/vector.hpp"
+
+namespace redoubt::kernels {
+namespace {
+std::size_t common(std::span<const float> src, std::span<float> dst) { return std::min(src.size(), dst.size()); }
+constexpr float smallest_exponent = -87.33654f;  // log of the smallest normal number
+}  // namespace
+
+namespace naive {
+
+void exp(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = src[i] < smallest_exponent ? 0 : std::exp(src[i]);
+}
+
+void tanh(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = std::tanh(src[i]);
+}
+
+void sigmoid(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = 1 / (1 + std::exp(-src[i]));
+}
+
+void relu(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = src[i] > 0 ? src[i] : 0;
+}
+
+float log_sum_exp(std::span<const float> x) noexcept {
+  const float largest = naive::max(x);
+  if (std::isinf(largest)) return largest;
+  double total = 0;
+  for (float value : x) total += std::exp(double(value) - largest);
+  return static_cast<float>(largest + std::log(total));
+}
+
+void softmax_rows(MatrixView<float> values) noexcept {
+  for (std::size_t r = 0; r < values.rows(); ++r) {
+    const auto row = values.row(r);
+    const float largest = naive::max(row);
+    double total = 0;
+    for (float& value : row) total += value = std::exp(value - largest);
+    for (float& value : row) value = static_cast<float>(value / total);
+  }
+}
+
+}  // namespace naive
+
+void exp(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->exp(src.data(), 0, dst.data(), common(src, dst)) : naive::exp(src, dst);
+}
+
+void tanh(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->tanh(src.data(), dst.data(), common(src, dst)) : naive::tanh(src, dst);
+}
+
+void sigmoid(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->sigmoid(src.data(), dst.data(), common(src, dst)) : naive::sigmoid(src, dst);
+}
+
+void relu(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->relu(src.data(), dst.data(), common(src, dst)) : naive::relu(src, dst);
+}
+
+float log_sum_exp(std::span<const float> x) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::log_sum_exp(x);
+  const float largest = table->max(x.data(), x.size());
+  if (std::isinf(largest)) return largest;
+  std::array<float, 256> powers;
+  double total = 0;
+  for (std::size_t i = 0; i < x.size(); i += powers.size()) {
+    const std::size_t n = std::min(powers.size(), x.size() - i);
+    table->exp(x.data() + i, largest, powers.data(), n);
+    total += table->sum(powers.data(), n);
+  }
+  return static_cast<float>(largest + std::log(total));
+}
+
+void softmax_rows(MatrixView<float> values) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::softmax_rows(values);
+  for (std::size_t r = 0; r < values.rows(); ++r) {
+    const auto row = values.row(r);
+    table->exp(row.data(), table->max(row.data(), row.size()), row.data(), row.size());
+    table->scale(static_cast<float>(1 / table->sum(row.data(), row.size())), row.data(), row.size());
+  }
+}
+
+}  // namespace redoubt::kernels

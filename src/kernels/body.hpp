@@ -1,0 +1,448 @@
+#pragma once
+// The kernels, written once over a vector type V that each instruction-set level defines (avx2/kernels.cpp,
+// avx512/kernels.cpp). Everything is in an unnamed namespace, so that no symbol compiled with a level's flags can be
+// taken by another translation unit. V has: Reg, Mask, width; all(), tail(n); zero(), set(x), load(p), load(p, mask)
+// (zeros elsewhere), store(p, x), store(p, x, mask); add, sub, mul, div, min, max (both return the second operand if
+// one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, round, pow2(n) = 2^n for integral n in
+// [-126, 127], keep_if_ge(x, bound, value) = x >= bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max
+// (fixed order); sum_of_doubles(x, low, high) adds the lanes to two double accumulators; transpose_block.
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/table.hpp"
+
+namespace redoubt::kernels::detail {
+namespace {
+
+constexpr unsigned char activation_none = 0, activation_relu = 1, activation_sigmoid = 2, activation_tanh = 3;
+
+// Elementary functions -----------------------------------------------------------------------------------------
+
+constexpr float log2_e = 1.44269504088896341f;
+constexpr float ln2_high = 0.693145751953125f;  // 16 bits, so n * ln2_high is exact
+constexpr float ln2_low = 1.42860677e-06f;      // ln 2 - ln2_high
+
+/// Splits x = n ln 2 + r, |r| <= 0.347, and returns (e^r - 1 - r) / r^2: the Taylor series to r^7, whose
+/// remainder is below 6e-9.
+template <class V>
+inline typename V::Reg exp_parts(typename V::Reg x, typename V::Reg& n, typename V::Reg& r) {
+  n = V::round(V::mul(x, V::set(log2_e)));
+  r = V::nfma(n, V::set(ln2_high), x);
+  r = V::nfma(n, V::set(ln2_low), r);
+  typename V::Reg q = V::set(1.f / 5040);
+  q = V::fma(q, r, V::set(1.f / 720));
+  q = V::fma(q, r, V::set(1.f / 120));
+  q = V::fma(q, r, V::set(1.f / 24));
+  q = V::fma(q, r, V::set(1.f / 6));
+  return V::fma(q, r, V::set(0.5f));
+}
+
+template <class V>
+inline typename V::Reg exp_of(typename V::Reg x) {
+  const typename V::Reg bounded = V::min(V::set(89.f), V::max(V::set(-88.f), x));
+  typename V::Reg n, r;
+  const typename V::Reg q = exp_parts<V>(bounded, n, r);
+  typename V::Reg result = V::add(V::set(1.f), V::fma(V::mul(r, r), q, r));
+  // 2^n in two factors: n reaches 128 just before the overflow.
+  const typename V::Reg half = V::round(V::mul(n, V::set(0.5f)));
+  result = V::mul(V::mul(result, V::pow2(half)), V::pow2(V::sub(n, half)));
+  return V::keep_if_ge(x, V::set(-87.33654f), result);
+}
+
+template <class V>
+inline typename V::Reg sigmoid_of(typename V::Reg x) {
+  const typename V::Reg power = exp_of<V>(V::sub(V::zero(), x));
+  return V::div(V::set(1.f), V::add(V::set(1.f), power));
+}
+
+/// tanh x = t / (t + 2) with t = e^2x - 1, formed without cancellation: 2^n (e^r - 1) + (2^n - 1).
+template <class V>
+inline typename V::Reg tanh_of(typename V::Reg x) {
+  const typename V::Reg doubled = V::min(V::set(20.f), V::max(V::set(-20.f), V::add(x, x)));
+  typename V::Reg n, r;
+  const typename V::Reg q = exp_parts<V>(doubled, n, r);
+  const typename V::Reg minus_one = V::fma(V::mul(r, r), q, r);
+  const typename V::Reg power = V::pow2(n);
+  const typename V::Reg t = V::fma(power, minus_one, V::sub(power, V::set(1.f)));
+  return V::div(t, V::add(t, V::set(2.f)));
+}
+
+template <class V>
+inline typename V::Reg relu_of(typename V::Reg x) {
+  return V::max(x, V::zero());
+}
+
+/// dst[i] = function(src[i])
+template <class V, class F>
+inline void map(const float* src, float* dst, size_t n, F function) {
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) V::store(dst + i, function(V::load(src + i)));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    V::store(dst + i, function(V::load(src + i, mask)), mask);
+  }
+}
+
+template <class V>
+void exp_kernel(const float* src, float shift, float* dst, size_t n) {
+  const typename V::Reg shifts = V::set(shift);
+  map<V>(src, dst, n, [=](typename V::Reg x) { return exp_of<V>(V::sub(x, shifts)); });
+}
+
+template <class V>
+void tanh_kernel(const float* src, float* dst, size_t n) {
+  map<V>(src, dst, n, [](typename V::Reg x) { return tanh_of<V>(x); });
+}
+
+template <class V>
+void sigmoid_kernel(const float* src, float* dst, size_t n) {
+  map<V>(src, dst, n, [](typename V::Reg x) { return sigmoid_of<V>(x); });
+}
+
+template <class V>
+void relu_kernel(const float* src, float* dst, size_t n) {
+  map<V>(src, dst, n, [](typename V::Reg x) { return relu_of<V>(x); });
+}
+
+template <class V>
+void scale_kernel(float alpha, float* x, size_t n) {
+  const typename V::Reg factor = V::set(alpha);
+  map<V>(x, x, n, [=](typename V::Reg value) { return V::mul(factor, value); });
+}
+
+template <class V>
+void activate(unsigned char activation, float* x, size_t n) {
+  if (activation == activation_relu) relu_kernel<V>(x, x, n);
+  if (activation == activation_sigmoid) sigmoid_kernel<V>(x, x, n);
+  if (activation == activation_tanh) tanh_kernel<V>(x, x, n);
+}
+
+// Reductions: four accumulators, always added in the same order ----------------------------------------------------
+
+/// Folds step(accumulator, x, y) over both vectors; lanes past the end see zeros.
+template <class V, class Step>
+inline float fold(const float* x, const float* y, size_t n, Step step) {
+  typename V::Reg s0 = V::zero(), s1 = V::zero(), s2 = V::zero(), s3 = V::zero();
+  constexpr size_t w = V::width;
+  size_t i = 0;
+  for (; i + 4 * w <= n; i += 4 * w) {
+    s0 = step(s0, V::load(x + i), V::load(y + i));
+    s1 = step(s1, V::load(x + i + w), V::load(y + i + w));
+    s2 = step(s2, V::load(x + i + 2 * w), V::load(y + i + 2 * w));
+    s3 = step(s3, V::load(x + i + 3 * w), V::load(y + i + 3 * w));
+  }
+  for (; i + w <= n; i += w) s0 = step(s0, V::load(x + i), V::load(y + i));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    s1 = step(s1, V::load(x + i, mask), V::load(y + i, mask));
+  }
+  return V::reduce_add(V::add(V::add(s0, s1), V::add(s2, s3)));
+}
+
+template <class V>
+float dot_kernel(const float* x, const float* y, size_t n) {
+  return fold<V>(x, y, n, [](typename V::Reg s, typename V::Reg a, typename V::Reg b) { return V::fma(a, b, s); });
+}
+
+template <class V>
+float squared_distance_kernel(const float* x, const float* y, size_t n) {
+  return fold<V>(x, y, n, [](typename V::Reg s, typename V::Reg a, typename V::Reg b) {
+    const typename V::Reg difference = V::sub(a, b);
+    return V::fma(difference, difference, s);
+  });
+}
+
+template <class V>
+void axpy_kernel(float alpha, const float* x, float* y, size_t n) {
+  const typename V::Reg factor = V::set(alpha);
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) V::store(y + i, V::fma(factor, V::load(x + i), V::load(y + i)));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    V::store(y + i, V::fma(factor, V::load(x + i, mask), V::load(y + i, mask)), mask);
+  }
+}
+
+template <class V>
+double sum_kernel(const float* x, size_t n) {
+  typename V::Wide low = V::wide_zero(), high = V::wide_zero();
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) V::add_wide(V::load(x + i), low, high);
+  if (i < n) V::add_wide(V::load(x + i, V::tail(n - i)), low, high);
+  return V::reduce_wide(low, high);
+}
+
+template <class V>
+float min_kernel(const float* x, size_t n) {
+  const typename V::Reg infinity = V::set(__builtin_inff());
+  typename V::Reg result = infinity;
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) result = V::min(V::load(x + i), result);
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    result = V::min(V::select(mask, V::load(x + i, mask), infinity), result);
+  }
+  return V::reduce_min(result);
+}
+
+template <class V>
+float max_kernel(const float* x, size_t n) {
+  const typename V::Reg infinity = V::set(-__builtin_inff());
+  typename V::Reg result = infinity;
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) result = V::max(V::load(x + i), result);
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    result = V::max(V::select(mask, V::load(x + i, mask), infinity), result);
+  }
+  return V::reduce_max(result);
+}
+
+// Products -----------------------------------------------------------------------------------------------------
+
+/// R rows x C vectors of c in registers over the whole depth; the last vector is masked.
+template <class V, int R, int C>
+void tile_kernel(const Tile& t) {
+  using Reg = typename V::Reg;
+  constexpr size_t w = V::width;
+  const typename V::Mask mask = V::tail(t.cols - (C - 1) * w);
+  Reg acc[R][C];
+#pragma GCC unroll 8
+  for (int j = 0; j < C; ++j) {
+    const Reg start = !t.bias ? V::zero() : j == C - 1 ? V::load(t.bias + j * w, mask) : V::load(t.bias + j * w);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) acc[i][j] = start;
+  }
+  if (t.add_c) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) {
+        const float* c = t.c + i * t.c_row + j * w;
+        acc[i][j] = V::add(acc[i][j], j == C - 1 ? V::load(c, mask) : V::load(c));
+      }
+    }
+  }
+  const float* a = t.a;
+  const float* b = t.b;
+  const size_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row;
+  for (size_t k = t.depth; k > 0; --k) {
+    Reg columns[C];
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) columns[j] = j == C - 1 ? V::load(b + j * w, mask) : V::load(b + j * w);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const Reg value = V::set(a[i * a_row]);
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) acc[i][j] = V::fma(value, columns[j], acc[i][j]);
+    }
+    a += a_col;
+    b += b_row;
+  }
+  const bool relu = t.activation == activation_relu;
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Reg value = relu ? relu_of<V>(acc[i][j]) : acc[i][j];
+      float* c = t.c + i * t.c_row + j * w;
+      if (j == C - 1)
+        V::store(c, value, mask);
+      else
+        V::store(c, value);
+    }
+  }
+  if (t.activation > activation_relu)
+    for (size_t i = 0; i < R; ++i) activate<V>(t.activation, t.c + i * t.c_row, t.cols);
+}
+
+template <class V, int R>
+void tile_rows(const Tile& t) {
+  switch ((t.cols + V::width - 1) / V::width) {
+    case 1: return tile_kernel<V, R, 1>(t);
+    case 2: return tile_kernel<V, R, 2>(t);
+    default: return tile_kernel<V, R, V::tile_vectors>(t);
+  }
+}
+
+template <class V>
+void tile(const Tile& t) {
+  switch (t.rows) {
+    case 1: return tile_rows<V, 1>(t);
+    case 2: return tile_rows<V, 2>(t);
+    case 3: return tile_rows<V, 3>(t);
+    case 4: return tile_rows<V, 4>(t);
+    case 5: return tile_rows<V, 5>(t);
+    case 6: return tile_rows<V, 6>(t);
+    case 7: return tile_rows < V, V::tile_rows < 7 ? V::tile_rows : 7 > (t);
+    default: return tile_rows<V, V::tile_rows>(t);
+  }
+}
+
+/// C vectors of the output in registers over the whole depth; the last is masked.
+template <class V, int C>
+void matvec_columns(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
+                    unsigned char activation, float* out) {
+  using Reg = typename V::Reg;
+  constexpr size_t width = V::width;
+  const typename V::Mask mask = V::tail(cols - (C - 1) * width);
+  Reg acc[C];
+#pragma GCC unroll 8
+  for (int j = 0; j < C; ++j)
+    acc[j] = !bias ? V::zero() : j == C - 1 ? V::load(bias + j * width, mask) : V::load(bias + j * width);
+  for (size_t k = 0; k < depth; ++k) {
+    const Reg value = V::set(x[k]);
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j)
+      acc[j] = V::fma(value, j == C - 1 ? V::load(w + j * width, mask) : V::load(w + j * width), acc[j]);
+    w += w_row;
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < C; ++j) {
+    if (j == C - 1)
+      V::store(out + j * width, acc[j], mask);
+    else
+      V::store(out + j * width, acc[j]);
+  }
+  activate<V>(activation, out, cols);
+}
+
+template <class V>
+void matvec_kernel(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
+                   unsigned char activation, float* out) {
+  const auto advance = [&](size_t n) {
+    w += n, out += n, cols -= n;
+    if (bias) bias += n;
+  };
+  constexpr size_t width = V::width;
+  for (; cols >= 8 * width; advance(8 * width))
+    matvec_columns<V, 8>(x, depth, w, w_row, 8 * width, bias, activation, out);
+  for (; cols >= 4 * width; advance(4 * width))
+    matvec_columns<V, 4>(x, depth, w, w_row, 4 * width, bias, activation, out);
+  for (; cols > width; advance(cols < 2 * width ? cols : 2 * width))
+    matvec_columns<V, 2>(x, depth, w, w_row, cols < 2 * width ? cols : 2 * width, bias, activation, out);
+  if (cols > 0) matvec_columns<V, 1>(x, depth, w, w_row, cols, bias, activation, out);
+}
+
+// Packing --------------------------------------------------------------------------------------------------------
+
+/// dst[p][k][panel], zero-padded, from rows that are contiguous along the panel.
+template <class V, size_t panel>
+void pack_rows(const float* src, size_t row, size_t depth, size_t count, float* dst) {
+  for (size_t first = 0; first < count; first += panel, dst += depth * panel) {
+    const size_t n = count - first < panel ? count - first : panel;
+    for (size_t k = 0; k < depth; ++k) {
+      const float* from = src + k * row + first;
+      float* to = dst + k * panel;
+      size_t i = 0;
+      if (n == panel)
+        for (; i + V::width <= panel; i += V::width) V::store(to + i, V::load(from + i));
+      for (; i < n; ++i) to[i] = from[i];
+      for (; i < panel; ++i) to[i] = 0;
+    }
+  }
+}
+
+/// The same from rows that are contiguous along the depth: square blocks are transposed in registers.
+template <class V, size_t panel>
+void pack_columns(const float* src, size_t row, size_t depth, size_t count, float* dst) {
+  constexpr size_t w = V::width;
+  for (size_t first = 0; first < count; first += panel, dst += depth * panel) {
+    for (size_t i = 0; i < panel; i += w) {
+      const size_t begin = first + i;
+      const size_t n = begin >= count ? 0 : count - begin < w ? count - begin : w;
+      size_t k = 0;
+      if (n == w)
+        for (; k + w <= depth; k += w) V::transpose(src + begin * row + k, row, dst + k * panel + i, panel);
+      for (; k < depth; ++k) {
+        float* to = dst + k * panel + i;
+        for (size_t j = 0; j < n; ++j) to[j] = src[(begin + j) * row + k];
+        for (size_t j = n; j < w; ++j) to[j] = 0;
+      }
+    }
+  }
+}
+
+// Intervals ------------------------------------------------------------------------------------------------------
+
+template <class V, int C>
+void bounds_columns(const float* lower, const float* upper, size_t depth, const float* w, size_t w_row, size_t cols,
+                    const float* bias, float* dst_lower, float* dst_upper) {
+  using Reg = typename V::Reg;
+  constexpr size_t width = V::width;
+  const typename V::Mask mask = V::tail(cols - (C - 1) * width);
+  Reg low[C], high[C], magnitude[C];
+#pragma GCC unroll 8
+  for (int j = 0; j < C; ++j) {
+    low[j] = !bias ? V::zero() : j == C - 1 ? V::load(bias + j * width, mask) : V::load(bias + j * width);
+    high[j] = low[j];
+    magnitude[j] = V::abs(low[j]);
+  }
+  for (size_t k = 0; k < depth; ++k, w += w_row) {
+    const Reg from = V::set(lower[k]), to = V::set(upper[k]);
+    const Reg largest = V::max(V::abs(from), V::abs(to));
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Reg weight = j == C - 1 ? V::load(w + j * width, mask) : V::load(w + j * width);
+      const Reg at_from = V::mul(weight, from), at_to = V::mul(weight, to);
+      low[j] = V::add(low[j], V::min(at_from, at_to));
+      high[j] = V::add(high[j], V::max(at_from, at_to));
+      magnitude[j] = V::fma(V::abs(weight), largest, magnitude[j]);
+    }
+  }
+  const Reg factor = V::set(2.f * static_cast<float>(depth + 4) * 0x1p-24f), least = V::set(0x1p-126f);
+#pragma GCC unroll 8
+  for (int j = 0; j < C; ++j) {
+    const Reg widening = V::fma(factor, magnitude[j], least);
+    const Reg from = V::sub(low[j], widening), to = V::add(high[j], widening);
+    if (j == C - 1) {
+      V::store(dst_lower + j * width, from, mask);
+      V::store(dst_upper + j * width, to, mask);
+    } else {
+      V::store(dst_lower + j * width, from);
+      V::store(dst_upper + j * width, to);
+    }
+  }
+}
+
+template <class V>
+void bounds_kernel(const float* lower, const float* upper, size_t depth, const float* w, size_t w_row, size_t cols,
+                   const float* bias, float* dst_lower, float* dst_upper) {
+  constexpr size_t step = 2 * V::width;
+  for (size_t j = 0; j < cols; j += step) {
+    const float* start = bias ? bias + j : nullptr;
+    const size_t n = cols - j < step ? cols - j : step;
+    if (n > V::width)
+      bounds_columns<V, 2>(lower, upper, depth, w + j, w_row, n, start, dst_lower + j, dst_upper + j);
+    else
+      bounds_columns<V, 1>(lower, upper, depth, w + j, w_row, n, start, dst_lower + j, dst_upper + j);
+  }
+}
+
+template <class V>
+constexpr Table make_table(unsigned char isa) {
+  constexpr size_t columns = V::tile_vectors * V::width;
+  return {.isa = isa,
+          .tile_rows = V::tile_rows,
+          .tile_cols = columns,
+          .tile = tile<V>,
+          .pack_b = pack_rows<V, columns>,
+          .pack_b_transposed = pack_columns<V, columns>,
+          .pack_a_transposed = pack_rows<V, V::tile_rows>,
+          .matvec = matvec_kernel<V>,
+          .dot = dot_kernel<V>,
+          .axpy = axpy_kernel<V>,
+          .scale = scale_kernel<V>,
+          .sum = sum_kernel<V>,
+          .min = min_kernel<V>,
+          .max = max_kernel<V>,
+          .squared_distance = squared_distance_kernel<V>,
+          .exp = exp_kernel<V>,
+          .tanh = tanh_kernel<V>,
+          .sigmoid = sigmoid_kernel<V>,
+          .relu = relu_kernel<V>,
+          .affine_bounds = bounds_kernel<V>};
+}
+
+}  // namespace
+}  // namespace redoubt::kernels::detail

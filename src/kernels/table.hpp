@@ -1,0 +1,58 @@
+#pragma once
+// The function table of one instruction-set level. Translation units below avx2/ and avx512/ include this header, so
+// it may hold plain data only: an inline function here would be compiled with AVX-512 flags too, and the linker keeps
+// any one copy of it, also for a CPU without AVX-512.
+#include <stddef.h>
+
+namespace redoubt::kernels::detail {
+
+/// One block of a product: c = activation(start + a * b), where start = bias (or 0), plus c if `add_c`.
+struct Tile {
+  const float* a;
+  size_t a_row, a_col;  // element (i,k) of a is a[i * a_row + k * a_col]
+  const float* b;
+  size_t b_row;  // element (k,j) of b is b[k * b_row + j]
+  float* c;
+  size_t c_row;
+  size_t rows, cols, depth;  // rows <= Table::tile_rows, cols <= Table::tile_cols
+  const float* bias;         // null = none
+  bool add_c;
+  unsigned char activation;  // kernels::Activation
+};
+
+struct Table {
+  unsigned char isa;  // redoubt::Isa
+
+  size_t tile_rows, tile_cols;
+  void (*tile)(const Tile&);
+  /// dst[p][k][tile_cols], zero-padded: columns of b(depth x cols), where (k,j) is b[k * row + j].
+  void (*pack_b)(const float* b, size_t row, size_t depth, size_t cols, float* dst);
+  /// The same, where (k,j) is b[j * row + k].
+  void (*pack_b_transposed)(const float* b, size_t row, size_t depth, size_t cols, float* dst);
+  /// dst[p][k][tile_rows], zero-padded: rows of a(rows x depth), where (i,k) is a[k * row + i].
+  void (*pack_a_transposed)(const float* a, size_t row, size_t depth, size_t rows, float* dst);
+  void (*matvec)(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
+                 unsigned char activation, float* out);
+
+  float (*dot)(const float* x, const float* y, size_t n);
+  void (*axpy)(float alpha, const float* x, float* y, size_t n);
+  void (*scale)(float alpha, float* x, size_t n);
+  double (*sum)(const float* x, size_t n);
+  float (*min)(const float* x, size_t n);
+  float (*max)(const float* x, size_t n);
+  float (*squared_distance)(const float* x, const float* y, size_t n);
+
+  /// dst = e^(src - shift)
+  void (*exp)(const float* src, float shift, float* dst, size_t n);
+  void (*tanh)(const float* src, float* dst, size_t n);
+  void (*sigmoid)(const float* src, float* dst, size_t n);
+  void (*relu)(const float* src, float* dst, size_t n);
+
+  void (*affine_bounds)(const float* lower, const float* upper, size_t depth, const float* w, size_t w_row, size_t cols,
+                        const float* bias, float* dst_lower, float* dst_upper);
+};
+
+extern const Table avx2_table;
+extern const Table avx512_table;
+
+}  // namespace redoubt::kernels::detail

@@ -1,0 +1,183 @@
+#include "redoubt/kernels/matmul.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <tuple>
+
+#include "kernels/dispatch.hpp"
+#include "kernels/random_data.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/kernels/isa.hpp"
+
+using namespace redoubt;
+using namespace redoubt::kernels;
+using redoubt::test::random_tensor;
+
+namespace {
+
+enum class Form { nn, tn, nt };
+
+/// Exact result (in double) and the magnitude sum |a||b| + |start| that the error bound of the header is about.
+struct Exact {
+  Tensor<double> value, magnitude;
+};
+
+Exact exact(Form form, const Tensor<float>& a, const Tensor<float>& b, const Tensor<float>& start, const float* bias) {
+  const std::size_t m = start.rows(), n = start.cols(), k = form == Form::tn ? a.rows() : a.cols();
+  Exact result{Tensor<double>({m, n}), Tensor<double>({m, n})};
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      double value = double(start(i, j)) + (bias ? bias[j] : 0), magnitude = std::abs(value);
+      for (std::size_t p = 0; p < k; ++p) {
+        const double term = double(form == Form::tn ? a(p, i) : a(i, p)) * (form == Form::nt ? b(j, p) : b(p, j));
+        value += term;
+        magnitude += std::abs(term);
+      }
+      result.value(i, j) = value;
+      result.magnitude(i, j) = magnitude;
+    }
+  }
+  return result;
+}
+
+using Multiply = void (*)(MatrixView<const float>, MatrixView<const float>, MatrixView<float>, const MatmulOptions&);
+
+struct Case {
+  Form form;
+  const char* name;
+  Multiply fast, naive;
+};
+
+constexpr Case cases[] = {{Form::nn, "matmul", matmul, naive::matmul},
+                          {Form::tn, "matmul_tn", matmul_tn, naive::matmul_tn},
+                          {Form::nt, "matmul_nt", matmul_nt, naive::matmul_nt}};
+
+Tensor<float> operand_a(Form form, std::size_t m, std::size_t k) {
+  return form == Form::tn ? random_tensor(k, m, 1) : random_tensor(m, k, 1);
+}
+Tensor<float> operand_b(Form form, std::size_t k, std::size_t n) {
+  return form == Form::nt ? random_tensor(n, k, 2) : random_tensor(k, n, 2);
+}
+
+}  // namespace
+
+TEST_CASE("products stay within the stated error of the exact value at every shape", "[matmul]") {
+  for (const Case& c : cases) {
+    for (const auto& [m, n, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 1, 1},
+                                  {1, 10, 33},
+                                  {1, 200, 64},
+                                  {2, 3, 0},
+                                  {3, 17, 5},
+                                  {7, 48, 16},
+                                  {8, 49, 17},
+                                  {9, 95, 31},
+                                  {31, 16, 257},
+                                  {33, 47, 300},
+                                  {40, 100, 513},
+                                  {65, 385, 129},
+                                  {130, 50, 700},
+                                  {257, 97, 64}}) {
+      const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n), start = random_tensor(m, n, 3);
+      const auto bias = random_tensor(1, n, 4);
+      for (const bool accumulate : {false, true}) {
+        for (const bool with_bias : {false, true}) {
+          INFO(c.name << ' ' << m << 'x' << n << 'x' << k << " accumulate " << accumulate << " bias " << with_bias);
+          const float* bias_values = with_bias ? bias.data() : nullptr;
+          const Exact truth = exact(c.form, a, b, accumulate ? start : Tensor<float>({m, n}), bias_values);
+          for (const Multiply multiply : {c.fast, c.naive}) {
+            Tensor<float> result = start;
+            multiply(a, b, result, {.epilogue = {.bias = bias_values}, .accumulate = accumulate});
+            double worst = 0;
+            for (std::size_t i = 0; i < result.size(); ++i)
+              worst = std::max(worst, std::abs(result.flat()[i] - truth.value.flat()[i]) -
+                                          double(k + 1) * 0x1p-24 * truth.magnitude.flat()[i]);
+            CHECK(worst <= 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("AVX2 and AVX-512 products are equal bit for bit", "[matmul]") {
+  const auto* avx2 = kernels::detail::table_for(std::min(detected_isa(), Isa::avx2));
+  const auto* best = kernels::detail::table_for(detected_isa());
+  if (!avx2 || avx2 == best) {
+    WARN("SKIPPED: this machine has fewer than two levels of kernels");
+    return;
+  }
+  const std::size_t depth = 301, cols = 131;
+  const auto x = random_tensor(1, depth, 1), w = random_tensor(depth, cols, 2), bias = random_tensor(1, cols, 3);
+  Tensor<float> first({cols}), second({cols});
+  avx2->matvec(x.data(), depth, w.data(), cols, cols, bias.data(), 1, first.data());
+  best->matvec(x.data(), depth, w.data(), cols, cols, bias.data(), 1, second.data());
+  CHECK(first == second);
+}
+
+TEST_CASE("a row of a batch equals the row alone", "[matmul]") {
+  const std::size_t k = 517, n = 150;
+  const auto w = random_tensor(k, n, 2), bias = random_tensor(1, n, 3);
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::sigmoid, Activation::tanh}) {
+    const Epilogue epilogue{.bias = bias.data(), .activation = activation};
+    for (const std::size_t m : {1, 5, 32, 100}) {
+      const auto x = random_tensor(m, k, 1);
+      Tensor<float> batch({m, n}), single({n});
+      matmul(x, w, batch, {.epilogue = epilogue});
+      for (std::size_t i = 0; i < m; ++i) {
+        REQUIRE(matvec(x.row(i), w, epilogue, single.flat()) == errc::ok);
+        CHECK(std::memcmp(single.data(), batch.row(i).data(), n * sizeof(float)) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("products are the same at any thread count", "[matmul]") {
+  Arena one(1), four(4);
+  for (const Case& c : cases) {
+    const std::size_t m = 300, n = 500, k = 280;
+    const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n);
+    Tensor<float> serial({m, n}), parallel({m, n});
+    c.fast(a, b, serial, {.arena = &one});
+    c.fast(a, b, parallel, {.arena = &four});
+    CHECK(serial == parallel);
+  }
+}
+
+TEST_CASE("row strides are respected and nothing else is written", "[matmul]") {
+  const std::size_t m = 37, n = 53, k = 41, pad = 5;
+  const auto a = random_tensor(m, k + pad, 1), b = random_tensor(k, n + pad, 2);
+  const MatrixView<const float> a_view(a.data(), m, k, k + pad), b_view(b.data(), k, n, n + pad);
+  Tensor<float> wide({m, n + pad}), reference({m, n});
+  for (float& value : wide.flat()) value = -7;
+  matmul(a_view, b_view, MatrixView<float>(wide.data(), m, n, n + pad));
+  naive::matmul(a_view, b_view, reference);
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) CHECK(wide(i, j) == Approx(reference(i, j)).margin(1e-4));
+    for (std::size_t j = n; j < n + pad; ++j) CHECK(wide(i, j) == -7);
+  }
+}
+
+TEST_CASE("activations are applied after the bias", "[matmul]") {
+  const std::size_t m = 40, n = 61, k = 29;
+  const auto a = random_tensor(m, k, 1), b = random_tensor(k, n, 2), bias = random_tensor(1, n, 3);
+  for (const Activation activation : {Activation::relu, Activation::sigmoid, Activation::tanh}) {
+    Tensor<float> fast({m, n}), reference({m, n});
+    matmul(a, b, fast, {.epilogue = {.bias = bias.data(), .activation = activation}});
+    naive::matmul(a, b, reference, {.epilogue = {.bias = bias.data(), .activation = activation}});
+    for (std::size_t i = 0; i < fast.size(); ++i) CHECK(fast.flat()[i] == Approx(reference.flat()[i]).margin(1e-5));
+  }
+}
+
+TEST_CASE("sizes that do not fit are refused and nothing is written", "[matmul]") {
+  Tensor<float> a({3, 4}), b({5, 6}), c({3, 6});
+  CHECK_THROWS_WITH(matmul(a, b, c), Catch::Contains("a is 3x4, b is 5x6 and c is 3x6"));
+  CHECK_THROWS_AS(matmul_tn(a, b, c), Error);
+  CHECK_THROWS_AS(matmul_nt(a, b, c), Error);
+  Tensor<float> x({4}), out({6});
+  out.flat()[0] = 3;
+  CHECK(matvec(x.flat(), b, {}, out.flat()) == errc::shape_mismatch);
+  CHECK(naive::matvec(x.flat(), b, {}, out.flat()) == errc::shape_mismatch);
+  CHECK(out.flat()[0] == 3);
+}
