@@ -46,6 +46,9 @@ struct Arena::Impl {
 };
 
 Arena::Arena(int threads) : impl_(nullptr), threads_(threads > 0 ? threads : available_cpus()) {
+  // Asking for more than oneTBB's own limit would bring no thread and a warning on stderr.
+  const std::size_t limit = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
+  if (static_cast<std::size_t>(threads_) > limit) threads_ = static_cast<int>(limit);
   impl_ = new Impl{tbb::task_arena(threads_)};
 }
 
