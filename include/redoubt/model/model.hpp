@@ -43,7 +43,9 @@ class Model {
   Model(Parts parts, const Dataset& sample);
 
   /// Reads, checks, finds the form by name, re-runs the stored self-test; Error(corrupt) names the byte
-  /// offset, key or self-test row that is wrong.
+  /// offset, key or self-test row that is wrong, Error(unsupported) the form or format version that is not known here.
+  /// A checksum finds bytes changed by accident. The self-test must give equal bits on the build (library, compiler,
+  /// instruction set, C library) that made the model, and values equal to 1e-4 of their size or 1e-5 on another.
   static Model load(const std::string& path);
   static Model from_bytes(std::span<const std::byte> bytes, std::string_view origin = "memory");
   /// Atomic: a failed save leaves what was there. Equal models give equal bytes.
@@ -83,6 +85,8 @@ class Model {
 
  private:
   struct State;
+  static Model from_archive(const Archive& archive, std::string_view origin);
+  const State& state() const;  ///< Error(invalid_argument) if empty
   Shared<const State> state_;
 };
 
