@@ -17,7 +17,6 @@ struct IsolationForestOptions {
   EncoderOptions encoder = EncoderOptions::for_trees();
   std::uint64_t seed = 0;
   ProgressSink* progress = nullptr;  ///< stage "trees"
-  Arena* arena = nullptr;            ///< null: the default arena
 };
 
 /// Isolation forest (Liu, Ting, Zhou, ICDM'08): outliers are cut off by fewer random splits. The model's one output
