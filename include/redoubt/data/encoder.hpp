@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "redoubt/core/shared.hpp"
@@ -82,6 +83,10 @@ class Encoder {
   errc apply(std::span<const float> raw, std::span<float> dst) const noexcept;
   /// The raw row of a dataset row (see above).
   void raw_row(const RowView& row, std::span<float> dst) const;
+
+  /// C++ source of a function `inline void NAME(const float* raw, float* dst)` that needs only `<cmath>` and gives the
+  /// same bits as `apply`. Error(unsupported) naming the column if one is text.
+  std::string to_source(std::string_view name) const;
 
   void save(Archive& archive) const;
   static Encoder load(const Archive& archive);
