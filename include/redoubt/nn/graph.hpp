@@ -1,0 +1,145 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redoubt/core/function_ref.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/model/predictor.hpp"
+#include "redoubt/nn/op.hpp"
+
+namespace redoubt {
+
+/// One application of an op. Tensor 0 is the input of the graph, tensor i + 1 the output of node i; a node may use
+/// tensors of earlier nodes only, so nodes are in topological order. The output of the last node is that of the graph.
+struct GraphNode {
+  std::string op;
+  std::vector<std::uint32_t> inputs;
+  std::vector<double> attributes{};  ///< in the order of Op::attributes(); those not given take their fallback
+};
+
+/// Where a learned tensor lies in `Graph::parameters()`.
+struct GraphParameter {
+  std::uint32_t node = 0;
+  std::string name;  ///< as in the model file: "graph.0.weight"
+  std::vector<std::size_t> shape;
+  bool decay = false;
+  std::size_t offset = 0, size = 0;
+};
+
+/// Tensors of one pass over up to `rows` rows. Reusable; one per thread.
+class GraphWorkspace {
+ public:
+  /// With `gradients`, room for a backward pass too.
+  GraphWorkspace(const class Graph& graph, std::size_t rows, bool gradients = true);
+  std::size_t rows() const noexcept { return rows_; }
+
+ private:
+  friend class Graph;
+  std::size_t rows_;
+  Tensor<float> values_, gradients_;
+};
+
+/// The one learned form of every neural network: a graph of ops, and passes over it. Immutable once it belongs to a
+/// model; only training changes `parameters()`. Const members are thread-safe.
+///
+/// Scores are what the loss is formed on: the input of the softmax if that is the last op, else the output.
+/// Passes take *encoded* rows (see Encoder).
+class Graph final : public Predictor {
+ public:
+  /// Checks everything and sets all parameters to zero. Throws Error(unsupported) for an unknown op,
+  /// Error(shape_mismatch) or Error(invalid_argument) naming the node. At most 4096 nodes, 2^22 values per row and
+  /// tensor, 2^24 over all tensors of a row, 2^28 parameters.
+  Graph(OpShape input, std::vector<GraphNode> nodes);
+  /// The same with values: `values` is asked for every parameter, after all checks and before anything large is
+  /// allocated; Error(shape_mismatch) if it gives another number of floats than the parameter has.
+  Graph(OpShape input, std::vector<GraphNode> nodes,
+        function_ref<std::span<const float>(const GraphParameter&)> values);
+
+  const OpShape& input_shape() const noexcept { return shapes_.front(); }
+  const std::vector<GraphNode>& nodes() const noexcept { return nodes_; }
+  /// Per tensor: 0 is the input, i + 1 the output of node i.
+  const std::vector<OpShape>& shapes() const noexcept { return shapes_; }
+  std::uint32_t score_tensor() const noexcept { return score_tensor_; }
+  std::size_t score_count() const noexcept { return sizes_[score_tensor_]; }
+
+  /// All learned values in one flat array, and what is where.
+  std::span<const float> parameters() const noexcept { return parameters_.flat(); }
+  std::span<float> parameters() noexcept { return parameters_.flat(); }
+  const std::vector<GraphParameter>& parameter_table() const noexcept { return table_; }
+  /// Starting values of every op; equal for equal seeds.
+  void initialise(std::uint64_t seed);
+
+  std::string_view form() const noexcept override { return "graph"; }
+  std::size_t inputs() const noexcept override { return sizes_.front(); }
+  std::size_t outputs() const noexcept override { return sizes_.back(); }
+  std::size_t scratch_size() const noexcept override { return scratch_size_; }
+  void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
+  /// Blocks of 64 rows in parallel; bit-identical to the one-row form.
+  void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const override;
+  void save(Archive& archive) const override;
+  /// "" above 2^20 parameters, or if an op cannot be written as source. Uses functions of <cmath>.
+  std::string to_source(std::string_view name) const override;
+
+  // --- passes that keep all tensors ---------------------------------------------------------------
+  /// Computes every tensor of `src` (rows x inputs()) into the workspace. Throws Error(shape_mismatch) if the
+  /// workspace has too few rows. `arena` null = the calling thread only.
+  void forward(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining* training = nullptr,
+               Arena* arena = nullptr) const;
+  /// Tensor `tensor` >= 1 after `forward`, and its gradient.
+  MatrixView<float> value(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept;
+  MatrixView<float> gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept;
+  /// After `forward` on the same `src`: takes `gradient(score_tensor())`, which the caller has filled, back through
+  /// the graph. `parameter_gradient` (size of parameters(), or empty) is added to; the gradient of the input is in
+  /// `gradient(workspace, 0, rows)` if `want_input`.
+  void backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
+                bool want_input, const OpTraining* training = nullptr, Arena* arena = nullptr) const;
+
+  // --- one row, for attacks; no allocation after the first call (workspace of at least one row) ---
+  /// Scores of one row: dst has score_count() floats.
+  void scores(std::span<const float> src, std::span<float> dst, GraphWorkspace& workspace) const;
+  /// Gradient of sum_k score_gradient[k] * score_k with respect to the row; dst has inputs() floats.
+  void input_gradient(std::span<const float> src, std::span<const float> score_gradient, std::span<float> dst,
+                      GraphWorkspace& workspace) const;
+  /// Cross-entropy -log softmax(scores)[label]; writes its gradient with respect to the row. With a single score
+  /// (regression) the loss is -score. Throws Error(invalid_argument) if label >= score_count().
+  float loss_gradient(std::span<const float> src, std::size_t label, std::span<float> dst,
+                      GraphWorkspace& workspace) const;
+
+  // --- bounds over a box, for certification -----------------------------------------------------------
+  /// For every row x with lower <= x <= upper: dst_lower <= scores(x) <= dst_upper, for the floats that `predict`
+  /// uses (interval bound propagation, Gowal et al., arXiv:1810.12715). Throws Error(shape_mismatch), or
+  /// Error(invalid_argument) if a lower bound exceeds its upper bound or is not finite. Allocates.
+  void bounds(std::span<const float> lower, std::span<const float> upper, std::span<float> dst_lower,
+              std::span<float> dst_upper) const;
+  /// dst[k] <= score[label] - score[k] for every row of the box; all others positive means certified. Tighter than
+  /// the difference of `bounds`: a last dense layer is folded into the margins. dst has score_count() floats.
+  void margin_bounds(std::span<const float> lower, std::span<const float> upper, std::size_t label,
+                     std::span<float> dst) const;
+
+ private:
+  friend class GraphWorkspace;
+  struct Call;
+  std::size_t plan(OpShape input);
+  void plan_scratch();
+  struct Box;
+  Box propagate(std::span<const float> lower, std::span<const float> upper) const;
+  void run(MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch) const;
+
+  std::vector<GraphNode> nodes_;
+  std::vector<const Op*> ops_;
+  std::vector<OpShape> shapes_;          // per tensor
+  std::vector<std::size_t> sizes_;       // per tensor: values per row
+  std::vector<std::size_t> scratch_at_;  // per tensor: offset in the scratch of one row
+  std::vector<std::size_t> value_at_;    // per tensor: offset in a workspace of one row; the input has none
+  std::vector<GraphParameter> table_;
+  std::vector<std::size_t> first_parameter_;  // per node, plus one: into table_
+  std::size_t scratch_size_ = 0, value_size_ = 0;
+  std::uint32_t score_tensor_ = 0;
+  Tensor<float> parameters_;
+};
+
+}  // namespace redoubt

@@ -1,0 +1,115 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redoubt/core/random.hpp"
+#include "redoubt/core/view.hpp"
+#include "redoubt/fwd.hpp"
+
+namespace redoubt {
+
+/// Extents of one row of a tensor, without the batch: {784}, or {28, 28, 1}.
+using OpShape = std::vector<std::uint32_t>;
+
+inline constexpr std::size_t max_op_inputs = 4;
+inline constexpr std::size_t max_op_parameters = 4;
+
+/// Values per row.
+std::size_t op_size(const OpShape& shape) noexcept;
+
+/// A number that configures an op. Graphs with a value outside [low, high] are refused.
+struct OpAttribute {
+  std::string_view name;
+  double fallback, low, high;
+  bool whole = false;  ///< only whole numbers
+};
+
+/// A tensor that is learned: rank 1 or 2.
+struct OpParameter {
+  std::string_view name;
+  std::vector<std::size_t> shape;
+  bool decay = false;  ///< the l2 penalty of training applies: weights, but not biases
+};
+
+/// Says that a pass belongs to training. Random ops are a pure function of it, of the node and of the position, so a
+/// backward pass meets the same numbers as its forward pass.
+struct OpTraining {
+  std::uint64_t seed = 0;
+  std::uint64_t step = 0;
+};
+
+/// What every pass hands to an op. Tensors are rows x values; parameters of rank 1 are 1 x n.
+struct OpContext {
+  std::span<const double> attributes;
+  std::span<const MatrixView<const float>> parameters;
+  const OpTraining* training = nullptr;  ///< null: inference
+  std::uint32_t node = 0;
+  Arena* arena = nullptr;
+};
+
+struct OpForward : OpContext {
+  std::span<const MatrixView<const float>> inputs;
+  MatrixView<float> output;
+};
+
+/// Gradients of a scalar loss. Those of inputs and parameters are added to what is there; a view without data is
+/// not wanted. One tensor may be given as several inputs.
+struct OpBackward : OpContext {
+  std::span<const MatrixView<const float>> inputs;
+  MatrixView<const float> output;
+  MatrixView<const float> output_gradient;
+  std::span<const MatrixView<float>> input_gradients;
+  std::span<const MatrixView<float>> parameter_gradients;
+};
+
+/// Boxes: every element of the input lies between lower and upper.
+struct OpBounds : OpContext {
+  std::span<const MatrixView<const float>> input_lower, input_upper;
+  MatrixView<float> output_lower, output_upper;
+};
+
+/// Names of C arrays in generated source.
+struct OpSource {
+  std::span<const double> attributes;
+  std::span<const std::string> inputs, parameters;
+  std::span<const std::size_t> input_sizes;
+  std::string output;
+  std::size_t output_size = 0;
+};
+
+/// One operation of a network: everything that any pass over a graph needs to know about it. Stateless.
+class Op {
+ public:
+  virtual ~Op();
+  virtual std::string_view name() const noexcept = 0;
+  virtual std::string_view onnx_name() const noexcept = 0;
+  virtual std::size_t arity() const noexcept { return 1; }
+  virtual std::span<const OpAttribute> attributes() const noexcept { return {}; }
+
+  /// Shape of the output. Throws Error(shape_mismatch) naming the shapes.
+  virtual OpShape infer(std::span<const OpShape> inputs, std::span<const double> attributes) const = 0;
+  virtual std::vector<OpParameter> parameters(std::span<const OpShape> inputs,
+                                              std::span<const double> attributes) const;
+  /// Starting values; parameters arrive zero-filled.
+  virtual void initialise(std::span<const MatrixView<float>> parameters, Random& random) const;
+
+  /// One row: allocates nothing and does not throw.
+  virtual void forward(const OpForward& call) const = 0;
+  virtual void backward(const OpBackward& call) const = 0;
+  /// Bounds of the inference pass over the box. Sound for the floats that `forward` computes, not only for the
+  /// real numbers they stand for.
+  virtual void bounds(const OpBounds& call) const = 0;
+  /// C++ statements that compute the output; "" if the op cannot be written as source.
+  virtual std::string source(const OpSource& call) const;
+};
+
+/// All ops, by name.
+std::span<const Op* const> ops() noexcept;
+/// Error(unsupported) with the list of ops if the name is unknown.
+const Op& find_op(std::string_view name);
+
+}  // namespace redoubt

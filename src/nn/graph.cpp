@@ -1,0 +1,311 @@
+#include "redoubt/nn/graph.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+
+#include "nn/graph_internal.hpp"
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/data/archive.hpp"
+
+namespace redoubt {
+namespace {
+
+// A file may ask for anything: these bounds keep sizes far from overflow and allocations in proportion.
+constexpr std::size_t most_nodes = 4096;
+constexpr std::size_t most_values = std::size_t{1} << 22;      // per row and tensor
+constexpr std::size_t most_tensors = std::size_t{1} << 24;     // values per row, all tensors
+constexpr std::size_t most_parameters = std::size_t{1} << 28;  // of a graph
+constexpr std::size_t most_dimensions = 4;
+constexpr std::size_t batch_rows = 64;
+constexpr std::size_t batch_scratch = std::size_t{1} << 22;  // fewer rows at once where a row is large
+constexpr std::size_t line = 16;  // floats in a cache line: tensors in a workspace start on one
+
+std::size_t checked_size(const OpShape& shape, std::string_view what) {
+  std::size_t size = shape.empty() || shape.size() > most_dimensions ? 0 : 1;
+  for (const auto extent : shape) {
+    size *= extent;
+    if (size > most_values) break;
+  }
+  if (size == 0 || size > most_values) {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("graph: {} has shape [{}]; it must have 1 to {} dimensions and 1 to {} values", what,
+                             fmt::join(shape, ", "), most_dimensions, most_values));
+  }
+  return size;
+}
+
+void complete_attributes(const Op& op, std::vector<double>& values, std::string_view what) {
+  const auto known = op.attributes();
+  if (values.size() > known.size()) {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("graph: {} has {} attributes; {} takes {}", what, values.size(), op.name(), known.size()));
+  }
+  while (values.size() < known.size()) values.push_back(known[values.size()].fallback);
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    const bool inside = values[i] >= known[i].low && values[i] <= known[i].high;
+    if (!inside || (known[i].whole && values[i] != std::floor(values[i]))) {
+      detail::fail(errc::invalid_argument,
+                   fmt::format("graph: {}: {} is {}; it must be {} in [{}, {}]", what, known[i].name, values[i],
+                               known[i].whole ? "a whole number" : "a number", known[i].low, known[i].high));
+    }
+  }
+}
+
+}  // namespace
+
+Arena& detail::serial_arena() {
+  static Arena arena(1);
+  return arena;
+}
+
+GraphWorkspace::GraphWorkspace(const Graph& graph, std::size_t rows, bool gradients)
+    : rows_(rows), values_{rows * graph.value_size_} {
+  if (gradients) gradients_ = Tensor<float>{rows * (graph.value_size_ + graph.inputs())};
+}
+
+Graph::Graph(OpShape input, std::vector<GraphNode> nodes) : nodes_(std::move(nodes)) {
+  parameters_ = Tensor<float>{plan(std::move(input))};
+}
+
+Graph::Graph(OpShape input, std::vector<GraphNode> nodes,
+             function_ref<std::span<const float>(const GraphParameter&)> values)
+    : nodes_(std::move(nodes)) {
+  const std::size_t total = plan(std::move(input));
+  std::vector<std::span<const float>> sources;
+  for (const GraphParameter& entry : table_) {
+    sources.push_back(values(entry));
+    if (sources.back().size() != entry.size) {
+      detail::fail(errc::shape_mismatch, fmt::format("graph: parameter {} got {} values; its shape is [{}]", entry.name,
+                                                     sources.back().size(), fmt::join(entry.shape, ", ")));
+    }
+  }
+  parameters_ = Tensor<float>{total};
+  for (std::size_t i = 0; i < table_.size(); ++i) {
+    std::copy(sources[i].begin(), sources[i].end(), parameters_.data() + table_[i].offset);
+  }
+}
+
+std::size_t Graph::plan(OpShape input) {
+  if (nodes_.empty() || nodes_.size() > most_nodes) {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("graph: {} nodes; there must be 1 to {}", nodes_.size(), most_nodes));
+  }
+  sizes_.push_back(checked_size(input, "the input"));
+  shapes_.push_back(std::move(input));
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    GraphNode& node = nodes_[i];
+    const Op& op = find_op(node.op);
+    ops_.push_back(&op);
+    const std::string what = fmt::format("node {} ({})", i, node.op);
+    if (node.inputs.size() != op.arity()) {
+      detail::fail(errc::shape_mismatch,
+                   fmt::format("graph: {} has {} inputs; it takes {}", what, node.inputs.size(), op.arity()));
+    }
+    std::vector<OpShape> inputs;
+    for (const auto tensor : node.inputs) {
+      if (tensor > i) {
+        detail::fail(errc::invalid_argument,
+                     fmt::format("graph: {} uses tensor {}, but only 0 to {} exist before it", what, tensor, i));
+      }
+      inputs.push_back(shapes_[tensor]);
+    }
+    complete_attributes(op, node.attributes, what);
+    shapes_.push_back(op.infer(inputs, node.attributes));
+    sizes_.push_back(checked_size(shapes_.back(), what));
+
+    first_parameter_.push_back(table_.size());
+    for (OpParameter& parameter : op.parameters(inputs, node.attributes)) {
+      std::size_t size = 1;
+      for (const auto extent : parameter.shape) size *= extent;
+      const std::size_t offset = (total + line - 1) / line * line;
+      if (size > most_parameters || offset + size > most_parameters) {
+        detail::fail(errc::invalid_argument,
+                     fmt::format("graph: {} brings the parameters above the limit of {}", what, most_parameters));
+      }
+      table_.push_back({.node = static_cast<std::uint32_t>(i),
+                        .name = fmt::format("graph.{}.{}", i, parameter.name),
+                        .shape = std::move(parameter.shape),
+                        .decay = parameter.decay,
+                        .offset = offset,
+                        .size = size});
+      total = offset + size;
+    }
+  }
+  first_parameter_.push_back(table_.size());
+  const auto last = static_cast<std::uint32_t>(nodes_.size());
+  score_tensor_ = nodes_.back().op == "softmax" && nodes_.back().inputs[0] > 0 ? nodes_.back().inputs[0] : last;
+  plan_scratch();
+  return total;
+}
+
+/// Lays the tensors of a one-row prediction into as little scratch as a first fit finds: the place of a tensor is
+/// free again after its last use. The output of the graph goes straight to the caller.
+void Graph::plan_scratch() {
+  const std::size_t tensors = sizes_.size();
+  std::vector<std::size_t> last_use(tensors, 0);
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    for (const auto tensor : nodes_[i].inputs) last_use[tensor] = i + 1;
+  }
+  scratch_at_.assign(tensors, 0);
+  value_at_.assign(tensors, 0);
+  std::vector<std::uint32_t> live;  // by offset
+  for (std::uint32_t t = 1; t < tensors; ++t) {
+    value_at_[t] = value_size_;
+    value_size_ += (sizes_[t] + line - 1) / line * line;
+    if (t + 1 == tensors) break;
+    std::erase_if(live, [&](std::uint32_t other) { return last_use[other] < t; });
+    std::size_t offset = 0;
+    auto place = live.begin();
+    for (; place != live.end(); ++place) {
+      if (scratch_at_[*place] >= offset + sizes_[t]) break;
+      offset = scratch_at_[*place] + sizes_[*place];
+    }
+    scratch_at_[t] = offset;
+    live.insert(place, t);
+    scratch_size_ = std::max(scratch_size_, offset + sizes_[t]);
+  }
+  if (value_size_ > most_tensors) {
+    detail::fail(errc::invalid_argument, fmt::format("graph: the tensors of one row hold {} values; the limit is {}",
+                                                     value_size_, most_tensors));
+  }
+}
+
+void Graph::initialise(std::uint64_t seed) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    Random random(seed, 0x9a00000000ULL + i);  // streams of their own
+    std::array<MatrixView<float>, max_op_parameters> views;
+    const std::size_t count = Call::parameter_views(*this, i, parameters_.data(), views);
+    for (std::size_t p = 0; p < count; ++p) {
+      for (std::size_t r = 0; r < views[p].rows(); ++r) std::fill_n(views[p].row(r).data(), views[p].cols(), 0.0f);
+    }
+    ops_[i]->initialise(std::span<const MatrixView<float>>(views.data(), count), random);
+  }
+}
+
+/// `scratch` holds scratch_size() floats per row.
+void Graph::run(MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch) const {
+  const std::size_t rows = src.rows(), last = nodes_.size();
+  const auto at = [&](std::uint32_t tensor) -> MatrixView<float> {
+    return {scratch.data() + scratch_at_[tensor] * rows, rows, sizes_[tensor]};
+  };
+  for (std::size_t i = 0; i < last; ++i) {
+    Call call;
+    OpForward forward;
+    call.fill(*this, i, forward, [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : at(t); });
+    forward.inputs = call.used(*this, i);
+    forward.arena = rows > 1 ? &detail::serial_arena() : nullptr;  // one row never asks for it
+    forward.output = i + 1 == last ? dst : at(static_cast<std::uint32_t>(i + 1));
+    ops_[i]->forward(forward);
+  }
+}
+
+void Graph::predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept {
+  run({src.data(), 1, src.size()}, {dst.data(), 1, sizes_.back()}, scratch);
+}
+
+void Graph::predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
+  if (src.cols() != inputs() || dst.cols() != outputs() || src.rows() != dst.rows()) {
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("graph: src is {} x {} and dst is {} x {}; rows x {} and rows x {} are needed", src.rows(),
+                             src.cols(), dst.rows(), dst.cols(), inputs(), outputs()));
+  }
+  const std::size_t block = std::clamp(batch_scratch / (scratch_size_ + 1), std::size_t{1}, batch_rows);
+  parallel_for(
+      src.rows(), block,
+      [&](std::size_t begin, std::size_t end) {
+        Tensor<float> scratch{(end - begin) * scratch_size_};
+        run(src.slice(begin, end), dst.slice(begin, end), scratch.flat());
+      },
+      arena);
+}
+
+void Graph::save(Archive& archive) const {
+  const auto texts = [](const std::vector<std::uint32_t>& values) {
+    std::vector<std::string> list;
+    for (const auto v : values) list.push_back(std::to_string(v));
+    return list;
+  };
+  archive.set_list("graph.input", texts(shapes_.front()));
+  archive.set_int("graph.nodes", static_cast<std::int64_t>(nodes_.size()));
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    const std::string key = fmt::format("graph.{}.", i);
+    archive.set(key + "op", nodes_[i].op);
+    archive.set_list(key + "inputs", texts(nodes_[i].inputs));
+    const auto known = ops_[i]->attributes();
+    for (std::size_t a = 0; a < known.size(); ++a) {
+      archive.set_number(key + std::string(known[a].name), nodes_[i].attributes[a]);
+    }
+  }
+  for (const GraphParameter& entry : table_) {
+    archive.put<float>(entry.name, parameters().subspan(entry.offset, entry.size), entry.shape);
+  }
+}
+
+namespace {
+
+std::vector<std::uint32_t> read_list(const Archive& archive, const std::string& key, std::size_t longest) {
+  const std::vector<std::string> texts = archive.get_list(key);
+  if (texts.size() > longest) {
+    detail::fail(errc::corrupt,
+                 fmt::format("key \"{}\" lists {} numbers; at most {} make sense", key, texts.size(), longest));
+  }
+  std::vector<std::uint32_t> values;
+  for (const std::string& text : texts) {
+    std::uint32_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size()) {
+      detail::fail(errc::corrupt, fmt::format("key \"{}\" holds \"{}\", which is not a whole number", key, text));
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+std::shared_ptr<const Predictor> load_graph(const Archive& archive) {
+  OpShape input = read_list(archive, "graph.input", most_dimensions);
+  const std::int64_t count = archive.get_int("graph.nodes");
+  if (count < 1 || count > static_cast<std::int64_t>(most_nodes)) {
+    detail::fail(errc::corrupt, fmt::format("key \"graph.nodes\" is {}; it must be 1 to {}", count, most_nodes));
+  }
+  std::vector<GraphNode> nodes;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string key = fmt::format("graph.{}.", i);
+    GraphNode node{.op = archive.get(key + "op"), .inputs = read_list(archive, key + "inputs", max_op_inputs)};
+    for (const OpAttribute& attribute : find_op(node.op).attributes()) {
+      node.attributes.push_back(archive.get_number(key + std::string(attribute.name)));
+    }
+    nodes.push_back(std::move(node));
+  }
+  try {
+    auto graph = std::make_shared<Graph>(std::move(input), std::move(nodes), [&](const GraphParameter& entry) {
+      const auto tensor = archive.tensor<float>(entry.name);
+      if (!std::equal(entry.shape.begin(), entry.shape.end(), tensor.shape().begin(), tensor.shape().end())) {
+        detail::fail(errc::corrupt, fmt::format("tensor \"{}\" has shape [{}]; its node needs [{}]", entry.name,
+                                                fmt::join(tensor.shape(), ", "), fmt::join(entry.shape, ", ")));
+      }
+      const auto values = tensor.flat();
+      const auto bad = std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+      if (bad != values.end()) {
+        detail::fail(errc::corrupt, fmt::format("tensor \"{}\", value {} is {}; it must be finite", entry.name,
+                                                bad - values.begin(), *bad));
+      }
+      return values;
+    });
+    return graph;
+  } catch (const Error& error) {
+    if (error.code() == errc::corrupt) throw;
+    detail::fail(errc::corrupt, error.what());
+  }
+}
+
+}  // namespace
+
+extern "C" const int redoubt_form_graph = register_form("graph", &load_graph);
+
+}  // namespace redoubt

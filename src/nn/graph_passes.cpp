@@ -1,0 +1,227 @@
+// Forward with all tensors kept, backward, gradients for attacks, bounds for certification.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/graph_internal.hpp"
+#include "redoubt/core/error.hpp"
+#include "redoubt/kernels/activation.hpp"
+
+namespace redoubt {
+
+MatrixView<float> Graph::value(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
+  return {workspace.values_.data() + value_at_[tensor] * workspace.rows_, rows, sizes_[tensor]};
+}
+
+MatrixView<float> Graph::gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
+  const std::size_t at = tensor == 0 ? value_size_ : value_at_[tensor];  // the input's gradient comes last
+  return {workspace.gradients_.data() + at * workspace.rows_, rows, sizes_[tensor]};
+}
+
+void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining* training,
+                    Arena* arena) const {
+  if (src.cols() != inputs() || src.rows() > workspace.rows_ ||
+      workspace.values_.size() != workspace.rows_ * value_size_) {
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("graph: forward of {} x {} values with a workspace of {} rows; the graph takes rows of {} "
+                             "and a workspace made for it",
+                             src.rows(), src.cols(), workspace.rows_, inputs()));
+  }
+  const std::size_t rows = src.rows();
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    Call call;
+    OpForward forward;
+    call.fill(*this, i, forward,
+              [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
+    forward.inputs = call.used(*this, i);
+    forward.output = value(workspace, static_cast<std::uint32_t>(i + 1), rows);
+    forward.training = training;
+    forward.arena = arena ? arena : &detail::serial_arena();
+    ops_[i]->forward(forward);
+  }
+}
+
+void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
+                     bool want_input, const OpTraining* training, Arena* arena) const {
+  const bool want_parameters = !parameter_gradient.empty();
+  if (workspace.gradients_.size() == 0 || src.rows() > workspace.rows_ ||
+      (want_parameters && parameter_gradient.size() != parameters_.size())) {
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("graph: backward of {} rows with a workspace of {} rows {} gradients and {} parameter "
+                             "gradients; the graph has {} parameters",
+                             src.rows(), workspace.rows_, workspace.gradients_.size() == 0 ? "without" : "with",
+                             parameter_gradient.size(), parameters_.size()));
+  }
+  const std::size_t rows = src.rows();
+  const auto clear = [&](std::uint32_t tensor) {
+    const auto view = gradient(workspace, tensor, rows);
+    std::fill_n(view.data(), view.rows() * view.cols(), 0.0f);
+  };
+  for (std::uint32_t t = 1; t < score_tensor_; ++t) clear(t);
+  if (want_input) clear(0);
+  for (std::size_t i = score_tensor_; i-- > 0;) {
+    Call call;
+    OpBackward backward;
+    call.fill(*this, i, backward,
+              [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
+    std::array<MatrixView<float>, max_op_inputs> input_gradients;
+    const auto& sources = nodes_[i].inputs;
+    for (std::size_t s = 0; s < sources.size(); ++s) {
+      if (sources[s] > 0 || want_input) input_gradients[s] = gradient(workspace, sources[s], rows);
+    }
+    std::array<MatrixView<float>, max_op_parameters> parameter_gradients;
+    std::size_t count = backward.parameters.size();
+    if (want_parameters) count = Call::parameter_views(*this, i, parameter_gradient.data(), parameter_gradients);
+    const auto output = static_cast<std::uint32_t>(i + 1);
+    backward.inputs = call.used(*this, i);
+    backward.output = value(workspace, output, rows);
+    backward.output_gradient = gradient(workspace, output, rows);
+    backward.input_gradients = std::span<const MatrixView<float>>(input_gradients.data(), sources.size());
+    backward.parameter_gradients = std::span<const MatrixView<float>>(parameter_gradients.data(), count);
+    backward.training = training;
+    backward.arena = arena ? arena : &detail::serial_arena();
+    ops_[i]->backward(backward);
+  }
+}
+
+void Graph::scores(std::span<const float> src, std::span<float> dst, GraphWorkspace& workspace) const {
+  forward({src.data(), 1, src.size()}, workspace);
+  const auto found = value(workspace, score_tensor_, 1).row(0);
+  std::copy_n(found.begin(), std::min(found.size(), dst.size()), dst.begin());
+}
+
+void Graph::input_gradient(std::span<const float> src, std::span<const float> score_gradient, std::span<float> dst,
+                           GraphWorkspace& workspace) const {
+  if (score_gradient.size() != score_count() || dst.size() != inputs()) {
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("graph: input_gradient with {} score gradients into {} floats; {} and {} are needed",
+                             score_gradient.size(), dst.size(), score_count(), inputs()));
+  }
+  const MatrixView<const float> row{src.data(), 1, src.size()};
+  forward(row, workspace);
+  std::copy(score_gradient.begin(), score_gradient.end(), gradient(workspace, score_tensor_, 1).data());
+  backward(row, workspace, {}, true);
+  const auto found = gradient(workspace, 0, 1).row(0);
+  std::copy(found.begin(), found.end(), dst.begin());
+}
+
+float Graph::loss_gradient(std::span<const float> src, std::size_t label, std::span<float> dst,
+                           GraphWorkspace& workspace) const {
+  if (label >= score_count() || dst.size() != inputs()) {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("graph: loss_gradient for label {} of {} into {} floats for {} inputs", label,
+                             score_count(), dst.size(), inputs()));
+  }
+  const MatrixView<const float> row{src.data(), 1, src.size()};
+  forward(row, workspace);
+  const auto scores = value(workspace, score_tensor_, 1).row(0), seed = gradient(workspace, score_tensor_, 1).row(0);
+  float loss = 0;
+  if (scores.size() == 1) {
+    loss = -scores[0];
+    seed[0] = -1.0f;
+  } else {
+    const float total = kernels::log_sum_exp(scores);
+    loss = total - scores[label];
+    for (std::size_t k = 0; k < scores.size(); ++k) seed[k] = std::exp(scores[k] - total);
+    seed[label] -= 1.0f;
+  }
+  backward(row, workspace, {}, true);
+  const auto found = gradient(workspace, 0, 1).row(0);
+  std::copy(found.begin(), found.end(), dst.begin());
+  return loss;
+}
+
+struct Graph::Box {
+  Tensor<float> lower, upper;
+};
+
+/// Bounds of every tensor up to the scores.
+Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float> upper) const {
+  if (lower.size() != inputs() || upper.size() != inputs()) {
+    detail::fail(errc::shape_mismatch, fmt::format("graph: the box has {} lower and {} upper bounds; {} are needed",
+                                                   lower.size(), upper.size(), inputs()));
+  }
+  for (std::size_t i = 0; i < lower.size(); ++i) {
+    if (!(lower[i] <= upper[i]) || !std::isfinite(lower[i]) || !std::isfinite(upper[i])) {
+      detail::fail(
+          errc::invalid_argument,
+          fmt::format("graph: input {} lies in [{}, {}]; bounds must be finite and in order", i, lower[i], upper[i]));
+    }
+  }
+  Box box{Tensor<float>{value_size_}, Tensor<float>{value_size_}};
+  for (std::size_t i = 0; i < score_tensor_; ++i) {
+    Call low, high;
+    OpBounds bounds;
+    const auto at = [&](std::span<const float> input, const Tensor<float>& values) {
+      return [this, input, &values](std::uint32_t t) -> MatrixView<const float> {
+        return t == 0 ? MatrixView<const float>{input.data(), 1, input.size()}
+                      : MatrixView<const float>{values.data() + value_at_[t], 1, sizes_[t]};
+      };
+    };
+    low.fill(*this, i, bounds, at(lower, box.lower));
+    high.fill(*this, i, bounds, at(upper, box.upper));
+    bounds.input_lower = low.used(*this, i);
+    bounds.input_upper = high.used(*this, i);
+    bounds.output_lower = {box.lower.data() + value_at_[i + 1], 1, sizes_[i + 1]};
+    bounds.output_upper = {box.upper.data() + value_at_[i + 1], 1, sizes_[i + 1]};
+    bounds.arena = &detail::serial_arena();
+    ops_[i]->bounds(bounds);
+  }
+  return box;
+}
+
+void Graph::bounds(std::span<const float> lower, std::span<const float> upper, std::span<float> dst_lower,
+                   std::span<float> dst_upper) const {
+  if (dst_lower.size() != score_count() || dst_upper.size() != score_count()) {
+    detail::fail(errc::shape_mismatch, fmt::format("graph: bounds into {} and {} floats; there are {} scores",
+                                                   dst_lower.size(), dst_upper.size(), score_count()));
+  }
+  const Box box = propagate(lower, upper);
+  const std::size_t at = value_at_[score_tensor_];
+  std::copy_n(box.lower.data() + at, score_count(), dst_lower.begin());
+  std::copy_n(box.upper.data() + at, score_count(), dst_upper.begin());
+}
+
+void Graph::margin_bounds(std::span<const float> lower, std::span<const float> upper, std::size_t label,
+                          std::span<float> dst) const {
+  const std::size_t count = score_count();
+  if (label >= count || dst.size() != count) {
+    detail::fail(errc::invalid_argument, fmt::format("graph: margins of label {} into {} floats; there are {} scores",
+                                                     label, dst.size(), count));
+  }
+  const Box box = propagate(lower, upper);
+  const std::size_t node = score_tensor_ - 1, at = value_at_[score_tensor_];
+  if (ops_[node]->name() != "dense") {
+    for (std::size_t k = 0; k < count; ++k) {
+      dst[k] = k == label ? 0.0f : box.lower.flat()[at + label] - box.upper.flat()[at + k];
+    }
+    return;
+  }
+  const std::uint32_t source = nodes_[node].inputs[0];
+  const std::size_t width = sizes_[source];
+  const float* low = source == 0 ? lower.data() : box.lower.data() + value_at_[source];
+  const float* high = source == 0 ? upper.data() : box.upper.data() + value_at_[source];
+  std::array<MatrixView<const float>, max_op_parameters> parameters;
+  Call::parameter_views(*this, node, parameters_.data(), parameters);
+  const auto weight = parameters[0], bias = parameters[1];
+  // What the served floats may differ from the real scores: (k + 1) roundings of each of the two products.
+  const double rounding = 2.0 * (static_cast<double>(width) + 2) * 0x1p-24;
+  for (std::size_t k = 0; k < count; ++k) {
+    if (k == label) {
+      dst[k] = 0;
+      continue;
+    }
+    double margin = static_cast<double>(bias(0, label)) - bias(0, k);
+    double size = std::abs(static_cast<double>(bias(0, label))) + std::abs(static_cast<double>(bias(0, k)));
+    for (std::size_t i = 0; i < width; ++i) {
+      const double own = weight(i, label), other = weight(i, k), difference = own - other;
+      margin += difference * (difference > 0 ? low[i] : high[i]);
+      size += (std::abs(own) + std::abs(other)) * std::max(std::abs(low[i]), std::abs(high[i]));
+    }
+    margin -= rounding * size;
+    dst[k] = std::nextafter(static_cast<float>(margin), -INFINITY);
+  }
+}
+
+}  // namespace redoubt

@@ -1,0 +1,60 @@
+#include <cmath>
+
+#include "nn/ops/elementwise.hpp"
+#include "nn/ops/op_table.hpp"
+#include "redoubt/core/error.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+/// y = a + b, equal shapes: residual connections.
+class Add final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "add"; }
+  std::string_view onnx_name() const noexcept override { return "Add"; }
+  std::size_t arity() const noexcept override { return 2; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override {
+    if (inputs[0] != inputs[1]) {
+      fail(errc::shape_mismatch, fmt::format("add: the inputs have shapes [{}] and [{}]; they must be equal",
+                                             fmt::join(inputs[0], ", "), fmt::join(inputs[1], ", ")));
+    }
+    return inputs[0];
+  }
+  void forward(const OpForward& call) const override {
+    for (std::size_t r = 0; r < call.output.rows(); ++r) {
+      const auto a = call.inputs[0].row(r), b = call.inputs[1].row(r);
+      for (std::size_t i = 0; i < a.size(); ++i) call.output(r, i) = a[i] + b[i];
+    }
+  }
+  void backward(const OpBackward& call) const override {
+    for (const auto& gradient : call.input_gradients) {
+      if (!gradient.data()) continue;
+      for (std::size_t r = 0; r < gradient.rows(); ++r) {
+        const auto from = call.output_gradient.row(r);
+        for (std::size_t i = 0; i < from.size(); ++i) gradient(r, i) += from[i];
+      }
+    }
+  }
+  // Float addition is monotone, so the sums of the ends need no widening.
+  void bounds(const OpBounds& call) const override {
+    for (std::size_t r = 0; r < call.output_lower.rows(); ++r) {
+      for (std::size_t i = 0; i < call.output_lower.cols(); ++i) {
+        call.output_lower(r, i) = call.input_lower[0](r, i) + call.input_lower[1](r, i);
+        call.output_upper(r, i) = call.input_upper[0](r, i) + call.input_upper[1](r, i);
+      }
+    }
+  }
+  std::string source(const OpSource& call) const override {
+    return fmt::format("  for (int i = 0; i < {}; ++i) {}[i] = {}[i] + {}[i];\n", call.output_size, call.output,
+                       call.inputs[0], call.inputs[1]);
+  }
+};
+
+}  // namespace
+
+const Op& add_op() noexcept {
+  static const Add op;
+  return op;
+}
+
+}  // namespace redoubt::detail

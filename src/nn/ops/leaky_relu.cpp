@@ -1,0 +1,40 @@
+#include "nn/ops/elementwise.hpp"
+#include "nn/ops/op_table.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr OpAttribute attribute_list[] = {{.name = "alpha", .fallback = 0.01, .low = 0, .high = 1}};
+
+auto function(const OpContext& call) {
+  return [alpha = static_cast<float>(call.attributes[0])](std::span<const float> src, std::span<float> dst) {
+    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = src[i] > 0 ? src[i] : alpha * src[i];
+  };
+}
+
+/// y = x for x > 0, else alpha x.
+class LeakyRelu final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "leaky_relu"; }
+  std::string_view onnx_name() const noexcept override { return "LeakyRelu"; }
+  std::span<const OpAttribute> attributes() const noexcept override { return attribute_list; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, function(call)); }
+  void backward(const OpBackward& call) const override {
+    const auto alpha = static_cast<float>(call.attributes[0]);
+    elementwise_backward(call, [alpha](float x, float) { return x > 0 ? 1.0f : alpha; });
+  }
+  void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, function(call)); }
+  std::string source(const OpSource& call) const override {
+    return elementwise_source(call, fmt::format("x > 0 ? x : {:.9g}f * x", static_cast<float>(call.attributes[0])));
+  }
+};
+
+}  // namespace
+
+const Op& leaky_relu_op() noexcept {
+  static const LeakyRelu op;
+  return op;
+}
+
+}  // namespace redoubt::detail

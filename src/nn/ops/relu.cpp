@@ -1,0 +1,30 @@
+#include "redoubt/kernels/activation.hpp"
+
+#include "nn/ops/elementwise.hpp"
+#include "nn/ops/op_table.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+/// y = max(x, 0).
+class Relu final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "relu"; }
+  std::string_view onnx_name() const noexcept override { return "Relu"; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::relu); }
+  void backward(const OpBackward& call) const override {
+    elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
+  }
+  void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, kernels::relu); }
+  std::string source(const OpSource& call) const override { return elementwise_source(call, "x > 0 ? x : 0"); }
+};
+
+}  // namespace
+
+const Op& relu_op() noexcept {
+  static const Relu op;
+  return op;
+}
+
+}  // namespace redoubt::detail

@@ -1,0 +1,34 @@
+#include "redoubt/kernels/activation.hpp"
+
+#include "nn/ops/elementwise.hpp"
+#include "nn/ops/op_table.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr float relative_error = 4e-7f;  // of kernels::sigmoid
+
+/// y = 1 / (1 + e^-x).
+class Sigmoid final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "sigmoid"; }
+  std::string_view onnx_name() const noexcept override { return "Sigmoid"; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::sigmoid); }
+  void backward(const OpBackward& call) const override {
+    elementwise_backward(call, [](float, float y) { return y * (1.0f - y); });
+  }
+  void bounds(const OpBounds& call) const override { monotone_bounds(call, relative_error, kernels::sigmoid); }
+  std::string source(const OpSource& call) const override {
+    return elementwise_source(call, "1.0f / (1.0f + std::exp(-x))");
+  }
+};
+
+}  // namespace
+
+const Op& sigmoid_op() noexcept {
+  static const Sigmoid op;
+  return op;
+}
+
+}  // namespace redoubt::detail

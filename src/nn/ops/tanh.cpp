@@ -1,0 +1,32 @@
+#include "redoubt/kernels/activation.hpp"
+
+#include "nn/ops/elementwise.hpp"
+#include "nn/ops/op_table.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr float relative_error = 4e-7f;  // of kernels::tanh
+
+/// y = tanh(x).
+class Tanh final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "tanh"; }
+  std::string_view onnx_name() const noexcept override { return "Tanh"; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::tanh); }
+  void backward(const OpBackward& call) const override {
+    elementwise_backward(call, [](float, float y) { return 1.0f - y * y; });
+  }
+  void bounds(const OpBounds& call) const override { monotone_bounds(call, relative_error, kernels::tanh); }
+  std::string source(const OpSource& call) const override { return elementwise_source(call, "std::tanh(x)"); }
+};
+
+}  // namespace
+
+const Op& tanh_op() noexcept {
+  static const Tanh op;
+  return op;
+}
+
+}  // namespace redoubt::detail
