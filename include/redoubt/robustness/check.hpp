@@ -2,12 +2,12 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/robustness/verdict.hpp"
 
@@ -96,7 +96,7 @@ class AnyCheck {
  public:
   template <Check C>
   AnyCheck(C check)  // NOLINT: implicit by design
-      : held_(std::make_shared<const Held<C>>(std::move(check))), id_(C::id), stage_(C::stage), needs_(C::needs) {}
+      : held_(Shared<const Held<C>>::make(std::move(check))), id_(C::id), stage_(C::stage), needs_(C::needs) {}
 
   std::string_view id() const noexcept { return id_; }
   Stage stage() const noexcept { return stage_; }
@@ -122,7 +122,7 @@ class AnyCheck {
     C prototype;
   };
 
-  std::shared_ptr<const Base> held_;
+  Shared<const Base> held_;
   std::string_view id_;
   Stage stage_;
   Need needs_;

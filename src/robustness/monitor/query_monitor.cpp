@@ -469,7 +469,7 @@ struct QueryMonitor::State {
 };
 
 QueryMonitor::QueryMonitor(const Dataset& reference, const QueryMonitorOptions& options)
-    : state_(std::make_unique<State>(options)) {
+    : state_(Shared<State>::make(options)) {
   State& s = *state_;
   if (reference.rows() < fewest_reference)
     detail::fail(errc::invalid_argument,
@@ -508,7 +508,7 @@ QueryMonitor::QueryMonitor(const Dataset& reference, const QueryMonitorOptions& 
 }
 
 QueryMonitor::QueryMonitor(MatrixView<const float> reference, const QueryMonitorOptions& options)
-    : state_(std::make_unique<State>(options)) {
+    : state_(Shared<State>::make(options)) {
   State& s = *state_;
   if (reference.rows() < fewest_reference)
     detail::fail(errc::invalid_argument,
@@ -527,10 +527,6 @@ QueryMonitor::QueryMonitor(MatrixView<const float> reference, const QueryMonitor
   for (std::size_t r = 0; r < rows; ++r) s.sketch(reference.row(r), &sketches[r * s.width()]);
   s.calibrate(sketches, rows);
 }
-
-QueryMonitor::~QueryMonitor() = default;
-QueryMonitor::QueryMonitor(QueryMonitor&&) noexcept = default;
-QueryMonitor& QueryMonitor::operator=(QueryMonitor&&) noexcept = default;
 
 QueryVerdict QueryMonitor::observe(std::uint64_t caller, std::span<const float> row) noexcept {
   if (row.size() != state_->columns) {

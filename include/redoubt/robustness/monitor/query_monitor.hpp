@@ -1,12 +1,12 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/shared.hpp"
 #include "redoubt/robustness/verdict.hpp"
 
 namespace redoubt {
@@ -73,7 +73,8 @@ struct QueryMonitorCalibration {
 /// an alarm. Detection is measured in tests, not promised: an attacker who spreads queries thinly over time and
 /// callers, or moves more than about half a standard deviation per step in most fields, is not seen.
 ///
-/// Memory is fixed at construction. Thread-safe: striped locks, each held for well under a microsecond.
+/// Memory is fixed at construction (`memory_bytes`). Thread-safe: striped locks, each held for well under a
+/// microsecond.
 class QueryMonitor {
  public:
   /// `reference`: benign rows, at least 100, with the model's feature columns; up to 8192 of them are used.
@@ -81,9 +82,8 @@ class QueryMonitor {
   explicit QueryMonitor(const Dataset& reference, const QueryMonitorOptions& options = {});
   /// Numeric raw rows without a schema.
   explicit QueryMonitor(MatrixView<const float> reference, const QueryMonitorOptions& options = {});
-  ~QueryMonitor();
-  QueryMonitor(QueryMonitor&&) noexcept;
-  QueryMonitor& operator=(QueryMonitor&&) noexcept;
+  QueryMonitor(const QueryMonitor&) = delete;
+  QueryMonitor& operator=(const QueryMonitor&) = delete;
 
   /// One raw row (see Encoder): numbers, category codes of the reference's schema, NaN. Text slots are ignored.
   /// `caller`: any stable number, for example hash64 of an account. No allocation; a few microseconds.
@@ -103,7 +103,7 @@ class QueryMonitor {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Shared<State> state_;
 };
 
 }  // namespace redoubt

@@ -1,0 +1,79 @@
+#include "redoubt/robustness/poisoning/outliers.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/trees/isolation_forest.hpp"
+#include "robustness/rows.hpp"
+
+namespace redoubt {
+namespace {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+void Outliers::update(const Batch& batch) {
+  if (!ids_.empty() && batch.features.cols() != width_)
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("outliers: batches have {} and {} features", width_, batch.features.cols()));
+  width_ = batch.features.cols();
+  for (std::size_t r = 0; r < batch.features.rows(); ++r) {
+    const auto row = batch.features.row(r);
+    features_.insert(features_.end(), row.begin(), row.end());
+  }
+  ids_.insert(ids_.end(), batch.data->row_ids().begin(), batch.data->row_ids().end());
+}
+
+void Outliers::merge(const Outliers& other) {
+  if (other.ids_.empty()) return;
+  if (!ids_.empty() && other.width_ != width_)
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("outliers: merged states have {} and {} features", width_, other.width_));
+  width_ = other.width_;
+  features_.insert(features_.end(), other.features_.begin(), other.features_.end());
+  ids_.insert(ids_.end(), other.ids_.begin(), other.ids_.end());
+}
+
+Verdict Outliers::finish() const {
+  constexpr std::size_t fewest = 20;
+  if (!(cut > 0)) detail::fail(errc::invalid_argument, fmt::format("Outliers::cut is {}; it must be positive", cut));
+  if (ids_.size() < fewest || width_ == 0)
+    return Verdict::abstain(
+        std::string(id), stage,
+        fmt::format("needs at least {} rows with features; there are {} rows of {}", fewest, ids_.size(), width_));
+  const MatrixView<const float> x(features_.data(), ids_.size(), width_);
+  const auto forest = IsolationForest{{.trees = trees, .seed = seed}}.fit_encoded(x);
+  Tensor<float> scores({ids_.size(), 1});
+  forest->predict_batch(x, scores, nullptr);
+
+  std::vector<double> values(scores.data(), scores.data() + scores.size()), distance;
+  const double centre = median(values);
+  for (double v : values) distance.push_back(std::abs(v - centre));
+  // 1.4826 turns the median absolute deviation of a normal into its standard deviation.
+  const double spread = std::max(1.4826 * median(distance), 1e-3);
+
+  Verdict verdict;
+  verdict.check = id;
+  verdict.stage = stage;
+  for (std::size_t r = 0; r < values.size(); ++r)
+    if (const double z = (values[r] - centre) / spread; z > cut)
+      verdict.findings.push_back(
+          {ids_[r], "", values[r],
+           fmt::format("isolated: anomaly score {:.3f}, {:.1f} deviations above the median", values[r], z)});
+  detail::sort_findings(verdict.findings);
+  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
+  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(ids_.size());
+  verdict.summary = fmt::format("{} of {} rows are strong outliers", verdict.findings.size(), ids_.size());
+  return verdict;
+}
+
+}  // namespace redoubt

@@ -1,0 +1,88 @@
+#include "redoubt/robustness/poisoning/sources.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "robustness/rows.hpp"
+
+namespace redoubt {
+
+std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
+  std::vector<std::size_t> order(p_values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return p_values[a] < p_values[b]; });
+  std::vector<double> q(p_values.size());
+  double smallest = 1;
+  for (std::size_t i = order.size(); i-- > 0;) {
+    smallest = std::min(smallest, p_values[order[i]] * static_cast<double>(order.size()) / static_cast<double>(i + 1));
+    q[order[i]] = smallest;
+  }
+  return q;
+}
+
+std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<const bool> suspicious) {
+  const auto sources = data.sources();
+  if (sources.empty() && data.schema().find(ColumnRole::source) == Schema::npos)
+    detail::fail(errc::invalid_argument, "source_suspicion: the data has no source column");
+  if (suspicious.size() != data.rows())
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("source_suspicion: {} flags for {} rows", suspicious.size(), data.rows()));
+  std::vector<SourceSuspicion> all(data.source_names().size());
+  std::size_t rows = 0, flagged = 0;
+  for (std::size_t s = 0; s < all.size(); ++s) all[s].source = data.source_names()[s];
+  for (std::size_t r = 0; r < data.rows(); ++r) {
+    if (sources[r] < 0) continue;
+    SourceSuspicion& s = all[static_cast<std::size_t>(sources[r])];
+    ++s.rows, ++rows;
+    s.suspicious += suspicious[r], flagged += suspicious[r];
+  }
+  std::erase_if(all, [](const SourceSuspicion& s) { return s.rows == 0; });
+  std::vector<double> p_values;
+  for (SourceSuspicion& s : all) {
+    // Add-one keeps a rate of zero among the others from turning a single flag into certainty.
+    const double rate = (static_cast<double>(flagged - s.suspicious) + 1) / (static_cast<double>(rows - s.rows) + 2);
+    s.expected = rate * static_cast<double>(s.rows);
+    s.p_value = detail::binomial_tail(s.suspicious, s.rows, rate);
+    s.score = std::clamp((static_cast<double>(s.suspicious) - s.expected) / static_cast<double>(s.rows), 0.0, 1.0);
+    p_values.push_back(s.p_value);
+  }
+  const auto q_values = benjamini_hochberg(p_values);
+  for (std::size_t s = 0; s < all.size(); ++s) all[s].q_value = q_values[s];
+  std::stable_sort(all.begin(), all.end(), [](const SourceSuspicion& a, const SourceSuspicion& b) {
+    return a.q_value != b.q_value ? a.q_value < b.q_value : a.score > b.score;
+  });
+  return all;
+}
+
+void SourceAllowList::update(const Batch& batch) {
+  const Dataset& data = *batch.data;
+  const auto sources = data.sources();
+  for (std::size_t r = 0; r < data.rows(); ++r) {
+    ++rows_;
+    const std::string name = sources[r] < 0 ? std::string() : data.source_names()[static_cast<std::size_t>(sources[r])];
+    if (!name.empty() && std::find(allowed.begin(), allowed.end(), name) != allowed.end()) continue;
+    refused_.push_back(
+        {data.row_ids()[r], name, 1.0, name.empty() ? "has no source" : "comes from an unlisted source"});
+  }
+}
+
+void SourceAllowList::merge(const SourceAllowList& other) {
+  rows_ += other.rows_;
+  refused_.insert(refused_.end(), other.refused_.begin(), other.refused_.end());
+}
+
+Verdict SourceAllowList::finish() const {
+  if (allowed.empty()) return Verdict::abstain(std::string(id), stage, "no source is listed as allowed");
+  Verdict verdict;
+  verdict.check = id;
+  verdict.stage = stage;
+  verdict.findings = refused_;
+  verdict.outcome = refused_.empty() ? Outcome::pass : Outcome::block;
+  verdict.score = rows_ == 0 ? 0 : static_cast<double>(refused_.size()) / static_cast<double>(rows_);
+  verdict.summary = fmt::format("{} of {} rows do not come from an allowed source", refused_.size(), rows_);
+  return verdict;
+}
+
+}  // namespace redoubt

@@ -1,0 +1,54 @@
+#include "robustness/rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace redoubt::detail {
+namespace {
+
+/// Sum of terms first, first * ratio(1), ... until they no longer matter.
+template <class Ratio>
+double sum_terms(double log_first, std::size_t count, Ratio ratio) {
+  double term = 1, sum = 1;
+  for (std::size_t i = 1; i <= count && term > 1e-17 * sum; ++i) {
+    term *= ratio(i);
+    sum += term;
+  }
+  return std::min(1.0, std::exp(log_first + std::log(sum)));
+}
+
+}  // namespace
+
+void sort_findings(std::vector<Finding>& findings) {
+  std::stable_sort(findings.begin(), findings.end(),
+                   [](const Finding& a, const Finding& b) { return a.score > b.score; });
+}
+
+double binomial_tail(std::size_t k, std::size_t n, double p) {
+  if (k == 0 || p >= 1) return 1;
+  if (k > n || p <= 0) return 0;
+  const double nd = static_cast<double>(n), kd = static_cast<double>(k);
+  // Below the mean the terms rise: sum the other tail instead.
+  if (kd <= nd * p) return std::max(0.0, 1 - binomial_tail(n - k + 1, n, 1 - p));
+  const double log_first = std::lgamma(nd + 1) - std::lgamma(kd + 1) - std::lgamma(nd - kd + 1) + kd * std::log(p) +
+                           (nd - kd) * std::log1p(-p);
+  return sum_terms(log_first, n - k, [&](std::size_t i) {
+    const double j = kd + static_cast<double>(i);
+    return (nd - j + 1) / j * (p / (1 - p));
+  });
+}
+
+double poisson_tail(std::size_t k, double mean) {
+  if (k == 0) return 1;
+  if (!(mean > 0)) return 0;
+  const double kd = static_cast<double>(k);
+  if (kd <= mean) {  // sum of the other tail, downwards from k - 1
+    const double log_first = (kd - 1) * std::log(mean) - mean - std::lgamma(kd);
+    return std::max(
+        0.0, 1 - sum_terms(log_first, k - 1, [&](std::size_t i) { return (kd - static_cast<double>(i)) / mean; }));
+  }
+  const double log_first = kd * std::log(mean) - mean - std::lgamma(kd + 1);
+  return sum_terms(log_first, 100000, [&](std::size_t i) { return mean / (kd + static_cast<double>(i)); });
+}
+
+}  // namespace redoubt::detail

@@ -1,0 +1,22 @@
+#pragma once
+// Helpers of the checks that keep the rows they saw.
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/robustness/verdict.hpp"
+
+namespace redoubt::detail {
+
+/// `kept` followed by `more`.
+inline void append_rows(Dataset& kept, const Dataset& more) {
+  if (more.rows() == 0) return;
+  kept = kept.rows() == 0 ? more : Dataset::concat(kept, more);
+}
+
+/// Findings by falling score; equal scores keep their order.
+void sort_findings(std::vector<Finding>& findings);
+
+/// P(X >= k), X binomial(n, p).
+double binomial_tail(std::size_t k, std::size_t n, double p);
+/// P(X >= k), X Poisson(mean).
+double poisson_tail(std::size_t k, double mean);
+
+}  // namespace redoubt::detail
