@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/encoder.hpp"
 #include "redoubt/model/model.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "robustness/rows.hpp"
