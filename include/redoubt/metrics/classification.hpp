@@ -39,8 +39,8 @@ double accuracy(std::span<const std::int32_t> truth, std::span<const std::int32_
 std::vector<std::int32_t> most_probable(MatrixView<const double> probabilities);
 std::vector<std::int32_t> most_probable(MatrixView<const float> probabilities);
 
-/// Mean of -ln p(true class). Rows of `probabilities` are first scaled to sum to 1; probabilities are then clipped to
-/// [eps, 1 - eps] with eps = 2^-52, so one confident mistake costs about 36 and not infinity.
+/// Mean of -ln p(true class), with p clipped to [eps, 1 - eps], eps = 2^-52: one confident mistake costs 36 and not
+/// infinity. Rows are taken as they are, not scaled to sum to 1.
 double log_loss(std::span<const std::int32_t> truth, MatrixView<const double> probabilities,
                 std::span<const double> weights = {});
 /// Two classes: mean (p - y)^2 of the positive class (G. Brier, 1950, halved as is usual for two classes).
