@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "data/timestamp.hpp"
+#include "data/convert.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/hash.hpp"
 #include "redoubt/data/split.hpp"
@@ -25,81 +25,21 @@ constexpr std::int32_t max_classes = 65536;  // bounds the class names that a st
                            to_string(column.spec.role), needed, to_string(column.spec.type)));
 }
 
-// Cells as categories; names sorted, missing stays missing.
-Column to_categorical(const Column& column) {
-  Column result;
-  result.spec = column.spec;
-  result.spec.type = ColumnType::categorical;
-  result.codes.resize(column.size());
-  std::unordered_map<std::string, std::int32_t> codes;
-  std::vector<std::string> names;
-  for (std::size_t row = 0; row < column.size(); ++row) {
-    if (column.missing(row)) {
-      result.codes[row] = -1;
-      continue;
-    }
-    const auto [entry, fresh] = codes.try_emplace(column.to_text(row), static_cast<std::int32_t>(names.size()));
-    if (fresh) names.push_back(entry->first);
-    result.codes[row] = entry->second;
-  }
-  std::vector<std::int32_t> order(names.size()), rank(names.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return names[a] < names[b]; });
-  result.spec.categories.clear();
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    rank[order[i]] = static_cast<std::int32_t>(i);
-    result.spec.categories.push_back(std::move(names[order[i]]));
-  }
-  for (std::int32_t& code : result.codes) {
-    if (code >= 0) code = rank[code];
-  }
-  return result;
-}
-
-// Numbers since 1970: seconds, milliseconds, microseconds or nanoseconds, told apart by the largest magnitude (each
-// unit covers the years 1970 to 5138 of the one before). Texts: ISO 8601.
-Column to_timestamp(const Column& column) {
-  Column result;
-  result.spec = column.spec;
-  result.spec.type = ColumnType::timestamp;
-  result.spec.categories.clear();
-  result.times.assign(column.size(), missing_time);
-  if (column.spec.type == ColumnType::numeric) {
-    double largest = 0;
-    for (const double value : column.numbers) {
-      if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
-    }
-    const double scale = largest < 1e11 ? 1e6 : largest < 1e14 ? 1e3 : largest < 1e17 ? 1.0 : 1e-3;
-    for (std::size_t row = 0; row < column.size(); ++row) {
-      const double micros = column.numbers[row] * scale;
-      if (std::isnan(micros)) continue;
-      if (std::abs(micros) >= 9.2e18) {
-        detail::fail(errc::type_mismatch,
-                     fmt::format("column \"{}\", row {}: {} is no time", column.spec.name, row, column.numbers[row]));
-      }
-      result.times[row] = static_cast<std::int64_t>(std::llround(micros));
-    }
-    return result;
-  }
-  for (std::size_t row = 0; row < column.size(); ++row) {
-    if (column.missing(row)) continue;
-    const std::string text = column.to_text(row);
-    if (!detail::parse_timestamp(text, result.times[row])) {
-      detail::fail(errc::type_mismatch, fmt::format("column \"{}\", row {}: \"{}\" is no ISO 8601 time",
-                                                    column.spec.name, row, text.substr(0, 40)));
-    }
-  }
-  return result;
-}
-
 // What a role asks of its column.
 Column fit_to_role(Column column) {
+  const ColumnType type = column.spec.type;
   switch (column.spec.role) {
-    case ColumnRole::source: return column.spec.type == ColumnType::categorical ? column : to_categorical(column);
-    case ColumnRole::target: return column.spec.type == ColumnType::text ? to_categorical(column) : column;
-    case ColumnRole::time: return column.spec.type == ColumnType::timestamp ? column : to_timestamp(column);
+    case ColumnRole::source:
+      if (type != ColumnType::categorical) return detail::to_categorical(column);
+      return column;
+    case ColumnRole::target:
+      if (type == ColumnType::text) return detail::to_categorical(column);
+      return column;
+    case ColumnRole::time:
+      if (type != ColumnType::timestamp) return detail::to_timestamp(column);
+      return column;
     case ColumnRole::weight:
-      if (column.spec.type != ColumnType::numeric) fail_type(column, "numeric");
+      if (type != ColumnType::numeric) fail_type(column, "numeric");
       for (std::size_t row = 0; row < column.numbers.size(); ++row) {
         if (!(column.numbers[row] >= 0) || std::isinf(column.numbers[row])) {
           detail::fail(errc::invalid_argument,
