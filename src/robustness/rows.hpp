@@ -19,4 +19,19 @@ double binomial_tail(std::size_t k, std::size_t n, double p);
 /// P(X >= k), X Poisson(mean).
 double poisson_tail(std::size_t k, double mean);
 
+/// Rows of a group (a source, a set of copies, a burst) and how many of them are flagged.
+struct GroupCount {
+  std::size_t rows = 0, flagged = 0;
+  void add(bool flag) noexcept {
+    ++rows;
+    flagged += flag;
+  }
+};
+struct GroupTest {
+  double expected = 0, p_value = 1, q_value = 1;
+  double excess = 0;  ///< share of the group flagged beyond chance
+};
+/// Binomial test of each non-empty group against the others' rate, then Benjamini-Hochberg; see source_suspicion.
+std::vector<GroupTest> test_groups(std::span<const GroupCount> groups);
+
 }  // namespace redoubt::detail

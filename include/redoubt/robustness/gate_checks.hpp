@@ -25,7 +25,7 @@ struct MetricThreshold {
   void merge(const MetricThreshold& other);
   Verdict finish() const;  ///< score: the metric
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   Dataset data_;
   std::vector<float> outputs_;
 };
@@ -48,7 +48,7 @@ struct ChampionChallenger {
   void merge(const ChampionChallenger& other);
   Verdict finish() const;  ///< score: the largest worsening beyond what is tolerated; findings: the slices
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   Dataset data_;
   std::vector<float> outputs_, reference_;
 };
@@ -67,7 +67,7 @@ struct CanaryFlips {
   void merge(const CanaryFlips& other);
   Verdict finish() const;  ///< score: share that flipped; findings: the rows
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   std::size_t canaries_ = 0;
   std::vector<Finding> flips_;
 };

@@ -22,38 +22,51 @@ std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
   return q;
 }
 
-std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<const bool> suspicious) {
+std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<const std::uint8_t> suspicious) {
   const auto sources = data.sources();
   if (sources.empty() && data.schema().find(ColumnRole::source) == Schema::npos)
     detail::fail(errc::invalid_argument, "source_suspicion: the data has no source column");
   if (suspicious.size() != data.rows())
     detail::fail(errc::shape_mismatch,
                  fmt::format("source_suspicion: {} flags for {} rows", suspicious.size(), data.rows()));
-  std::vector<SourceSuspicion> all(data.source_names().size());
-  std::size_t rows = 0, flagged = 0;
-  for (std::size_t s = 0; s < all.size(); ++s) all[s].source = data.source_names()[s];
-  for (std::size_t r = 0; r < data.rows(); ++r) {
-    if (sources[r] < 0) continue;
-    SourceSuspicion& s = all[static_cast<std::size_t>(sources[r])];
-    ++s.rows, ++rows;
-    s.suspicious += suspicious[r], flagged += suspicious[r];
+  const std::size_t count = data.source_names().size();
+  std::vector<detail::GroupCount> counts(count);
+  for (std::size_t r = 0; r < data.rows(); ++r)
+    if (sources[r] >= 0) counts[static_cast<std::size_t>(sources[r])].add(suspicious[r] != 0);
+  const auto tests = detail::test_groups(counts);
+  std::vector<SourceSuspicion> all;
+  for (std::size_t s = 0; s < count; ++s) {
+    if (counts[s].rows == 0) continue;
+    all.push_back({data.source_names()[s], counts[s].rows, counts[s].flagged, tests[s].expected, tests[s].p_value,
+                   tests[s].q_value, tests[s].excess});
   }
-  std::erase_if(all, [](const SourceSuspicion& s) { return s.rows == 0; });
-  std::vector<double> p_values;
-  for (SourceSuspicion& s : all) {
-    // Add-one keeps a rate of zero among the others from turning a single flag into certainty.
-    const double rate = (static_cast<double>(flagged - s.suspicious) + 1) / (static_cast<double>(rows - s.rows) + 2);
-    s.expected = rate * static_cast<double>(s.rows);
-    s.p_value = detail::binomial_tail(s.suspicious, s.rows, rate);
-    s.score = std::clamp((static_cast<double>(s.suspicious) - s.expected) / static_cast<double>(s.rows), 0.0, 1.0);
-    p_values.push_back(s.p_value);
-  }
-  const auto q_values = benjamini_hochberg(p_values);
-  for (std::size_t s = 0; s < all.size(); ++s) all[s].q_value = q_values[s];
   std::stable_sort(all.begin(), all.end(), [](const SourceSuspicion& a, const SourceSuspicion& b) {
     return a.q_value != b.q_value ? a.q_value < b.q_value : a.score > b.score;
   });
   return all;
+}
+
+std::vector<detail::GroupTest> detail::test_groups(std::span<const GroupCount> groups) {
+  std::size_t rows = 0, flagged = 0;
+  for (const GroupCount& g : groups) rows += g.rows, flagged += g.flagged;
+  std::vector<GroupTest> tests(groups.size());
+  std::vector<double> p_values;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const GroupCount& g = groups[i];
+    if (g.rows == 0) continue;
+    // Add-one keeps a rate of zero among the others from turning a single flag into certainty.
+    const double rate = (static_cast<double>(flagged - g.flagged) + 1) / (static_cast<double>(rows - g.rows) + 2);
+    tests[i].expected = rate * static_cast<double>(g.rows);
+    tests[i].p_value = binomial_tail(g.flagged, g.rows, rate);
+    tests[i].excess =
+        std::clamp((static_cast<double>(g.flagged) - tests[i].expected) / static_cast<double>(g.rows), 0.0, 1.0);
+    p_values.push_back(tests[i].p_value);
+  }
+  const auto q_values = benjamini_hochberg(p_values);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    if (groups[i].rows > 0) tests[i].q_value = q_values[next++];
+  return tests;
 }
 
 void SourceAllowList::update(const Batch& batch) {

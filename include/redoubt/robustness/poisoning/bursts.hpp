@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -8,25 +9,44 @@
 
 namespace redoubt {
 
-/// Too many rows about one thing in too short a time: for every category of the columns `by` (and, with labels, every
-/// label of it) the check scans the rows in time order for runs that a steady (Poisson) rate does not explain,
-/// corrected for the number of runs looked at. Honest events make bursts, too (a sale, a fault): it warns, and the
-/// rows' other evidence decides.
+struct BurstOptions {
+  /// Categorical columns; empty: every categorical feature or ignored column with four rows per category or more.
+  std::vector<std::string> by;
+  std::size_t min_rows = 8;    ///< shortest run, at least 3
+  double significance = 1e-4;  ///< of a false burst anywhere, after correction for the runs looked at; in (0, 1)
+};
+
+/// A run of rows about one thing that came too fast.
+struct Burst {
+  std::size_t column = 0;           ///< index in the schema
+  std::int32_t category = 0;        ///< code in that column
+  std::int32_t label = -1;          ///< of all its rows; -1 for data without labels
+  std::vector<std::uint32_t> rows;  ///< positions, in order of time
+  double hours = 0;                 ///< from the first to the last row
+  double expected = 0;              ///< rows that a steady rate brings in that time
+  double score() const noexcept { return 1 - expected / static_cast<double>(rows.size()); }
+};
+
+/// Too many rows about one thing in too short a time: for every category (and, with labels, every label of it) the
+/// rows are scanned in time order for runs that a steady (Poisson) rate does not explain. Overlapping runs are one
+/// burst. Error(invalid_argument) names an option out of range, Error(not_found) or (type_mismatch) a wrong column,
+/// Error(invalid_argument) data without times.
+std::vector<Burst> find_bursts(const Dataset& data, const BurstOptions& options = {});
+
+/// The same as a check. Honest events make bursts, too (a sale, a fault): it warns, and the rows' other evidence
+/// decides. A row's score is that of its strongest burst.
 struct Bursts {
   static constexpr std::string_view id = "bursts";
   static constexpr Stage stage = Stage::pre_train;
   static constexpr Need needs = Need::times;
 
-  std::vector<std::string> by;  ///< categorical columns; empty: every categorical feature that is not nearly unique
-  std::size_t min_rows = 8;     ///< shortest run
-  double significance = 1e-4;   ///< of a false burst anywhere, after correction; in (0, 1)
+  BurstOptions options;
 
   void update(const Batch& batch);
   void merge(const Bursts& other);
-  /// Row scores: the share of its run that the steady rate does not explain.
   Verdict finish() const;
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   Dataset data_;
 };
 

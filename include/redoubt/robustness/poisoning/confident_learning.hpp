@@ -36,7 +36,7 @@ struct ConfidentLearning {
   void merge(const ConfidentLearning& other);
   Verdict finish() const;
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   std::size_t classes_ = 0;
   std::vector<std::string> names_;
   std::vector<float> probabilities_;

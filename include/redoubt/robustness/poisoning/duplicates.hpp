@@ -36,7 +36,7 @@ struct Duplicates {
   /// equal rows: share of the other labels.
   Verdict finish() const;
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   Dataset data_;
 };
 

@@ -22,7 +22,7 @@ struct Outliers {
   /// Row scores: the forest's score, in (0, 1).
   Verdict finish() const;
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   std::size_t width_ = 0;
   std::vector<float> features_;
   std::vector<RowId> ids_;

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,9 +23,9 @@ struct SourceSuspicion {
 
 /// Are a source's suspicious rows more than chance? One-sided binomial test of every source against the rate among all
 /// others, then Benjamini-Hochberg ("Controlling the false discovery rate", JRSS B 1995) over the sources.
-/// `suspicious`: one flag per row of `data`. Rows without a source count for none. Sorted by q-value, then by
+/// `suspicious`: 0 or 1 per row of `data`. Rows without a source count for none. Sorted by q-value, then by
 /// score. Error(invalid_argument) without a source column, Error(shape_mismatch) naming both lengths.
-std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<const bool> suspicious);
+std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<const std::uint8_t> suspicious);
 
 /// Benjamini-Hochberg q-values, in the order of `p_values`.
 std::vector<double> benjamini_hochberg(std::span<const double> p_values);
@@ -42,7 +43,7 @@ struct SourceAllowList {
   /// Blocks on any other source, and on rows without one; row scores are 1.
   Verdict finish() const;
 
- private:
+  // What was seen so far; no options. Public so that the check stays an aggregate.
   std::size_t rows_ = 0;
   std::vector<Finding> refused_;
 };

@@ -1,0 +1,377 @@
+#include "redoubt/robustness/screen.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <ostream>
+#include <unordered_map>
+
+#include "redoubt/core/progress.hpp"
+#include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/data/encoder.hpp"
+#include "redoubt/robustness/poisoning/confident_learning.hpp"
+#include "redoubt/robustness/poisoning/outliers.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
+#include "robustness/rows.hpp"
+
+namespace redoubt {
+namespace {
+
+constexpr double supporting_weight = 0.2;  // copies, bursts: too weak to block even together with outliers
+constexpr double outlier_weight = 0.1;
+constexpr double warning_weight = 0.5;  // a warning of an added check
+constexpr double mostly = 0.5;          // share of suspicious rows from which a whole group goes
+
+/// Groups of rows that are judged together: positions per group.
+using RowGroups = std::vector<std::vector<std::uint32_t>>;
+
+RowGroups copy_groups(const Dataset& data, const ScreenOptions& options) {
+  const auto roots = duplicate_groups(data, options.duplicates, options.arena);
+  RowGroups groups(data.rows());
+  for (std::uint32_t r = 0; r < roots.size(); ++r) groups[roots[r]].push_back(r);
+  std::erase_if(groups, [](const auto& g) { return g.size() < 2; });
+  return groups;
+}
+
+RowGroups burst_groups(const Dataset& data, const ScreenOptions& options) {
+  RowGroups groups;
+  if (!data.times().empty())
+    for (Burst& burst : find_bursts(data, options.bursts)) groups.push_back(std::move(burst.rows));
+  return groups;
+}
+
+RowGroups source_groups(const Dataset& data) {
+  RowGroups groups(data.source_names().size());
+  for (std::uint32_t r = 0; r < data.sources().size(); ++r)
+    if (data.sources()[r] >= 0) groups[static_cast<std::size_t>(data.sources()[r])].push_back(r);
+  return groups;
+}
+
+/// Folds of nearly equal size in which linked rows stay together: a campaign must not vouch for itself. Links that
+/// would tie more than one fold's worth of rows together are left out, the weakest kind (sources) first.
+std::vector<std::uint32_t> linked_folds(std::size_t rows, std::span<const RowGroups* const> strongest_first, int folds,
+                                        std::uint64_t seed) {
+  std::vector<std::uint32_t> parent(rows), size(rows, 1);
+  std::iota(parent.begin(), parent.end(), 0u);
+  const auto find = [&](std::uint32_t r) {
+    while (parent[r] != r) r = parent[r] = parent[parent[r]];
+    return r;
+  };
+  const std::size_t most = std::max<std::size_t>(1, rows / (2 * static_cast<std::size_t>(folds)));
+  for (const RowGroups* kind : strongest_first)
+    for (const auto& group : *kind)
+      for (std::size_t i = 1; i < group.size(); ++i) {
+        const std::uint32_t a = find(group[0]), b = find(group[i]);
+        if (a == b || size[a] + size[b] > most) continue;
+        parent[std::max(a, b)] = std::min(a, b);
+        size[std::min(a, b)] = size[a] + size[b];
+      }
+  std::vector<std::uint32_t> roots;
+  for (std::uint32_t r = 0; r < rows; ++r)
+    if (find(r) == r) roots.push_back(r);
+  Random(seed, 11).shuffle(roots);
+  std::stable_sort(roots.begin(), roots.end(), [&](std::uint32_t a, std::uint32_t b) { return size[a] > size[b]; });
+  std::vector<std::size_t> filled(static_cast<std::size_t>(folds), 0);
+  std::vector<std::uint32_t> fold_of_root(rows, 0), result(rows);
+  for (std::uint32_t root : roots) {  // largest first into the emptiest fold
+    const auto fold = static_cast<std::size_t>(std::min_element(filled.begin(), filled.end()) - filled.begin());
+    fold_of_root[root] = static_cast<std::uint32_t>(fold);
+    filled[fold] += size[root];
+  }
+  for (std::uint32_t r = 0; r < rows; ++r) result[r] = fold_of_root[find(r)];
+  return result;
+}
+
+/// rows x classes; empty (0 rows) if some fold could not be trained.
+Tensor<float> out_of_fold(const Dataset& data, MatrixView<const float> x,
+                          std::span<const std::uint32_t> category_counts, std::span<const std::uint32_t> fold,
+                          const ScreenOptions& options) {
+  const TreeTarget y = TreeTarget::of(data);
+  const BinnedMatrix binned(x, category_counts, {.seed = options.seed, .arena = options.arena});
+  const GradientBoosting boosting{{.trees = options.trees,
+                                   .learning_rate = std::min(1.0, 6.0 / options.trees),
+                                   .max_leaves = 16,
+                                   .min_leaf_rows = 10,
+                                   .l2 = 1.0,
+                                   .seed = options.seed,
+                                   .arena = options.arena}};
+  Tensor<float> probabilities({data.rows(), y.classes});
+  for (int f = 0; f < options.folds; ++f) {
+    std::vector<std::uint32_t> inside, outside;
+    std::vector<std::size_t> seen(y.classes, 0);
+    for (std::uint32_t r = 0; r < fold.size(); ++r) {
+      (fold[r] == static_cast<std::uint32_t>(f) ? outside : inside).push_back(r);
+      if (fold[r] != static_cast<std::uint32_t>(f) && y.labels[r] >= 0) ++seen[static_cast<std::size_t>(y.labels[r])];
+    }
+    if (outside.empty()) continue;
+    if (std::count_if(seen.begin(), seen.end(), [](std::size_t n) { return n > 0; }) < 2) return Tensor<float>({0, 0});
+    const auto forest = boosting.fit_binned(binned, y, inside);
+    Tensor<float> rows({outside.size(), x.cols()}), out({outside.size(), y.classes});
+    for (std::size_t i = 0; i < outside.size(); ++i)
+      std::copy_n(x.row(outside[i]).data(), x.cols(), rows.row(i).data());
+    forest->predict_batch(rows, out, options.arena);
+    for (std::size_t i = 0; i < outside.size(); ++i)
+      std::copy_n(out.row(i).data(), y.classes, probabilities.row(outside[i]).data());
+    if (options.progress)
+      options.progress->update("screen", static_cast<std::size_t>(f) + 1, static_cast<std::size_t>(options.folds));
+  }
+  return probabilities;
+}
+
+void check_options(const ScreenOptions& o) {
+  const auto require = [](bool ok, const char* name, const auto& value, const char* range) {
+    if (!ok)
+      detail::fail(errc::invalid_argument, fmt::format("ScreenOptions::{} is {}; it must be {}", name, value, range));
+  };
+  require(o.folds >= 2 && o.folds <= 50, "folds", o.folds, "in [2, 50]");
+  require(o.trees >= 1 && o.trees <= 10000, "trees", o.trees, "in [1, 10000]");
+  require(o.sure > 0 && o.sure < 0.5, "sure", o.sure, "in (0, 0.5)");
+  require(o.false_discovery_rate > 0 && o.false_discovery_rate < 1, "false_discovery_rate", o.false_discovery_rate,
+          "in (0, 1)");
+  for (const AnyCheck& check : o.checks)
+    if (check.stage() != Stage::pre_train && check.stage() != Stage::ingest)
+      detail::fail(
+          errc::invalid_argument,
+          fmt::format("ScreenOptions::checks: '{}' is for the {} stage; a screen runs pre_train and ingest checks",
+                      check.id(), to_string(check.stage())));
+}
+
+/// Evidence per row, summed.
+class RowEvidence {
+ public:
+  explicit RowEvidence(const Dataset& data) : data_(data), scores_(data.rows(), 0.0) {
+    for (std::uint32_t r = 0; r < data.rows(); ++r) position_.emplace(data.row_ids()[r], r);
+  }
+  void add(std::uint32_t row, double points) { scores_[row] += points; }
+  /// Findings about rows, or about all rows of a source.
+  void add(const Verdict& verdict, double weight) {
+    for (const Finding& f : verdict.findings) {
+      const double points = weight * std::clamp(f.score, 0.0, 1.0);
+      if (f.row != no_row) {
+        if (const auto found = position_.find(f.row); found != position_.end()) scores_[found->second] += points;
+      } else if (!f.source.empty()) {
+        for (std::uint32_t r = 0; r < data_.sources().size(); ++r)
+          if (data_.sources()[r] >= 0 && data_.source_names()[static_cast<std::size_t>(data_.sources()[r])] == f.source)
+            scores_[r] += points;
+      }
+    }
+  }
+  std::vector<double> take() { return std::move(scores_); }
+
+ private:
+  const Dataset& data_;
+  std::vector<double> scores_;
+  std::unordered_map<RowId, std::uint32_t> position_;
+};
+
+/// Which groups are mostly suspicious, more than chance explains.
+std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const std::uint8_t> flagged, double rate) {
+  std::vector<detail::GroupCount> counts(groups.size());
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    for (std::uint32_t r : groups[g]) counts[g].add(flagged[r] != 0);
+  const auto tests = detail::test_groups(counts);
+  std::vector<std::size_t> guilty;
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    if (tests[g].q_value <= rate &&
+        static_cast<double>(counts[g].flagged) >= mostly * static_cast<double>(counts[g].rows))
+      guilty.push_back(g);
+  return guilty;
+}
+
+Verdict source_verdict(const Dataset& data, const std::vector<SourceSuspicion>& sources,
+                       const std::vector<std::string>& blocked) {
+  Verdict verdict;
+  verdict.check = "source_suspicion";
+  verdict.stage = Stage::pre_train;
+  verdict.outcome = blocked.empty() ? Outcome::pass : Outcome::block;
+  for (const SourceSuspicion& s : sources) {
+    if (std::find(blocked.begin(), blocked.end(), s.source) == blocked.end()) continue;
+    verdict.findings.push_back({no_row, s.source, s.score,
+                                fmt::format("{} of {} rows are suspicious, {:.1f} expected (q = {:.2g})", s.suspicious,
+                                            s.rows, s.expected, s.q_value)});
+  }
+  verdict.score = sources.empty() ? 0 : static_cast<double>(blocked.size()) / static_cast<double>(sources.size());
+  verdict.summary =
+      fmt::format("{} of {} sources supply mostly suspicious rows", blocked.size(), data.source_names().size());
+  return verdict;
+}
+
+}  // namespace
+
+ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
+  check_options(options);
+  if (data.rows() > 0) data.require_trainable(false);
+  const auto start = std::chrono::steady_clock::now();
+  ScreenReport report;
+  report.row_ids_.assign(data.row_ids().begin(), data.row_ids().end());
+  const auto rows = static_cast<std::uint32_t>(data.rows());
+  const bool classifies = data.task() == Task::classification;
+
+  Batch batch;
+  batch.data = &data;
+  batch.arena = options.arena;
+  Tensor<float> features, probabilities({0, 0});
+  RowGroups copies, bursts;
+  const RowGroups sources = source_groups(data);
+  if (rows > 0) {
+    copies = copy_groups(data, options);
+    bursts = burst_groups(data, options);
+    if (!data.schema().features().empty()) {
+      EncoderOptions encoding = EncoderOptions::for_trees();
+      encoding.text_dims = options.text_dims;
+      const Encoder encoder = Encoder::fit(data, encoding);
+      features = encoder.apply(data, options.arena);
+      batch.features = features;
+      if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
+        const RowGroups* const links[] = {&copies, &bursts, &sources};
+        const auto fold = linked_folds(rows, links, options.folds, options.seed);
+        probabilities = out_of_fold(data, features, encoder.category_counts(), fold, options);
+        batch.probabilities = probabilities;
+      }
+    }
+  }
+
+  // Row evidence.
+  RowEvidence evidence(data);
+  const auto run = [&](const AnyCheck& check, double weight) -> const Verdict& {
+    report.verdicts_.push_back(check.run(batch));
+    evidence.add(report.verdicts_.back(), weight);
+    return report.verdicts_.back();
+  };
+  run(ConfidentLearning{}, 0);
+  run(Duplicates{.options = options.duplicates}, supporting_weight);
+  run(Bursts{.options = options.bursts}, supporting_weight);
+  run(Outliers{.seed = options.seed}, outlier_weight);
+  std::vector<std::uint8_t> flagged(rows, 0);
+  if (batch.probabilities.rows() > 0) {
+    const auto issues = confident_learning(batch.probabilities, data.labels());
+    for (std::uint32_t r : issues.flagged) {
+      flagged[r] = 1;
+      evidence.add(r, std::min(1.0, (1 - issues.self_confidence[r]) / (1 - options.sure)));
+    }
+  }
+  for (const AnyCheck& check : options.checks) {
+    report.verdicts_.push_back(check.run(batch));
+    const Verdict& verdict = report.verdicts_.back();
+    // A block is the check's own word that these rows should go.
+    if (verdict.outcome == Outcome::block)
+      for (const Finding& f : verdict.findings) {
+        Verdict one;
+        one.findings = {f};
+        one.findings[0].score = 1;
+        evidence.add(one, 1);
+      }
+    else
+      evidence.add(verdict, warning_weight);
+  }
+
+  // Groups as wholes.
+  const auto accuse = [&](const RowGroups& groups) {
+    const auto guilty = guilty_groups(groups, flagged, options.false_discovery_rate);
+    for (std::size_t g : guilty)
+      for (std::uint32_t r : groups[g]) evidence.add(r, 1);
+    return guilty;
+  };
+  accuse(copies);
+  accuse(bursts);
+  if (data.schema().find(ColumnRole::source) == Schema::npos || rows == 0) {
+    report.verdicts_.push_back(
+        Verdict::abstain("source_suspicion", Stage::pre_train,
+                         rows == 0 ? "there are no rows to look at" : "needs sources, which is not available here"));
+  } else if (batch.probabilities.rows() == 0) {
+    report.verdicts_.push_back(
+        Verdict::abstain("source_suspicion", Stage::pre_train, "needs probabilities, which is not available here"));
+  } else {
+    for (std::size_t g : accuse(sources)) report.blocked_sources_.push_back(data.source_names()[g]);
+    report.sources_ = source_suspicion(data, flagged);
+    report.verdicts_.push_back(source_verdict(data, report.sources_, report.blocked_sources_));
+  }
+
+  report.row_scores_ = evidence.take();
+  Verdict total;
+  total.check = "screen";
+  total.stage = Stage::pre_train;
+  for (std::uint32_t r = 0; r < rows; ++r)
+    if (report.row_scores_[r] >= 1) report.blocked_.push_back(data.row_ids()[r]);
+  const bool looked = std::any_of(report.verdicts_.begin(), report.verdicts_.end(),
+                                  [](const Verdict& v) { return v.outcome != Outcome::abstain; });
+  total.outcome = !looked ? Outcome::abstain : report.blocked_.empty() ? Outcome::pass : Outcome::block;
+  total.score = rows == 0 ? 0 : static_cast<double>(report.blocked_.size()) / rows;
+  total.summary = !looked ? "every check abstained"
+                          : fmt::format("{} of {} rows and {} sources should not be trained on", report.blocked_.size(),
+                                        rows, report.blocked_sources_.size());
+  total.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.verdicts_.insert(report.verdicts_.begin(), std::move(total));
+  return report;
+}
+
+Outcome ScreenReport::outcome() const noexcept { return worst(verdicts_); }
+
+const Verdict& ScreenReport::verdict(std::string_view check) const {
+  std::string known;
+  for (const Verdict& v : verdicts_) {
+    if (v.check == check) return v;
+    known += (known.empty() ? "" : ", ") + v.check;
+  }
+  detail::fail(errc::not_found, fmt::format("no check '{}' in this report; it has {}", check, known));
+}
+
+void ScreenReport::set_calibration(std::vector<Calibration> calibration) {
+  for (Verdict& v : verdicts_)
+    if (v.check == "screen") v.calibration = std::move(calibration);
+}
+
+std::string ScreenReport::to_json(bool with_cost) const {
+  using Json = nlohmann::json;
+  Json sources = Json::array();
+  for (const SourceSuspicion& s : sources_)
+    sources.push_back({{"source", s.source},
+                       {"rows", s.rows},
+                       {"suspicious", s.suspicious},
+                       {"expected", s.expected},
+                       {"p_value", s.p_value},
+                       {"q_value", s.q_value},
+                       {"score", s.score}});
+  Json verdicts = Json::array();
+  for (const Verdict& v : verdicts_) verdicts.push_back(Json::parse(v.to_json(with_cost)));
+  const Json report = {{"rows", rows()},
+                       {"outcome", to_string(outcome())},
+                       {"blocked", blocked_},
+                       {"blocked_sources", blocked_sources_},
+                       {"sources", std::move(sources)},
+                       {"verdicts", std::move(verdicts)}};
+  return report.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::ostream& operator<<(std::ostream& stream, const ScreenReport& report) {
+  constexpr std::size_t shown = 8;
+  stream << fmt::format("Screen of {} rows: {} blocked", report.rows(), report.blocked().size());
+  if (!report.sources().empty())
+    stream << fmt::format(", {} of {} sources blocked", report.blocked_sources().size(), report.sources().size());
+  stream << '\n';
+  for (const Verdict& v : report.verdicts()) {
+    stream << fmt::format("  {:<8} {:<20} {}\n", to_string(v.outcome), v.check, v.summary);
+    for (const Calibration& c : v.calibration)
+      stream << fmt::format(
+          "           measured on {} planted rows ({}): recall {:.2f} at false-positive rate {:.4f}\n", c.positives,
+          c.planted, c.recall, c.false_positive_rate);
+  }
+  if (report.verdicts().empty() || report.verdicts().front().calibration.empty())
+    stream << "  not calibrated: how much poison this screen finds in this data is unknown (see calibrate)\n";
+  if (!report.sources().empty()) {
+    stream << fmt::format("  {:<24} {:>6} {:>10} {:>9} {:>9}\n", "source", "rows", "suspicious", "expected", "q");
+    for (std::size_t i = 0; i < std::min(shown, report.sources().size()); ++i) {
+      const SourceSuspicion& s = report.sources()[i];
+      stream << fmt::format("  {:<24} {:>6} {:>10} {:>9.1f} {:>9.2g}\n", s.source, s.rows, s.suspicious, s.expected,
+                            s.q_value);
+    }
+  }
+  return stream;
+}
+
+}  // namespace redoubt
