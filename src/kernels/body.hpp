@@ -200,8 +200,15 @@ float max_kernel(const float* x, size_t n) {
 
 // Products -----------------------------------------------------------------------------------------------------
 
-/// R rows x C vectors of c in registers over the whole depth; the last vector is masked.
-template <class V, int R, int C>
+/// Where b comes from, which decides how a row of it is loaded.
+enum class Source {
+  packed,  // padded to whole vectors: plain loads (a masked one takes a port from the multiply-adds, 4 % of the peak)
+  whole,   // in place, whole vectors; rows far apart, so that only a software prefetch sees the next one coming
+  ragged   // in place, the last vector masked
+};
+
+/// R rows x C vectors of c in registers over the whole depth; the last vector of c is masked.
+template <class V, int R, int C, Source source>
 void tile_kernel(const Tile& t) {
   using Reg = typename V::Reg;
   constexpr size_t w = V::width;
@@ -225,16 +232,23 @@ void tile_kernel(const Tile& t) {
   }
   const float* a = t.a;
   const float* b = t.b;
+  constexpr size_t prefetch_rows = 8;
   const size_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row;
+#pragma GCC unroll 2
   for (size_t k = t.depth; k > 0; --k) {
     Reg columns[C];
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) columns[j] = j == C - 1 ? V::load(b + j * w, mask) : V::load(b + j * w);
+    for (int j = 0; j < C; ++j)
+      columns[j] = source == Source::ragged && j == C - 1 ? V::load(b + j * w, mask) : V::load(b + j * w);
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
       const Reg value = V::set(a[i * a_row]);
 #pragma GCC unroll 8
       for (int j = 0; j < C; ++j) acc[i][j] = V::fma(value, columns[j], acc[i][j]);
+    }
+    if constexpr (source != Source::packed) {
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) __builtin_prefetch(b + prefetch_rows * b_row + j * w);
     }
     a += a_col;
     b += b_row;
@@ -256,12 +270,19 @@ void tile_kernel(const Tile& t) {
     for (size_t i = 0; i < R; ++i) activate<V>(t.activation, t.c + i * t.c_row, t.cols);
 }
 
+template <class V, int R, int C>
+void tile_columns(const Tile& t) {
+  if (t.b_padded) return tile_kernel<V, R, C, Source::packed>(t);
+  if (t.cols % V::width == 0) return tile_kernel<V, R, C, Source::whole>(t);
+  tile_kernel<V, R, C, Source::ragged>(t);
+}
+
 template <class V, int R>
 void tile_rows(const Tile& t) {
   switch ((t.cols + V::width - 1) / V::width) {
-    case 1: return tile_kernel<V, R, 1>(t);
-    case 2: return tile_kernel<V, R, 2>(t);
-    default: return tile_kernel<V, R, V::tile_vectors>(t);
+    case 1: return tile_columns<V, R, 1>(t);
+    case 2: return tile_columns<V, R, 2>(t);
+    default: return tile_columns<V, R, V::tile_vectors>(t);
   }
 }
 
@@ -274,7 +295,7 @@ void tile(const Tile& t) {
     case 4: return tile_rows<V, 4>(t);
     case 5: return tile_rows<V, 5>(t);
     case 6: return tile_rows<V, 6>(t);
-    case 7: return tile_rows < V, V::tile_rows < 7 ? V::tile_rows : 7 > (t);
+    case 7: return tile_rows<V, (V::tile_rows < 7 ? V::tile_rows : 7)>(t);
     default: return tile_rows<V, V::tile_rows>(t);
   }
 }
@@ -329,16 +350,18 @@ void matvec_kernel(const float* x, size_t depth, const float* w, size_t w_row, s
 /// dst[p][k][panel], zero-padded, from rows that are contiguous along the panel.
 template <class V, size_t panel>
 void pack_rows(const float* src, size_t row, size_t depth, size_t count, float* dst) {
-  for (size_t first = 0; first < count; first += panel, dst += depth * panel) {
-    const size_t n = count - first < panel ? count - first : panel;
-    for (size_t k = 0; k < depth; ++k) {
-      const float* from = src + k * row + first;
-      float* to = dst + k * panel;
-      size_t i = 0;
-      if (n == panel)
-        for (; i + V::width <= panel; i += V::width) V::store(to + i, V::load(from + i));
-      for (; i < n; ++i) to[i] = from[i];
-      for (; i < panel; ++i) to[i] = 0;
+  for (size_t k = 0; k < depth; ++k, src += row) {
+    float* to = dst + k * panel;
+    size_t first = 0;
+    for (; first + panel <= count; first += panel, to += depth * panel) {
+      if constexpr (panel % V::width == 0) {
+        for (size_t i = 0; i < panel; i += V::width) V::store(to + i, V::load(src + first + i));
+      } else {
+        for (size_t i = 0; i < panel; ++i) to[i] = src[first + i];
+      }
+    }
+    if (first < count) {
+      for (size_t i = 0; i < panel; ++i) to[i] = first + i < count ? src[first + i] : 0;
     }
   }
 }

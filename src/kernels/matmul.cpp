@@ -91,13 +91,16 @@ errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilog
 
 namespace {
 
-// Block sizes. They depend on the shape only, never on the threads, and do not change results (see the header).
-constexpr std::size_t depth_block = 256;   // a packed panel of b (48 columns) is then 48 KB
-constexpr std::size_t row_block = 256;     // times depth_block: 256 KB of a, in L2
-constexpr std::size_t col_block = 384;     // at most; times depth_block: 384 KB of b, in L2
-constexpr std::size_t unpacked_rows = 32;  // below, packing b costs more than its strided reads
-constexpr double serial_flops = 4e6;       // below, about 20 us, waking a thread costs more than it brings
-constexpr std::size_t workspace_floats = depth_block * (row_block + col_block);
+// Block sizes. None of them changes a result, as every element is one chain over k (see the header).
+constexpr std::size_t depth_block = 512;       // times col_block: 768 KB of packed b, which stays in L2
+constexpr std::size_t col_block = 384;         // at most; a multiple of both levels' tile_cols
+constexpr std::size_t row_block = 1024;        // at most; more rows share one packing of b
+constexpr std::size_t packed_row_block = 256;  // the same where a is packed too (512 KB)
+constexpr std::size_t few_rows = 32;           // up to here packing b costs more than reading it in place,
+constexpr std::size_t some_rows = 128;         // and up to here if b stays in L2:
+constexpr std::size_t small_b = 300000;        // elements
+constexpr double serial_flops = 4e6;           // below, about 20 us, waking a thread costs more than it brings
+constexpr std::size_t workspace_floats = depth_block * (packed_row_block + col_block);
 
 struct AlignedDelete {
   void operator()(float* p) const noexcept { ::operator delete(p, std::align_val_t{tensor_alignment}); }
@@ -134,6 +137,7 @@ struct Product {
             .a_col = 0,
             .b = nullptr,
             .b_row = 0,
+            .b_padded = false,
             .c = c.data() + row * c.stride() + col,
             .c_row = c.stride(),
             .rows = 0,
@@ -157,8 +161,8 @@ struct Product {
     }
   }
 
-  /// Rows x columns of c: blocks of the depth, each packed, then tiles column by column so that a panel of b stays
-  /// in the nearest cache while the rows of a pass by.
+  /// Rows x columns of c: blocks of the depth, each packed, then tiles row by row: a few rows of a stay in the nearest
+  /// cache while the packed b passes by from L2.
   void packed(std::size_t row_begin, std::size_t row_end, std::size_t col_begin, std::size_t col_end) const {
     float* const packed_b = workspace();
     float* const packed_a = packed_b + depth_block * col_block;
@@ -174,14 +178,14 @@ struct Product {
       if (form == Form::tn)
         table.pack_a_transposed(a.data() + first * a.stride() + row_begin, a.stride(), depth, row_end - row_begin,
                                 packed_a);
-      for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
-        for (std::size_t row = row_begin; row < row_end; row += table.tile_rows) {
+      for (std::size_t row = row_begin; row < row_end; row += table.tile_rows) {
+        for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
           detail::Tile t = tile(row, col, first, depth);
           if (form == Form::tn)
             t.a = packed_a + (row - row_begin) * depth, t.a_row = 1, t.a_col = table.tile_rows;
           else
             t.a = a.data() + row * a.stride() + first, t.a_row = a.stride(), t.a_col = 1;
-          t.b = packed_b + (col - col_begin) * depth, t.b_row = table.tile_cols;
+          t.b = packed_b + (col - col_begin) * depth, t.b_row = table.tile_cols, t.b_padded = true;
           t.rows = std::min(table.tile_rows, row_end - row), t.cols = std::min(table.tile_cols, col_end - col);
           table.tile(t);
         }
@@ -203,12 +207,19 @@ void product(Form form, const MatrixView<const float>& a, const MatrixView<const
     return;
   }
   const Product job{table, form, a, b, c, options, sizes};
-  const std::size_t cols = balanced_block(sizes.n, col_block / table.tile_cols * table.tile_cols, table.tile_cols);
-  const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
   const bool serial = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) < serial_flops;
-  const bool unpacked = form == Form::nn && sizes.m <= unpacked_rows;
+  const bool unpacked =
+      form == Form::nn && (sizes.m <= few_rows || (sizes.m <= some_rows && sizes.k * sizes.n <= small_b));
+  // Enough blocks for the threads, but no more: a block of rows packs b again.
+  const int threads = serial ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
+  const std::size_t wanted = threads > 1 ? 2 * std::size_t(threads) : 1;
+  const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, col_block) : col_block;
+  const std::size_t cols = balanced_block(sizes.n, col_limit / table.tile_cols * table.tile_cols, table.tile_cols);
+  const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
+  const std::size_t row_limit =
+      std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, form == Form::tn ? packed_row_block : row_block);
   const std::size_t rows =
-      unpacked ? sizes.m : balanced_block(sizes.m, row_block / table.tile_rows * table.tile_rows, table.tile_rows);
+      unpacked ? sizes.m : balanced_block(sizes.m, row_limit / table.tile_rows * table.tile_rows, table.tile_rows);
   const std::size_t row_blocks = (sizes.m + rows - 1) / rows;
   const std::size_t blocks = row_blocks * col_blocks;
   parallel_for(

@@ -11,7 +11,8 @@ struct Tile {
   const float* a;
   size_t a_row, a_col;  // element (i,k) of a is a[i * a_row + k * a_col]
   const float* b;
-  size_t b_row;  // element (k,j) of b is b[k * b_row + j]
+  size_t b_row;   // element (k,j) of b is b[k * b_row + j]
+  bool b_padded;  // b may be read up to a whole number of vectors
   float* c;
   size_t c_row;
   size_t rows, cols, depth;  // rows <= Table::tile_rows, cols <= Table::tile_cols
