@@ -14,36 +14,10 @@
 #include "redoubt/model/parts.hpp"
 
 namespace redoubt {
-namespace {
-
-std::vector<double> class_codes(const Dataset& data) {
-  const auto labels = data.labels();
-  const std::size_t classes = data.classes().size();
-  std::vector<double> codes(labels.size());
-  std::vector<bool> seen(classes, false);
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] < 0) {
-      detail::fail(errc::invalid_argument,
-                   fmt::format("logistic regression: row id {} has no label; leave such rows out of training",
-                               data.row_ids()[i]));
-    }
-    codes[i] = labels[i];
-    seen[static_cast<std::size_t>(labels[i])] = true;
-  }
-  if (std::count(seen.begin(), seen.end(), true) < 2) {
-    detail::fail(
-        errc::invalid_argument,
-        fmt::format("logistic regression: all {} rows are of one class; at least two are needed", data.rows()));
-  }
-  return codes;
-}
-
-}  // namespace
-
 Model LogisticRegression::fit(const Dataset& data) const {
   data.require_trainable();
   detail::require_penalty(options.l2, "logistic regression");
-  const std::vector<double> codes = class_codes(data);
+  const std::vector<double> codes(data.labels().begin(), data.labels().end());
   const std::size_t classes = data.classes().size();
   const bool binary = classes == 2;
   const std::size_t scores = binary ? 1 : classes;

@@ -95,13 +95,6 @@ Model Ridge::fit(const Dataset& data) const {
   data.require_trainable();
   detail::require_penalty(options.l2, "ridge");
   const auto targets = data.targets();
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    if (!std::isfinite(targets[i])) {
-      detail::fail(errc::invalid_argument,
-                   fmt::format("ridge: row id {} has target {}; leave such rows out of training", data.row_ids()[i],
-                               targets[i]));
-    }
-  }
   EncoderOptions encoder = options.encoder;
   encoder.seed = options.seed;
   const detail::TrainingRows rows = detail::training_rows(data, encoder, "ridge");

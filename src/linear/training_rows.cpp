@@ -12,7 +12,6 @@ TrainingRows training_rows(const Dataset& data, const EncoderOptions& options, s
   TrainingRows rows;
   rows.encoder = std::make_shared<const Encoder>(Encoder::fit_apply(data, options, rows.inputs));
   const std::size_t width = rows.encoder->width();
-  if (width == 0) fail(errc::invalid_argument, fmt::format("{}: the data has no feature columns", algorithm));
   const auto values = rows.inputs.flat();
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (std::isfinite(values[i])) continue;

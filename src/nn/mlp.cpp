@@ -89,29 +89,10 @@ void read_weights(const Dataset& data, Rows& rows) {
   for (std::size_t i = 0; i < given.size(); ++i) rows.weights[i] = static_cast<float>(given[i] * scale);
 }
 
-void read_labels(const Dataset& data, Rows& rows) {
-  rows.labels.assign(data.labels().begin(), data.labels().end());
-  for (std::size_t i = 0; i < rows.labels.size(); ++i) {
-    if (rows.labels[i] < 0) {
-      detail::fail(errc::invalid_argument,
-                   fmt::format("mlp: row id {} has no label; leave such rows out of training", data.row_ids()[i]));
-    }
-  }
-  const auto [low, high] = std::minmax_element(rows.labels.begin(), rows.labels.end());
-  if (*low == *high) {
-    detail::fail(errc::invalid_argument,
-                 fmt::format("mlp: all {} rows are of one class; at least two are needed", data.rows()));
-  }
-}
-
 void read_targets(const Dataset& data, Rows& rows) {
   const auto given = data.targets();
   double total = 0, mean = 0, square = 0;
   for (std::size_t i = 0; i < given.size(); ++i) {
-    if (!std::isfinite(given[i])) {
-      detail::fail(errc::invalid_argument, fmt::format("mlp: row id {} has target {}; leave such rows out of training",
-                                                       data.row_ids()[i], given[i]));
-    }
     total += rows.weights[i];
     mean += rows.weights[i] * given[i];
   }
@@ -123,7 +104,6 @@ void read_targets(const Dataset& data, Rows& rows) {
 }
 
 void check_inputs(const Dataset& data, const Encoder& encoder, const Tensor<float>& inputs) {
-  if (encoder.width() == 0) detail::fail(errc::invalid_argument, "mlp: the data has no feature columns");
   const auto values = inputs.flat();
   const auto bad = std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
   if (bad == values.end()) return;
@@ -282,7 +262,7 @@ Model Mlp::fit(const Dataset& data) const {
   read_weights(data, rows);
   const bool classification = data.task() == Task::classification;
   if (classification) {
-    read_labels(data, rows);
+    rows.labels.assign(data.labels().begin(), data.labels().end());
   } else {
     read_targets(data, rows);
   }

@@ -1,0 +1,328 @@
+#include "redoubt/nn/op.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "nn/op_cases.hpp"
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "support/test_data.hpp"
+
+using namespace redoubt;
+using namespace redoubt::test;
+
+namespace {
+
+constexpr std::size_t rows = 5;
+
+/// Storage and views of one op call over `rows` rows.
+struct Bench {
+  const Op& op;
+  const OpCase& row;
+  std::vector<OpShape> shapes;
+  std::vector<OpParameter> specs;
+  std::size_t width;  // of the output
+  std::vector<Tensor<float>> inputs, parameters;
+  std::vector<MatrixView<const float>> parameter_views;
+
+  Bench(const OpCase& c, std::uint64_t seed) : op(find_op(c.op)), row(c), shapes(c.inputs) {
+    REQUIRE(c.attributes.size() == op.attributes().size());
+    REQUIRE(c.inputs.size() == op.arity());
+    width = op_size(op.infer(shapes, c.attributes));
+    specs = op.parameters(shapes, c.attributes);
+    Random random(seed);
+    for (const OpShape& shape : shapes) {
+      inputs.push_back(Tensor<float>{rows, op_size(shape)});
+      for (float& v : inputs.back().flat()) v = static_cast<float>(1.5 * random.normal());
+    }
+    for (const OpParameter& spec : specs) {
+      const std::size_t first = spec.shape.size() == 2 ? spec.shape[0] : 1;
+      parameters.push_back(Tensor<float>{first, spec.shape.back()});
+      for (float& v : parameters.back().flat()) v = static_cast<float>(random.normal());
+    }
+    for (auto& p : parameters) parameter_views.emplace_back(p);
+  }
+
+  template <class Call>
+  Call call() const {
+    Call result;
+    result.attributes = row.attributes;
+    result.parameters = parameter_views;
+    return result;
+  }
+  Tensor<float> forward(const std::vector<Tensor<float>>& x, const OpTraining* training = nullptr) const {
+    Tensor<float> y{x[0].rows(), width};
+    std::vector<MatrixView<const float>> views(x.begin(), x.end());
+    auto forward = call<OpForward>();
+    forward.inputs = views;
+    forward.output = y;
+    forward.training = training;
+    op.forward(forward);
+    return y;
+  }
+  static Values to_double(std::span<const float> x) { return {x.begin(), x.end()}; }
+  Values naive(std::size_t r, const std::vector<Values>& x) const {
+    std::vector<Values> p;
+    for (const auto& parameter : parameters) p.push_back(to_double(parameter.flat()));
+    static_cast<void>(r);
+    return row.naive(x, p, row.attributes);
+  }
+  std::vector<Values> row_of(std::size_t r) const {
+    std::vector<Values> x;
+    for (const auto& input : inputs) x.push_back(to_double(input.row(r)));
+    return x;
+  }
+};
+
+std::string label(const OpCase& c) { return c.op + (c.note.empty() ? "" : ", " + c.note); }
+
+}  // namespace
+
+TEST_CASE("Ops: every op has a row in the case table and a name for ONNX", "[op]") {
+  std::set<std::string> covered;
+  for (const OpCase& c : op_cases()) covered.insert(c.op);
+  for (const Op* op : ops()) {
+    CHECK(covered.count(std::string(op->name())) == 1);
+    CHECK_FALSE(op->onnx_name().empty());
+    CHECK(&find_op(op->name()) == op);
+    CHECK(op->arity() <= max_op_inputs);
+  }
+  try {
+    find_op("teleport");
+    FAIL("an unknown op was found");
+  } catch (const Error& error) {
+    CHECK(error.code() == errc::unsupported);
+    CHECK_THAT(error.what(), Catch::Contains("teleport") && Catch::Contains("dense"));
+  }
+}
+
+TEST_CASE("Ops: forward agrees with the naive reference, alone and in a batch", "[op]") {
+  for (const OpCase& c : op_cases()) {
+    INFO(label(c));
+    const Bench bench(c, 1);
+    const Tensor<float> y = bench.forward(bench.inputs);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const Values expected = bench.naive(r, bench.row_of(r));
+      REQUIRE(expected.size() == bench.width);
+      for (std::size_t i = 0; i < bench.width; ++i) CHECK(y(r, i) == Approx(expected[i]).epsilon(2e-5).margin(2e-5));
+      std::vector<Tensor<float>> alone;
+      for (const auto& input : bench.inputs) {
+        alone.push_back(Tensor<float>{std::size_t{1}, input.cols()});
+        std::copy(input.row(r).begin(), input.row(r).end(), alone.back().data());
+      }
+      const Tensor<float> one = bench.forward(alone);
+      CHECK(std::equal(one.flat().begin(), one.flat().end(), y.row(r).begin()));  // bit for bit
+    }
+  }
+}
+
+TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]") {
+  for (const OpCase& c : op_cases()) {
+    INFO(label(c));
+    Bench bench(c, 2);
+    const Tensor<float> y = bench.forward(bench.inputs);
+    Random random(3);
+    Tensor<float> seed{rows, bench.width};
+    for (float& v : seed.flat()) v = static_cast<float>(random.normal());
+
+    // Gradients are added to what is there: start from one.
+    std::vector<Tensor<float>> input_gradients, parameter_gradients;
+    std::vector<MatrixView<float>> input_views, parameter_views;
+    for (const auto& x : bench.inputs) input_gradients.push_back(Tensor<float>{rows, x.cols()});
+    for (const auto& p : bench.parameters) parameter_gradients.push_back(Tensor<float>{p.rows(), p.cols()});
+    for (auto* list : {&input_gradients, &parameter_gradients}) {
+      for (auto& g : *list) std::fill(g.flat().begin(), g.flat().end(), 1.0f);
+    }
+    for (auto& g : input_gradients) input_views.emplace_back(g);
+    for (auto& g : parameter_gradients) parameter_views.emplace_back(g);
+    std::vector<MatrixView<const float>> views(bench.inputs.begin(), bench.inputs.end());
+    auto backward = bench.call<OpBackward>();
+    backward.inputs = views;
+    backward.output = y;
+    backward.output_gradient = seed;
+    backward.input_gradients = input_views;
+    backward.parameter_gradients = parameter_views;
+    bench.op.backward(backward);
+
+    const double h = 1e-5;
+    const auto loss = [&](std::size_t r, const std::vector<Values>& x, const std::vector<Values>& p) {
+      const Values out = c.naive(x, p, c.attributes);
+      double sum = 0;
+      for (std::size_t i = 0; i < out.size(); ++i) sum += seed(r, i) * out[i];
+      return sum;
+    };
+    std::vector<Values> parameters;
+    for (const auto& p : bench.parameters) parameters.push_back(Bench::to_double(p.flat()));
+    for (std::size_t s = 0; s < bench.inputs.size(); ++s) {
+      for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t i = 0; i < bench.inputs[s].cols(); ++i) {
+          auto x = bench.row_of(r);
+          x[s][i] += h;
+          const double up = loss(r, x, parameters);
+          x[s][i] -= 2 * h;
+          const double slope = (up - loss(r, x, parameters)) / (2 * h);
+          CHECK(input_gradients[s](r, i) - 1 == Approx(slope).epsilon(1e-4).margin(1e-4));
+        }
+      }
+    }
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      const std::size_t stride = std::max<std::size_t>(1, parameters[p].size() / 200);  // a sample of large ones
+      for (std::size_t i = 0; i < parameters[p].size(); i += stride) {
+        double slope = 0;
+        for (std::size_t r = 0; r < rows; ++r) {
+          auto moved = parameters;
+          moved[p][i] += h;
+          const double up = loss(r, bench.row_of(r), moved);
+          moved[p][i] -= 2 * h;
+          slope += (up - loss(r, bench.row_of(r), moved)) / (2 * h);
+        }
+        CHECK(parameter_gradients[p].flat()[i] - 1 == Approx(slope).epsilon(1e-4).margin(1e-4));
+      }
+    }
+  }
+}
+
+TEST_CASE("Ops: what is computed inside a box stays inside its bounds", "[op]") {
+  for (const OpCase& c : op_cases()) {
+    INFO(label(c));
+    const Bench bench(c, 4);
+    Random random(5);
+    for (const double radius : {0.0, 1e-3, 0.3, 4.0}) {
+      std::vector<Tensor<float>> lower, upper;
+      for (const auto& x : bench.inputs) {
+        lower.push_back(Tensor<float>{std::size_t{1}, x.cols()});
+        upper.push_back(Tensor<float>{std::size_t{1}, x.cols()});
+        for (std::size_t i = 0; i < x.cols(); ++i) {
+          lower.back()(0, i) = x(0, i) - static_cast<float>(radius * random.uniform());
+          upper.back()(0, i) = x(0, i) + static_cast<float>(radius * random.uniform());
+        }
+      }
+      Tensor<float> low{std::size_t{1}, bench.width}, high{std::size_t{1}, bench.width};
+      std::vector<MatrixView<const float>> lower_views(lower.begin(), lower.end()),
+          upper_views(upper.begin(), upper.end());
+      auto bounds = bench.call<OpBounds>();
+      bounds.input_lower = lower_views;
+      bounds.input_upper = upper_views;
+      bounds.output_lower = low;
+      bounds.output_upper = high;
+      bench.op.bounds(bounds);
+      const std::size_t points = 400;
+      for (std::size_t k = 0; k < points; ++k) {
+        auto x = lower;
+        for (std::size_t s = 0; s < x.size(); ++s) {
+          for (std::size_t i = 0; i < x[s].cols(); ++i) {
+            // Half of the points are corners, where extremes lie.
+            const double t = k % 2 == 0 ? static_cast<double>(random.below(2)) : random.uniform();
+            const double at = lower[s](0, i) + t * (upper[s](0, i) - lower[s](0, i));
+            x[s](0, i) = std::clamp(static_cast<float>(at), lower[s](0, i), upper[s](0, i));
+          }
+        }
+        const Tensor<float> y = bench.forward(x);
+        std::size_t outside = 0;
+        for (std::size_t i = 0; i < bench.width; ++i) outside += y(0, i) < low(0, i) || y(0, i) > high(0, i);
+        REQUIRE(outside == 0);
+      }
+      if (radius == 0) {  // bounds of a point are tight: rounding of one sum over the inputs
+        const Tensor<float> y = bench.forward(lower);
+        const float slack = 5e-5f * static_cast<float>(bench.inputs[0].cols());
+        for (std::size_t i = 0; i < bench.width; ++i) {
+          CHECK(high(0, i) - low(0, i) <= slack * (1 + std::abs(y(0, i))));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Ops: generated source compiles and agrees", "[op]") {
+  const TempDir folder;
+  std::string program = "#include <cmath>\n#include <cstdio>\n";
+  std::string calls;
+  std::vector<float> expected;
+  std::size_t number = 0;
+  const auto array = [](const std::string& name, std::span<const float> values) {
+    std::string text = fmt::format("  static const float {}[] = {{", name);
+    for (const float v : values) text += fmt::format("{:.9g},", v);
+    return text + "};\n";
+  };
+  for (const OpCase& c : op_cases()) {
+    const Bench bench(c, 6);
+    std::vector<std::string> inputs, parameters;
+    std::vector<std::size_t> sizes;
+    std::string body = fmt::format("void f{}() {{\n", number);
+    for (std::size_t s = 0; s < bench.inputs.size(); ++s) {
+      inputs.push_back(fmt::format("x{}", s));
+      sizes.push_back(bench.inputs[s].cols());
+      body += array(inputs.back(), bench.inputs[s].row(0));
+    }
+    for (std::size_t p = 0; p < bench.parameters.size(); ++p) {
+      parameters.push_back(fmt::format("p{}", p));
+      body += array(parameters.back(), bench.parameters[p].flat());
+    }
+    const std::string statements = bench.op.source({.attributes = c.attributes,
+                                                    .inputs = inputs,
+                                                    .parameters = parameters,
+                                                    .input_sizes = sizes,
+                                                    .output = "y",
+                                                    .output_size = bench.width});
+    REQUIRE_FALSE(statements.empty());
+    body += fmt::format("  float y[{0}];\n{1}  for (int i = 0; i < {0}; ++i) std::printf(\"%.9g\\n\", y[i]);\n}}\n",
+                        bench.width, statements);
+    program += body;
+    calls += fmt::format("  f{}();\n", number++);
+    const Tensor<float> y = bench.forward(bench.inputs);
+    expected.insert(expected.end(), y.row(0).begin(), y.row(0).end());
+  }
+  std::ofstream(folder / "ops.cpp") << program << "int main() {\n" << calls << "}\n";
+  const std::string command =
+      fmt::format("c++ -std=c++17 -Wall -Werror -o {0} {0}.cpp && {0} > {0}.txt", folder / "ops");
+  REQUIRE(std::system(command.c_str()) == 0);
+  std::ifstream out(folder / "ops.txt");
+  for (const float want : expected) {
+    float found = std::nanf("");
+    out >> found;
+    CHECK(found == Approx(want).epsilon(1e-5).margin(1e-5));
+  }
+}
+
+TEST_CASE("Dropout: masks repeat, differ by step and node, and keep the mean", "[op]") {
+  const OpCase c{"dropout", {{2000}}, {0.3}, nullptr};
+  Bench bench(c, 7);
+  std::fill(bench.inputs[0].flat().begin(), bench.inputs[0].flat().end(), 1.0f);
+  const OpTraining first{.seed = 9, .step = 1}, second{.seed = 9, .step = 2};
+  const Tensor<float> a = bench.forward(bench.inputs, &first);
+  CHECK(bench.forward(bench.inputs, &first) == a);
+  CHECK_FALSE(bench.forward(bench.inputs, &second) == a);
+  double dropped = 0, sum = 0;
+  for (const float v : a.flat()) {
+    CHECK((v == 0.0f || v == Approx(1 / 0.7)));
+    dropped += v == 0.0f;
+    sum += v;
+  }
+  const double count = static_cast<double>(a.size());
+  CHECK(dropped / count == Approx(0.3).margin(5 * std::sqrt(0.21 / count)));
+  CHECK(sum / count == Approx(1).margin(0.05));
+
+  // The gradient passes where the value passed.
+  Tensor<float> seed{rows, bench.width}, gradient{rows, bench.width};
+  std::fill(seed.flat().begin(), seed.flat().end(), 1.0f);
+  std::vector<MatrixView<const float>> inputs(bench.inputs.begin(), bench.inputs.end());
+  std::vector<MatrixView<float>> gradients{gradient};
+  auto backward = bench.call<OpBackward>();
+  backward.inputs = inputs;
+  backward.output = a;
+  backward.output_gradient = seed;
+  backward.input_gradients = gradients;
+  backward.training = &first;
+  bench.op.backward(backward);
+  CHECK(gradient == a);
+}
+
+TEST_CASE("Ops: shapes that do not fit are refused", "[op]") {
+  CHECK_THROWS_WITH(find_op("add").infer(std::vector<OpShape>{{3}, {4}}, {}),
+                    Catch::Contains("[3]") && Catch::Contains("[4]"));
+}
