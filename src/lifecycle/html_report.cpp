@@ -27,16 +27,15 @@ h1{font-size:2rem;line-height:1.2;margin:0 0 6px}
 h2{font-size:1.35rem;margin:52px 0 10px;padding-top:18px;border-top:2px solid var(--line)}
 .subtitle{color:var(--soft);margin:0 0 28px;font-size:1.05rem}
 p{max-width:72ch}
-.figures{display:flex;flex-wrap:wrap;gap:20px;align-items:flex-start}
-figure{margin:16px 0;background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:16px 18px 12px;
-  overflow-x:auto;max-width:100%}
+figure{display:inline-block;vertical-align:top;width:calc(50% - 20px);margin:12px 16px 12px 0;background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:16px 18px 12px;
+  overflow-x:auto}
+figure.wide,figure.full{display:block;width:auto;margin-right:0}
+@media (max-width:760px){figure{display:block;width:auto;margin-right:0}}
 figcaption{font-weight:600;margin-bottom:8px}
 figcaption span{display:block;font-weight:400;color:var(--soft);font-size:.88rem}
 svg{display:block;width:100%;height:auto;font-family:inherit}
-figure svg{min-width:320px;width:460px}
-figure.wide svg{width:760px}
-figure.full{width:100%}
-figure.full svg{width:100%;min-width:560px;margin:0 auto}
+figure svg{min-width:320px}
+figure.wide svg,figure.full svg{min-width:560px;margin:0 auto}
 .tick{font-size:12px;fill:var(--soft)}.label{font-size:13px;fill:var(--ink)}.count{font-size:16px;font-weight:600}
 .grid{stroke:#e9edf2}.axis{fill:none;stroke:#9aa5b4}.guide{fill:none;stroke:#9aa5b4;stroke-dasharray:5 4}
 .weight{fill:#dbe4f0}
