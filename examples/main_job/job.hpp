@@ -55,12 +55,23 @@ Dataset with_poisoned_delivery(const Dataset& train, std::vector<std::string>& s
 /// The goal file to use: the one given, the marketplace's own, or one written from a linear baseline on `train`.
 std::string goal_path(const Arguments& arguments, const Input& input, const Dataset& train);
 
-/// Starts the service on a free loopback port, asks it for the first `rows` rows of `data` and compares with the model's
-/// own answers, bit by bit.
-struct ServedRows {
-  std::size_t asked = 0, equal = 0;
+/// A client of the prediction service on a loopback port. Throws std::runtime_error if it does not answer.
+class Client {
+ public:
+  Client(int port, std::string name);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  bool healthy();  ///< health and metadata answer 200
+  /// Probabilities (or the value) of one row, asked as `caller`. `model` gives the names and types of the inputs.
+  std::vector<float> ask(const Model& model, const RowView& row, const std::string& caller);
+
+ private:
+  struct Connection;
+  Connection* connection_;
+  std::string name_;
 };
-ServedRows serve_and_compare(const std::string& name, const Model& model, const Dataset& data, std::size_t rows);
 
 /// Everything that the HTML report shows.
 struct Story {

@@ -4,6 +4,7 @@
 //   main_job FILE --target COLUMN [--source COLUMN] [--time COLUMN]
 #include <redoubt/advisor/advisor.hpp>
 #include <redoubt/redoubt.hpp>
+#include <redoubt/serve/observer.hpp>
 #include <redoubt/serve/server.hpp>
 
 #include <algorithm>
@@ -62,29 +63,31 @@ Dataset probing_rows(const Dataset& rows, std::size_t queries) {
   return Dataset(std::move(columns));
 }
 
-/// What serving looks like: ordinary callers, and after a while the prober in between, each answered by the model while
-/// the monitor looks on.
-struct Served {
-  std::size_t benign = 0, benign_alarms = 0;
+/// What serving looks like: ordinary callers, and after a while the prober in between. The service answers them all and
+/// the monitor looks on; nobody is told.
+struct Traffic {
+  std::size_t ordinary = 0, ordinary_alarms = 0;
   std::size_t noticed_at = 0;  ///< the prober's query at which the monitor first spoke up; 0: never
 };
 
-Served serve_with_prober(const Model& model, QueryMonitor& monitor, const Dataset& ordinary, std::size_t queries) {
-  const Dataset probes = probing_rows(ordinary, queries);
-  constexpr std::uint64_t prober = 0xbadc0ffee;
-  Served served;
-  served.benign = std::min<std::size_t>(2 * queries, ordinary.rows());
-  for (std::size_t turn = 0; turn < served.benign; ++turn) {
-    const std::uint64_t caller = ordinary.sources().empty() ? turn : static_cast<std::uint64_t>(ordinary.sources()[turn]);
-    model.predict(ordinary.row(turn));
-    served.benign_alarms += monitor.observe(caller, ordinary.row(turn)).suspicious;
+Traffic serve_with_prober(job::Client& client, const Model& model, QueryMonitor& monitor, const Dataset& rows,
+                          std::size_t queries) {
+  const Dataset probes = probing_rows(rows, queries);
+  Traffic traffic;
+  traffic.ordinary = std::min<std::size_t>(2 * queries, rows.rows());
+  for (std::size_t turn = 0; turn < traffic.ordinary; ++turn) {
+    const std::string caller =
+        rows.sources().empty() ? std::to_string(turn) : rows.source_names()[static_cast<std::size_t>(rows.sources()[turn])];
+    std::uint64_t alarms = monitor.suspicious();
+    client.ask(model, rows.row(turn), caller);
+    traffic.ordinary_alarms += monitor.suspicious() - alarms;
     if (turn % 2 == 0 && turn / 2 < queries) {
-      model.predict(probes.row(turn / 2));
-      if (monitor.observe(prober, probes.row(turn / 2)).suspicious && served.noticed_at == 0)
-        served.noticed_at = turn / 2 + 1;
+      alarms = monitor.suspicious();
+      client.ask(model, probes.row(turn / 2), "prober");
+      if (monitor.suspicious() > alarms && traffic.noticed_at == 0) traffic.noticed_at = turn / 2 + 1;
     }
   }
-  return served;
+  return traffic;
 }
 
 /// Sources of `after` that `before` does not know, with their rows: what a release was trained on beyond the last one.
@@ -196,14 +199,25 @@ int run(const job::Arguments& arguments) {
 
   stage("Serve it, and compare with the answers in process");
   Model live = registry.load(name);
-  const job::ServedRows served = job::serve_and_compare(name, live, holdout, 50);
-  std::printf("    %zu of %zu rows answered over HTTP are equal to the last bit to those in process\n", served.equal,
-              served.asked);
-
-  stage("Predict, while a prober asks near-identical questions");
   QueryMonitor monitor(screened);
-  const Served traffic = serve_with_prober(live, monitor, holdout, 300);
-  std::printf("    %zu ordinary queries: %zu alarms; the prober: %s\n", traffic.benign, traffic.benign_alarms,
+  MonitorObserver observer(monitor);
+  ServerOptions server_options;
+  server_options.caller_header = "X-Caller";
+  server_options.observer = &observer;
+  Server server(server_options);
+  server.set_model(name, live, std::to_string(published.version));
+  job::Client client(server.port(), name);
+  const std::size_t asked = std::min<std::size_t>(50, holdout.rows());
+  std::size_t equal = 0;
+  for (std::size_t row = 0; row < asked; ++row)
+    equal += client.ask(live, holdout.row(row), "comparison") == live.predict_proba(holdout.row(row));
+  const bool healthy = client.healthy();
+  std::printf("    %s: %s; %zu of %zu answers equal those in process to the last bit\n", server.url().c_str(),
+              healthy ? "healthy" : "NOT healthy", equal, asked);
+
+  stage("Predict single rows, while a prober asks near-identical questions");
+  const Traffic traffic = serve_with_prober(client, live, monitor, holdout, 300);
+  std::printf("    %zu ordinary queries: %zu alarms; the prober: %s\n", traffic.ordinary, traffic.ordinary_alarms,
               traffic.noticed_at ? ("noticed at its query " + std::to_string(traffic.noticed_at)).c_str() : "not noticed");
   std::cout << monitor.verdict() << '\n';
 
@@ -233,6 +247,7 @@ int run(const job::Arguments& arguments) {
   const ModelVersion forced =
       registry.publish(name, worse, refusal, {.actor = "main_job", .force = true, .reason = "to show the damage"});
   live = registry.load(name);
+  server.set_model(name, live, std::to_string(forced.version));
   const Evaluation damaged = live.evaluate(holdout);
   std::printf("    live now: version %llu, %s\n", static_cast<unsigned long long>(forced.version),
               with_interval(damaged, metric).c_str());
@@ -251,8 +266,11 @@ int run(const job::Arguments& arguments) {
   std::printf("    sources traced: %zu of %zu\n", traced, attackers.size());
   registry.rollback(name, "quality fell; traced to new sources");
   live = registry.load(name);
+  server.set_model(name, live, std::to_string(published.version));
   const bool restored = live.hash() == published.model_hash &&
-                        live.evaluate(holdout).value(metric) == evaluation.value(metric);
+                        live.evaluate(holdout).value(metric) == evaluation.value(metric) &&
+                        client.ask(live, holdout.row(0), "comparison") == live.predict_proba(holdout.row(0));
+  server.stop();
   const LogCheck log = workspace.verify_log();
   std::printf("    rolled back: %s; the log of %llu entries is %s\n",
               restored ? "the first model answers again, same bytes, same quality" : "FAILED",
@@ -276,7 +294,7 @@ int run(const job::Arguments& arguments) {
   figure("main.gate.refused_poisoned", refused);
   figure("main.rollback.restored", restored);
   figure("main.seconds", seconds_since(start));
-  return served.equal == served.asked && refused && restored ? 0 : 1;
+  return equal == asked && healthy && refused && restored ? 0 : 1;
 }
 
 }  // namespace

@@ -36,3 +36,5 @@
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
+#include "redoubt/serve/observer.hpp"
+#include "redoubt/serve/server.hpp"
