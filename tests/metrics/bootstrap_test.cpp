@@ -70,7 +70,7 @@ TEST_CASE("95 % intervals cover the truth about 95 times of 100", "[bootstrap]")
   CHECK(covered <= 297);
 }
 
-TEST_CASE("intervals depend on the seed and not on the threads", "[bootstrap]") {
+TEST_CASE("intervals depend on the seed and not on the threads", "[bootstrap][threads]") {
   const auto values = normal_sample(500, 2);
   const auto run = [&](std::uint64_t seed, int threads) {
     Arena arena(threads);

@@ -239,7 +239,7 @@ TEST_CASE("predicting a raw row allocates nothing", "[model]") {
   CHECK(allocations.load() > before);  // the counter counts
 }
 
-TEST_CASE("many threads predict with one model, more than it has scratch for", "[model]") {
+TEST_CASE("many threads predict with one model, more than it has scratch for", "[model][threads]") {
   const Dataset data = test::toy_data();
   for (const std::size_t scratch : {std::size_t{3}, std::size_t{20'000}}) {
     const Model model = test::toy_model(data, EncoderOptions::dense(), scratch);

@@ -21,7 +21,7 @@ TEST_CASE("forms are found by name; an unknown one names those that are linked",
   }
 }
 
-TEST_CASE("a batch equals its rows, at any thread count and stride", "[predictor]") {
+TEST_CASE("a batch equals its rows, at any thread count and stride", "[predictor][threads]") {
   const test::ToyForm form({0.5f, -1.25f, 2.0f}, 2, 4);
   Tensor<float> wide{1000, 5};
   Random random(1);
