@@ -7,29 +7,27 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
-#include <string>
+#include <sstream>
+
+#include "core/cgroup.hpp"
 
 namespace redoubt {
 namespace {
 
-/// CPUs granted by the cgroup's quota, or a large number without one.
-int cgroup_cpus() {
-  // cgroup v2: "max 100000" or "150000 100000"; v1 keeps the two numbers in two files.
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
-    std::string quota;
-    double period = 0;
-    if (v2 >> quota >> period && quota != "max" && period > 0)
-      return std::max(1, static_cast<int>(std::ceil(std::stod(quota) / period)));
-    return 1 << 16;
-  }
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota = 0, period = 0;
-  if (quota_file >> quota && period_file >> period && quota > 0 && period > 0)
-    return std::max(1, static_cast<int>(std::ceil(quota / period)));
-  return 1 << 16;
-}
+/// Arena of the block that this thread runs, so that work started inside it stays inside its limit.
+thread_local Arena* current_arena = nullptr;
+
+class CurrentArena {
+ public:
+  explicit CurrentArena(Arena& arena) : previous_(current_arena) { current_arena = &arena; }
+  ~CurrentArena() { current_arena = previous_; }
+  CurrentArena(const CurrentArena&) = delete;
+  CurrentArena& operator=(const CurrentArena&) = delete;
+
+ private:
+  Arena* previous_;
+};
 
 }  // namespace
 
@@ -37,7 +35,12 @@ int available_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
   const int affinity = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  static const int quota = cgroup_cpus();
+  static const int quota = [] {
+    std::ifstream file("/proc/self/cgroup");
+    std::ostringstream membership;
+    membership << file.rdbuf();
+    return detail::cgroup_cpus("/sys/fs/cgroup", membership.str());
+  }();
   return std::max(1, std::min(affinity, quota));
 }
 
@@ -64,8 +67,11 @@ void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::s
   if (count == 0) return;
   grain = std::max<std::size_t>(grain, 1);
   const std::size_t blocks = (count + grain - 1) / grain;
-  auto run_block = [&](std::size_t block) { body(block * grain, std::min(count, (block + 1) * grain)); };
-  Arena& target = arena ? *arena : Arena::default_arena();
+  Arena& target = arena ? *arena : current_arena ? *current_arena : Arena::default_arena();
+  auto run_block = [&](std::size_t block) {
+    const CurrentArena scope(target);
+    body(block * grain, std::min(count, (block + 1) * grain));
+  };
   if (blocks == 1 || target.threads_ == 1) {
     for (std::size_t block = 0; block < blocks; ++block) run_block(block);
     return;

@@ -34,6 +34,8 @@ class Arena {
 /// Block borders depend on `count` and `grain` only, never on the thread count, so a result that is
 /// written per block is the same at any thread count. One block, or a one-thread arena, runs on the
 /// calling thread. An exception of the body is rethrown here after all running blocks have ended.
+/// arena = null: the arena of the enclosing parallel_for if there is one, so that nested work keeps its limit;
+/// otherwise the default one.
 void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t begin, std::size_t end)> body,
                   Arena* arena = nullptr);
 
