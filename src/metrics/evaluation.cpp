@@ -251,6 +251,7 @@ std::ostream& operator<<(std::ostream& stream, const Evaluation& evaluation) {
     width = std::max(width, name.size());
     intervals = intervals || evaluation.has_interval(name);
   }
+  if (evaluation.classes().size() == 2) text += fmt::format("; positive class {}", evaluation.classes()[1]);
   if (intervals) text += fmt::format("; [{:g} % interval]", 100 * evaluation.level());
   for (const std::string& name : names) {
     text += fmt::format("\n  {:<{}}  {:9.4f}", name, width, evaluation.value(name));

@@ -38,6 +38,7 @@ std::string build_description() {
 #if defined(__OPTIMIZE__)
   text += " optimised";
 #endif
+  if (cpu_features().fma) text += " fma";  // the C library picks its exp and log by it
 #if defined(__GLIBC__)
   text += fmt::format(" glibc {}", gnu_get_libc_version());
 #endif

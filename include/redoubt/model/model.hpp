@@ -52,8 +52,10 @@ class Model {
   void save(const std::string& path) const;
   std::vector<std::byte> to_bytes() const;
   std::string hash() const;  ///< SHA-256 of to_bytes()
-  /// One C++ header without dependencies: `NAME::predict(const float* raw_row, float* out)` and tables of names.
-  /// Error(unsupported) for models with text columns.
+  /// One C++11 header that includes only <cmath>, <cstddef> and <cstdint>: `NAME::predict(const float* raw_row, float*
+  /// out)` with the preprocessing, `NAME::category_code(input, "text")`, and tables of names. Outputs equal `predict`
+  /// to 1e-5 (exactly, except for networks). `name` is a C++ identifier. Atomic, as `save`. Error(unsupported) for
+  /// models with text columns and forms without source.
   void save_as_header(const std::string& path, std::string_view name) const;
   /// The same model under a lineage id.
   Model with_lineage(std::string lineage_id) const;
@@ -70,6 +72,8 @@ class Model {
 
   // --- hot path -----------------------------------------------------------------------------------
   /// One raw row -> probabilities or value. Never allocates, never throws, any number of threads.
+  /// Works on up to 16 KB of stack. A model that needs more holds scratch for twice as many threads as there are CPUs,
+  /// made when it was built or loaded; further threads sleep until one is free.
   /// errc::shape_mismatch if a size is wrong, errc::unsupported if the model has text columns,
   /// errc::invalid_argument if the model is empty.
   errc predict(std::span<const float> row, std::span<float> out) const noexcept;
