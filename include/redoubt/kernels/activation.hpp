@@ -26,8 +26,8 @@ void relu(std::span<const float> src, std::span<float> dst) noexcept;
 /// for up to 10^6 values.
 float log_sum_exp(std::span<const float> x) noexcept;
 
-/// Every row of `values` becomes its softmax. Relative error <= 1e-6 for probabilities above 1e-30. Rows with an
-/// infinity or NaN become NaN.
+/// Every row of `values` becomes its softmax. Relative error of element i <= (12 + |x_i - max x| + log(cols)) * 2^-24
+/// for probabilities above 1e-30. Rows with an infinity or NaN become NaN.
 void softmax_rows(MatrixView<float> values) noexcept;
 
 /// The references: plain loops over the C library, same signatures.

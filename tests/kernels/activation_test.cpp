@@ -1,0 +1,174 @@
+#include "redoubt/kernels/activation.hpp"
+
+#include <bit>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/random_data.hpp"
+
+using namespace redoubt;
+using redoubt::test::random_tensor;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+using Function = void (*)(std::span<const float>, std::span<float>);
+
+/// Every 4001st float between low and high, and both ends.
+std::vector<float> grid(float low, float high) {
+  std::vector<float> values = {low, high, 0.f};
+  const auto add = [&](float limit, float sign) {
+    const auto bits = std::bit_cast<std::uint32_t>(limit);
+    for (std::uint32_t b = 0; b <= bits; b += 4001) values.push_back(sign * std::bit_cast<float>(b));
+  };
+  if (high > 0) add(high, 1);
+  if (low < 0) add(-low, -1);
+  return values;
+}
+
+double worst_relative_error(Function f, double (*exact)(double), float low, float high) {
+  const auto src = grid(low, high);
+  std::vector<float> dst(src.size());
+  f(src, dst);
+  double worst = 0;
+  for (std::size_t i = 0; i < src.size(); ++i) {
+    const double truth = exact(src[i]);
+    // Below the smallest normal number a relative error has no meaning.
+    if (std::abs(truth) < 1.2e-38) {
+      worst = std::max(worst, std::abs(dst[i] - truth) < 1.2e-38 ? 0.0 : 1.0);
+      continue;
+    }
+    worst = std::max(worst, std::abs(dst[i] - truth) / std::abs(truth));
+  }
+  return worst;
+}
+
+double exact_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+}  // namespace
+
+TEST_CASE("exp, tanh and sigmoid stay within the stated relative errors", "[activation]") {
+  CHECK(worst_relative_error(kernels::exp, std::exp, -87, 88) <= 2e-7);
+  CHECK(worst_relative_error(kernels::naive::exp, std::exp, -87, 88) <= 2e-7);
+  CHECK(worst_relative_error(kernels::tanh, std::tanh, -1e30f, 1e30f) <= 4e-7);
+  CHECK(worst_relative_error(kernels::naive::tanh, std::tanh, -1e30f, 1e30f) <= 4e-7);
+  CHECK(worst_relative_error(kernels::sigmoid, exact_sigmoid, -87, 1e30f) <= 4e-7);
+  CHECK(worst_relative_error(kernels::naive::sigmoid, exact_sigmoid, -87, 1e30f) <= 4e-7);
+}
+
+TEST_CASE("the ends of the range behave", "[activation]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Function f : {Function(kernels::exp), Function(kernels::naive::exp)}) {
+    const std::vector<float> src = {-infinity, -1000, -87.4f, 0, 88.7f, 88.8f, 1000, infinity, nan};
+    std::vector<float> dst(src.size());
+    f(src, dst);
+    CHECK(dst[0] == 0);
+    CHECK(dst[1] == 0);
+    CHECK(dst[2] == 0);
+    CHECK(dst[3] == 1);
+    CHECK(dst[4] == Approx(std::exp(double(88.7f))));
+    for (const std::size_t i : {5, 6, 7}) CHECK(dst[i] == infinity);
+    CHECK(std::isnan(dst[8]));
+  }
+  for (const Function f : {Function(kernels::tanh), Function(kernels::naive::tanh)}) {
+    const std::vector<float> src = {-infinity, -50, 0, 1e-40f, 50, infinity, nan};
+    std::vector<float> dst(src.size());
+    f(src, dst);
+    CHECK(dst[0] == -1);
+    CHECK(dst[1] == -1);
+    CHECK(dst[2] == 0);
+    CHECK(dst[3] == Approx(1e-40f));
+    CHECK(dst[4] == 1);
+    CHECK(dst[5] == 1);
+    CHECK(std::isnan(dst[6]));
+  }
+  for (const Function f : {Function(kernels::sigmoid), Function(kernels::naive::sigmoid)}) {
+    const std::vector<float> src = {-infinity, -200, 0, 200, infinity, nan};
+    std::vector<float> dst(src.size());
+    f(src, dst);
+    CHECK(dst[0] == 0);
+    CHECK(dst[1] == 0);
+    CHECK(dst[2] == 0.5f);
+    CHECK(dst[3] == 1);
+    CHECK(dst[4] == 1);
+    CHECK(std::isnan(dst[5]));
+  }
+}
+
+TEST_CASE("an element's value does not depend on its place or on the length", "[activation]") {
+  const auto src = random_tensor(1, 100, 1, 20);
+  for (const Function f : {Function(kernels::exp), Function(kernels::tanh), Function(kernels::sigmoid)}) {
+    std::vector<float> all(100);
+    f(src.flat(), all);
+    for (std::size_t begin = 0; begin < 40; ++begin) {
+      for (const std::size_t n : {1, 5, 16, 33, 60}) {
+        std::vector<float> part(n + 1, -7);
+        f(src.flat().subspan(begin, n), std::span(part).first(n));
+        for (std::size_t i = 0; i < n; ++i) REQUIRE(part[i] == all[begin + i]);
+        REQUIRE(part[n] == -7);
+      }
+    }
+  }
+}
+
+TEST_CASE("relu keeps what is above zero, also in place", "[activation]") {
+  auto values = random_tensor(1, 77, 2);
+  const auto before = values;
+  kernels::relu(values.flat(), values.flat());
+  for (std::size_t i = 0; i < values.size(); ++i) CHECK(values.flat()[i] == std::max(before.flat()[i], 0.f));
+  auto naive = before;
+  kernels::naive::relu(naive.flat(), naive.flat());
+  CHECK(naive == values);
+}
+
+TEST_CASE("log_sum_exp is stable and within the stated error", "[activation]") {
+  for (const std::size_t n : {1, 2, 17, 255, 256, 257, 100000}) {
+    for (const float shift : {0.f, 300.f, -300.f, 1e30f}) {
+      auto x = random_tensor(1, n, 3, 8);
+      for (float& value : x.flat()) value += shift;
+      double largest = -infinity, total = 0;
+      for (float value : x.flat()) largest = std::max(largest, double(value));
+      for (float value : x.flat()) total += std::exp(value - largest);
+      const double truth = largest + std::log(total);
+      for (const float result : {kernels::log_sum_exp(x.flat()), kernels::naive::log_sum_exp(x.flat())})
+        CHECK(std::abs(result - truth) <= 1e-6 * (1 + std::abs(truth)));
+    }
+  }
+  CHECK(kernels::log_sum_exp({}) == -infinity);
+  const std::vector<float> impossible(5, -infinity), certain = {1, infinity};
+  CHECK(kernels::log_sum_exp(impossible) == -infinity);
+  CHECK(kernels::log_sum_exp(certain) == infinity);
+}
+
+TEST_CASE("softmax rows are probabilities within the stated error", "[activation]") {
+  for (const std::size_t cols : {1, 2, 3, 10, 16, 33, 1000}) {
+    auto fast = random_tensor(5, cols, 4, 30);
+    auto naive = fast;
+    const auto src = fast;
+    kernels::softmax_rows(fast);
+    kernels::naive::softmax_rows(naive);
+    for (std::size_t r = 0; r < 5; ++r) {
+      double largest = -infinity, total = 0, sum = 0;
+      for (float value : src.row(r)) largest = std::max(largest, double(value));
+      for (float value : src.row(r)) total += std::exp(value - largest);
+      for (std::size_t c = 0; c < cols; ++c) {
+        const double truth = std::exp(src(r, c) - largest) / total;
+        if (truth > 1e-30) {
+          const double bound = (12 + (largest - src(r, c)) + std::log(double(cols))) * 0x1p-24 * truth;
+          REQUIRE(std::abs(fast(r, c) - truth) <= bound);
+          REQUIRE(std::abs(naive(r, c) - truth) <= bound);
+        }
+        sum += fast(r, c);
+      }
+      CHECK(sum == Approx(1).epsilon(1e-6));
+    }
+  }
+  Tensor<float> bad({2, 20});
+  bad(0, 3) = std::numeric_limits<float>::quiet_NaN();
+  kernels::softmax_rows(bad);
+  CHECK(std::isnan(bad(0, 3)));
+  CHECK(bad(1, 0) == Approx(0.05));
+}
