@@ -47,15 +47,20 @@ std::vector<float> find_cuts(std::span<const float> values, std::size_t max_bins
       rest_rows -= count;
       --rest_bins;
     }
-    const double wanted = static_cast<double>(rest_rows) / static_cast<double>(std::max<std::size_t>(rest_bins, 1));
-    double in_bin = 0;
+    std::size_t in_bin = 0;
     for (std::size_t i = 0; i + 1 < n && upper.size() + 1 < max_bins; ++i) {
-      in_bin += static_cast<double>(counts[i]);
-      const bool next_is_frequent = counts[i + 1] >= mean;
-      if (counts[i] >= mean || in_bin >= wanted || (next_is_frequent && in_bin >= wanted / 2)) {
-        upper.push_back(cut_between(distinct[i], distinct[i + 1]));
-        in_bin = 0;
+      // What the values without a bin of their own still have to share.
+      const double wanted = static_cast<double>(rest_rows) / static_cast<double>(std::max<std::size_t>(rest_bins, 1));
+      const bool frequent = counts[i] >= mean, next_frequent = counts[i + 1] >= mean;
+      in_bin += counts[i];
+      const auto filled = static_cast<double>(in_bin);
+      if (!frequent && filled < wanted && !(next_frequent && filled >= wanted / 2)) continue;
+      upper.push_back(cut_between(distinct[i], distinct[i + 1]));
+      if (!frequent) {
+        rest_rows -= in_bin;
+        rest_bins -= rest_bins > 0;
       }
+      in_bin = 0;
     }
   }
   upper.push_back(std::numeric_limits<float>::infinity());

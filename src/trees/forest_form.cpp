@@ -1,7 +1,8 @@
 // The forest in a file and as C++ source.
 #include <fmt/format.h>
 
-#include <iterator>
+#include <algorithm>
+#include <cmath>
 
 #include "redoubt/data/archive.hpp"
 #include "redoubt/trees/forest.hpp"
@@ -47,8 +48,7 @@ std::shared_ptr<const Predictor> load_forest(const Archive& archive) {
 
 /// Text that a C++ compiler reads back as the same number.
 std::string literal(float value) {
-  if (value > 3.4028235e38f) return "std::numeric_limits<float>::infinity()";
-  if (value < -3.4028235e38f) return "-std::numeric_limits<float>::infinity()";
+  if (std::isinf(value)) return value > 0 ? "HUGE_VALF" : "-HUGE_VALF";
   std::string text = fmt::format("{:.9g}", value);
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text + "f";
@@ -67,6 +67,76 @@ void append_array(std::string& out, const char* type, const char* name, const st
     out += literal(values[i]);
   }
   out += "};\n";
+}
+
+/// The statements that add the leaf values of all trees to dst.
+void append_trees(std::string& out, const ForestShape& shape, const ForestArrays& a, bool categories) {
+  const std::size_t outputs = shape.outputs;
+  append_array(out, "int", "roots", a.roots);
+  append_array(out, "unsigned", "feature", a.feature);
+  append_array(out, "float", "threshold", a.threshold);
+  append_array(out, "int", "left", a.left);
+  append_array(out, "int", "right", a.right);
+  append_array(out, "unsigned char", "default_left", a.default_left);
+  append_array(out, "float", "leaf", a.leaf_values);
+  if (categories) {
+    append_array(out, "int", "category_set", a.category_set);
+    append_array(out, "unsigned", "category_offsets", a.category_offsets);
+    append_array(out, "unsigned", "category_bits", a.category_bits);
+  }
+  if (shape.leaf_width == 1 && outputs > 1) append_array(out, "unsigned", "output_of", a.outputs_of);
+  out += fmt::format("  for (unsigned t = 0; t < {}u; ++t) {{\n    int i = roots[t];\n    while (i >= 0) {{\n",
+                     a.roots.size());
+  out += "      const float x = src[feature[i]];\n";
+  const char* numeric = "x <= threshold[i] || (x != x && default_left[i])";
+  if (categories) {
+    out += "      bool go_left = default_left[i];\n      if (category_set[i] >= 0) {\n";
+    out += "        const unsigned first = category_offsets[category_set[i]];\n";
+    out += "        const unsigned words = category_offsets[category_set[i] + 1] - first;\n";
+    out += "        if (x >= 0 && static_cast<double>(x) < 32.0 * words) {\n";
+    out += "          const unsigned long long code = static_cast<unsigned long long>(x);\n";
+    out += "          go_left = category_bits[first + code / 32] >> (code % 32) & 1;\n        }\n";
+    out += fmt::format("      }} else {{\n        go_left = {};\n      }}\n", numeric);
+  } else {
+    out += fmt::format("      const bool go_left = {};\n", numeric);
+  }
+  out += "      i = go_left ? left[i] : right[i];\n    }\n";
+  if (shape.leaf_width > 1)
+    out += fmt::format("    for (unsigned k = 0; k < {0}u; ++k) dst[k] += leaf[~i * {0} + static_cast<int>(k)];\n",
+                       outputs);
+  else
+    out += fmt::format("    dst[{}] += leaf[~i];\n", outputs > 1 ? "output_of[t]" : "0");
+  out += "  }\n";
+}
+
+/// The statements that turn the sums in dst into outputs.
+void append_link(std::string& out, const ForestShape& shape, std::size_t count) {
+  const std::uint32_t outputs = shape.outputs;
+  switch (shape.link) {
+    case ForestLink::identity: break;
+    case ForestLink::sigmoid:
+      out += "  const double p = 1.0 / (1.0 + std::exp(-static_cast<double>(dst[0])));\n";
+      out += "  dst[0] = static_cast<float>(1.0 - p);\n  dst[1] = static_cast<float>(p);\n";
+      break;
+    case ForestLink::softmax:
+      out += "  float largest = dst[0];\n";
+      out +=
+          fmt::format("  for (unsigned k = 1; k < {}u; ++k) largest = largest < dst[k] ? dst[k] : largest;\n", outputs);
+      out += "  double total = 0;\n";
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) {{\n", outputs);
+      out += "    dst[k] = std::exp(dst[k] - largest);\n    total += dst[k];\n  }\n";
+      out +=
+          fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = static_cast<float>(dst[k] / total);\n", outputs);
+      break;
+    case ForestLink::average:
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] /= {};\n", outputs,
+                         literal(static_cast<float>(count)));
+      break;
+    case ForestLink::isolation:
+      out += fmt::format("  dst[0] = std::exp2(-dst[0] / {} / {});\n", literal(static_cast<float>(count)),
+                         literal(shape.normaliser));
+      break;
+  }
 }
 
 }  // namespace
@@ -94,73 +164,14 @@ void Forest::save(Archive& archive) const {
 }
 
 std::string Forest::to_source(std::string_view name) const {
-  const ForestArrays& a = arrays_;
-  const std::size_t outputs = shape_.outputs;
   std::string out = fmt::format("inline void {}(const float* src, float* dst) {{\n", name);
   append_array(out, "float", "base", shape_.base);
-  append_array(out, "int", "roots", a.roots);
-  append_array(out, "unsigned", "feature", a.feature);
-  append_array(out, "float", "threshold", a.threshold);
-  append_array(out, "int", "left", a.left);
-  append_array(out, "int", "right", a.right);
-  append_array(out, "unsigned char", "default_left", a.default_left);
-  append_array(out, "float", "leaf", a.leaf_values);
-  if (has_categories_) {
-    append_array(out, "int", "category_set", a.category_set);
-    append_array(out, "unsigned", "category_offsets", a.category_offsets);
-    append_array(out, "unsigned", "category_bits", a.category_bits);
-  }
-  if (shape_.leaf_width == 1 && outputs > 1) append_array(out, "unsigned", "output_of", a.outputs_of);
-  out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = base[k];\n", outputs);
-  out +=
-      fmt::format("  for (unsigned t = 0; t < {}u; ++t) {{\n    int i = roots[t];\n    while (i >= 0) {{\n", trees());
-  out += "      const float x = src[feature[i]];\n";
-  const char* numeric = "x <= threshold[i] || (x != x && default_left[i])";
-  if (has_categories_) {
-    out += "      bool go_left = default_left[i];\n      if (category_set[i] >= 0) {\n";
-    out += "        const unsigned first = category_offsets[category_set[i]];\n";
-    out += "        const unsigned words = category_offsets[category_set[i] + 1] - first;\n";
-    out += "        if (x >= 0 && static_cast<double>(x) < 32.0 * words) {\n";
-    out += "          const unsigned long long code = static_cast<unsigned long long>(x);\n";
-    out += "          go_left = category_bits[first + code / 32] >> (code % 32) & 1;\n        }\n";
-    out += fmt::format("      }} else {{\n        go_left = {};\n      }}\n", numeric);
-  } else {
-    out += fmt::format("      const bool go_left = {};\n", numeric);
-  }
-  out += "      i = go_left ? left[i] : right[i];\n    }\n";
-  if (shape_.leaf_width > 1)
-    out += fmt::format("    for (unsigned k = 0; k < {0}u; ++k) dst[k] += leaf[~i * {0} + static_cast<int>(k)];\n",
-                       outputs);
+  out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = base[k];\n", shape_.outputs);
+  if (trees() == 0)
+    out += "  (void)src;\n";
   else
-    out += fmt::format("    dst[{}] += leaf[~i];\n", outputs > 1 ? "output_of[t]" : "0");
-  out += "  }\n";
-
-  const std::size_t count = trees() == 0 ? 1 : trees();
-  switch (shape_.link) {
-    case ForestLink::identity: break;
-    case ForestLink::sigmoid:
-      out += "  const double p = 1.0 / (1.0 + std::exp(-static_cast<double>(dst[0])));\n";
-      out += "  dst[0] = static_cast<float>(1.0 - p);\n  dst[1] = static_cast<float>(p);\n";
-      break;
-    case ForestLink::softmax:
-      out += "  float largest = dst[0];\n";
-      out +=
-          fmt::format("  for (unsigned k = 1; k < {}u; ++k) largest = largest < dst[k] ? dst[k] : largest;\n", outputs);
-      out += "  double total = 0;\n";
-      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) {{\n", outputs);
-      out += "    dst[k] = std::exp(dst[k] - largest);\n    total += dst[k];\n  }\n";
-      out +=
-          fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = static_cast<float>(dst[k] / total);\n", outputs);
-      break;
-    case ForestLink::average:
-      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] /= {};\n", outputs,
-                         literal(static_cast<float>(count)));
-      break;
-    case ForestLink::isolation:
-      out += fmt::format("  dst[0] = std::exp2(-dst[0] / {} / {});\n", literal(static_cast<float>(count)),
-                         literal(shape_.normaliser));
-      break;
-  }
+    append_trees(out, shape_, arrays_, has_categories_);
+  append_link(out, shape_, std::max<std::size_t>(trees(), 1));
   return out + "}\n";
 }
 

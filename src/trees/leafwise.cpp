@@ -69,6 +69,8 @@ LeafwiseGrower::Split LeafwiseGrower::best_numeric(const Leaf& leaf, std::uint32
     }
   }
   if (best.gain == 0) return best;
+  // Values against gaps: then every value goes left.
+  if (missing.n > 0 && !missing_left && best.left.n == leaf.total.n - missing.n) best.last_bin = cuts.count - 1;
   // Without missing values to learn from they will follow the majority.
   if (missing.n == 0) missing_left = 2 * best.left.n > leaf.total.n;
   best.column = column;

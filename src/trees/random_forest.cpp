@@ -164,8 +164,10 @@ void TreeGrower::try_numeric(std::uint32_t column, Split& best) {
     }
     if (!better) continue;
     best.column = column;
-    best.last_bin = b;
-    best.left_bins = detail::numeric_left(cuts, b, missing_left);
+    // Values against gaps: then every value goes left.
+    const bool last = any_missing && !missing_left && b == present_[present_.size() - 2];
+    best.last_bin = last ? cuts.count - 1 : b;
+    best.left_bins = detail::numeric_left(cuts, best.last_bin, missing_left);
   }
 }
 

@@ -72,7 +72,7 @@ class Forest final : public Predictor {
   /// row still adds its trees in order.
   void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const override;
   void save(Archive& archive) const override;
-  /// The arrays and a loop over them; the same floats as `predict`. Uses std::exp and std::exp2 of <cmath>.
+  /// The arrays and a loop over them; the same floats as `predict`. Needs <cmath>.
   std::string to_source(std::string_view name) const override;
 
   /// Scores before the link, one row: dst has shape().outputs floats. No allocation.

@@ -1,0 +1,339 @@
+#include "redoubt/trees/forest.hpp"
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "redoubt/core/error.hpp"
+#include "trees/support.hpp"
+
+namespace redoubt {
+namespace {
+
+using test::infinite;
+using test::not_a_number;
+
+/// Any forest: random trees over `inputs` columns, some nodes on categories.
+struct RandomForestShape {
+  std::uint32_t inputs = 5, outputs = 1, leaf_width = 1;
+  ForestLink link = ForestLink::identity;
+  int trees = 7, nodes_per_tree = 9;
+  bool categories = false;
+};
+
+ForestShape shape_of(const RandomForestShape& s) {
+  ForestShape shape;
+  shape.inputs = s.inputs;
+  shape.outputs = s.outputs;
+  shape.leaf_width = s.leaf_width;
+  shape.link = s.link;
+  shape.normaliser = s.link == ForestLink::isolation ? 3.5f : 1.0f;
+  for (std::uint32_t k = 0; k < s.outputs; ++k) shape.base.push_back(0.25f * static_cast<float>(k) - 0.1f);
+  return shape;
+}
+
+ForestArrays random_arrays(const RandomForestShape& s, std::uint64_t seed) {
+  Random random(seed);
+  ForestArrays a;
+  a.category_offsets.push_back(0);
+  for (int t = 0; t < s.trees; ++t) {
+    a.outputs_of.push_back(s.leaf_width > 1 ? 0 : static_cast<std::uint32_t>(t) % s.outputs);
+    const auto new_leaf = [&] {
+      const auto leaf = static_cast<std::int32_t>(a.leaf_values.size() / s.leaf_width);
+      for (std::uint32_t k = 0; k < s.leaf_width; ++k) a.leaf_values.push_back(static_cast<float>(random.normal()));
+      return ~leaf;
+    };
+    a.roots.push_back(new_leaf());
+    std::vector<std::int32_t*> open;  // rebuilt each time: the vectors move
+    const std::size_t first = a.feature.size();
+    for (int n = 0; n < s.nodes_per_tree; ++n) {
+      // Turn a random leaf of this tree into a node.
+      open.clear();
+      if (a.roots.back() < 0) open.push_back(&a.roots.back());
+      for (std::size_t i = first; i < a.feature.size(); ++i) {
+        if (a.left[i] < 0) open.push_back(&a.left[i]);
+        if (a.right[i] < 0) open.push_back(&a.right[i]);
+      }
+      std::int32_t* place = open[random.below(open.size())];
+      const std::int32_t old_leaf = *place;
+      *place = static_cast<std::int32_t>(a.feature.size());
+      a.feature.push_back(static_cast<std::uint32_t>(random.below(s.inputs)));
+      a.threshold.push_back(random.below(10) == 0 ? infinite : static_cast<float>(random.normal()));
+      a.default_left.push_back(random() & 1);
+      a.left.push_back(old_leaf);
+      a.right.push_back(new_leaf());
+      a.cover.push_back(10);
+      a.gain.push_back(static_cast<float>(random.uniform()));
+      if (s.categories && random() % 2) {
+        a.category_set.push_back(static_cast<std::int32_t>(a.category_offsets.size() - 1));
+        for (std::uint64_t w = random.below(3); w-- > 0;) a.category_bits.push_back(random());
+        a.category_offsets.push_back(static_cast<std::uint32_t>(a.category_bits.size()));
+      } else {
+        a.category_set.push_back(-1);
+      }
+    }
+  }
+  return a;
+}
+
+/// The definition in the header, word for word, in the slowest way.
+std::uint32_t naive_leaf(const ForestArrays& a, std::size_t tree, std::span<const float> row) {
+  std::int32_t i = a.roots[tree];
+  while (i >= 0) {
+    const auto n = static_cast<std::size_t>(i);
+    const float x = row[a.feature[n]];
+    bool left = a.default_left[n];
+    if (a.category_set[n] < 0) {
+      if (!std::isnan(x)) left = x <= a.threshold[n];
+    } else {
+      const auto set = static_cast<std::size_t>(a.category_set[n]);
+      const std::size_t words = a.category_offsets[set + 1] - a.category_offsets[set];
+      if (!std::isnan(x) && x >= 0 && std::trunc(x) < 32.0 * static_cast<double>(words)) {
+        const auto code = static_cast<std::size_t>(x);
+        left = a.category_bits[a.category_offsets[set] + code / 32] & (1u << code % 32);
+      }
+    }
+    i = left ? a.left[n] : a.right[n];
+  }
+  return static_cast<std::uint32_t>(~i);
+}
+
+Tensor<float> probing_rows(std::size_t rows, std::size_t cols, std::uint64_t seed) {
+  Tensor<float> x({rows, cols});
+  Random random(seed);
+  for (float& v : x.flat()) {
+    switch (random.below(8)) {
+      case 0: v = not_a_number; break;
+      case 1: v = static_cast<float>(random.below(100)); break;  // a category code, known or not
+      case 2: v = random() & 1 ? infinite : -infinite; break;
+      case 3: v = static_cast<float>(random.normal()) * 1e9f; break;
+      default: v = static_cast<float>(random.normal());
+    }
+  }
+  return x;
+}
+
+const std::vector<RandomForestShape> all_shapes = {
+    {},
+    {.link = ForestLink::sigmoid, .categories = true},
+    {.outputs = 3, .link = ForestLink::softmax, .categories = true},
+    {.outputs = 4, .leaf_width = 4, .link = ForestLink::average},
+    {.outputs = 2, .leaf_width = 2, .link = ForestLink::identity, .categories = true},
+    {.inputs = 2, .link = ForestLink::isolation, .trees = 20},
+    {.trees = 3, .nodes_per_tree = 0},
+    {.trees = 0},
+};
+
+TEST_CASE("a forest predicts what its definition says", "[forest]") {
+  for (const auto& s : all_shapes) {
+    const Forest forest(shape_of(s), random_arrays(s, 3));
+    const auto x = probing_rows(200, s.inputs, 4);
+    std::vector<float> scores(s.outputs);
+    std::vector<std::uint32_t> leaves(forest.trees());
+    for (std::size_t r = 0; r < x.rows(); ++r) {
+      std::vector<float> expected = forest.shape().base;
+      forest.leaf_ids(x.row(r), leaves);
+      for (std::size_t t = 0; t < forest.trees(); ++t) {
+        const auto leaf = naive_leaf(forest.arrays(), t, x.row(r));
+        REQUIRE(leaves[t] == leaf);
+        for (std::uint32_t k = 0; k < s.leaf_width; ++k)
+          expected[s.leaf_width > 1 ? k : forest.arrays().outputs_of[t]] +=
+              forest.arrays().leaf_values[leaf * s.leaf_width + k];
+      }
+      forest.scores(x.row(r), scores);
+      REQUIRE(scores == expected);
+      const auto out = test::predict_row(forest, x.row(r));
+      const double n = std::max<double>(1, static_cast<double>(forest.trees()));
+      switch (s.link) {
+        case ForestLink::identity: REQUIRE(out == expected); break;
+        case ForestLink::sigmoid:
+          REQUIRE(out.size() == 2);
+          CHECK(out[1] == Approx(1 / (1 + std::exp(-expected[0]))));
+          CHECK(out[0] + out[1] == Approx(1));
+          break;
+        case ForestLink::softmax: {
+          double total = 0;
+          for (const float e : expected) total += std::exp(static_cast<double>(e));
+          for (std::size_t k = 0; k < 3; ++k)
+            CHECK(out[k] == Approx(std::exp(static_cast<double>(expected[k])) / total));
+          break;
+        }
+        case ForestLink::average:
+          for (std::size_t k = 0; k < out.size(); ++k) CHECK(out[k] == Approx(expected[k] / n));
+          break;
+        case ForestLink::isolation: CHECK(out[0] == Approx(std::pow(2.0, -expected[0] / n / 3.5))); break;
+      }
+    }
+  }
+}
+
+TEST_CASE("a batch gives the bits of single rows, at any thread count", "[forest]") {
+  for (auto s : all_shapes) {
+    s.trees *= 60;  // more than one block of trees
+    s.nodes_per_tree *= 3;
+    const Forest forest(shape_of(s), random_arrays(s, 5));
+    const auto x = probing_rows(301, s.inputs, 6);
+    for (int threads : {1, 3}) {
+      Arena arena(threads);
+      Tensor<float> out({x.rows(), forest.outputs()});
+      forest.predict_batch(x, out, &arena);
+      for (std::size_t r = 0; r < x.rows(); ++r) {
+        const auto single = test::predict_row(forest, x.row(r));
+        REQUIRE(std::memcmp(single.data(), out.row(r).data(), single.size() * sizeof(float)) == 0);
+      }
+    }
+    Tensor<float> wrong({x.rows(), forest.outputs() + 1});
+    CHECK_THROWS_WITH(forest.predict_batch(x, wrong, nullptr), Catch::Contains("301 x"));
+  }
+}
+
+TEST_CASE("a forest survives its file", "[forest]") {
+  for (const auto& s : all_shapes) {
+    const Forest forest(shape_of(s), random_arrays(s, 7));
+    const auto bytes = test::bytes_of(forest);
+    const auto loaded = find_form("forest")(Archive::from_bytes(bytes));
+    CHECK(loaded->form() == "forest");
+    CHECK(test::bytes_of(*loaded) == bytes);
+    const auto x = probing_rows(20, s.inputs, 8);
+    for (std::size_t r = 0; r < x.rows(); ++r)
+      CHECK(test::predict_row(*loaded, x.row(r)) == test::predict_row(forest, x.row(r)));
+  }
+}
+
+TEST_CASE("hostile forests are refused with the place", "[forest]") {
+  const RandomForestShape s{.outputs = 2, .categories = true};
+  const auto refused = [&](auto change, const std::string& place) {
+    ForestShape shape = shape_of(s);
+    ForestArrays arrays = random_arrays(s, 9);
+    REQUIRE_NOTHROW(Forest(shape, arrays));
+    change(shape, arrays);
+    try {
+      Forest(shape, arrays);
+      FAIL("accepted: " << place);
+    } catch (const Error& e) {
+      CHECK(e.code() == errc::corrupt);
+      CHECK_THAT(e.what(), Catch::Contains(place));
+    }
+  };
+  using S = ForestShape;
+  using A = ForestArrays;
+  refused([](S&, A& a) { a.left[4] = 4; }, "forest.left[4]");
+  refused([](S&, A& a) { a.left[4] = 0; }, "does not come after its parent");
+  refused([](S&, A& a) { a.right[2] = a.left[2]; }, "reached twice");
+  refused([](S&, A& a) { a.right[2] = 1 << 30; }, "does not exist");
+  refused([](S&, A& a) { a.right[2] = ~(1 << 30); }, "does not exist");
+  refused([](S&, A& a) { a.right[2] = std::numeric_limits<std::int32_t>::min(); }, "does not exist");
+  refused([](S&, A& a) { a.roots[1] = a.roots[0]; }, "forest.roots[1]");
+  refused([](S&, A& a) { a.feature[3] = 5; }, "forest.feature[3]");
+  refused([](S&, A& a) { a.threshold[3] = not_a_number; }, "forest.threshold[3]");
+  refused([](S&, A& a) { a.leaf_values[3] = infinite; }, "forest.leaf_values[3]");
+  refused([](S&, A& a) { a.leaf_values.pop_back(); }, "forest.leaf_values");
+  refused([](S&, A& a) { a.default_left[0] = 2; }, "forest.default_left[0]");
+  refused([](S&, A& a) { a.outputs_of[2] = 2; }, "forest.outputs_of[2]");
+  refused([](S&, A& a) { a.category_set[0] = 1 << 20; }, "forest.category_set[0]");
+  refused([](S&, A& a) { a.category_set[0] = -2; }, "forest.category_set[0]");
+  refused([](S&, A& a) { a.category_offsets.back() += 1; }, "forest.category_offsets");
+  refused([](S&, A& a) { a.category_offsets[1] = 0xffffffff; }, "forest.category_offsets");
+  refused([](S&, A& a) { a.cover.pop_back(); }, "forest.cover");
+  refused([](S&, A& a) { a.gain[1] = not_a_number; }, "forest.gain[1]");
+  refused([](S& shape, A&) { shape.base.pop_back(); }, "forest.base");
+  refused([](S& shape, A&) { shape.leaf_width = 0; }, "leaf_width");
+  refused([](S& shape, A&) { shape.leaf_width = 7; }, "leaf_width");
+  refused([](S& shape, A&) { shape.outputs = 0; }, "outputs");
+  refused([](S& shape, A&) { shape.link = ForestLink::sigmoid; }, "link");
+  refused([](S& shape, A&) { shape.link = static_cast<ForestLink>(9); }, "link");
+  refused([](S& shape, A&) { shape.normaliser = 0; }, "normaliser");
+}
+
+TEST_CASE("arrays with random damage are refused or harmless", "[forest]") {
+  Random random(11);
+  const RandomForestShape s{.categories = true};
+  const auto x = probing_rows(16, s.inputs, 12);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    ForestArrays a = random_arrays(s, static_cast<std::uint64_t>(round % 50));
+    const auto hit = [&](auto& values) {
+      if (!values.empty()) {
+        auto& v = values[random.below(values.size())];
+        const std::uint32_t bits = random() >> random.below(32);
+        std::memcpy(&v, &bits, sizeof v);
+      }
+    };
+    for (std::uint64_t hits = 1 + random.below(3); hits-- > 0;) {
+      switch (random.below(9)) {
+        case 0: hit(a.roots); break;
+        case 1: hit(a.left); break;
+        case 2: hit(a.right); break;
+        case 3: hit(a.feature); break;
+        case 4: hit(a.category_set); break;
+        case 5: hit(a.category_offsets); break;
+        case 6: hit(a.threshold); break;
+        case 7: hit(a.leaf_values); break;
+        default: std::swap(a.left[random.below(a.left.size())], a.right[random.below(a.right.size())]);
+      }
+    }
+    try {
+      const Forest forest(shape_of(s), std::move(a));
+      for (std::size_t r = 0; r < x.rows(); ++r) CHECK(std::isfinite(test::predict_row(forest, x.row(r))[0]));
+    } catch (const Error& e) {
+      CHECK(e.code() == errc::corrupt);
+      ++refused;
+    }
+  }
+  CHECK(refused > 1000);
+  CHECK(refused < 3000);
+}
+
+TEST_CASE("importance is the sum of gains", "[forest]") {
+  const RandomForestShape s{.trees = 4};
+  const Forest forest(shape_of(s), random_arrays(s, 13));
+  const auto importance = forest.gain_importance();
+  REQUIRE(importance.size() == 5);
+  for (std::uint32_t column = 0; column < 5; ++column) {
+    double sum = 0;
+    for (std::size_t i = 0; i < forest.arrays().feature.size(); ++i)
+      if (forest.arrays().feature[i] == column) sum += forest.arrays().gain[i];
+    CHECK(importance[column] == Approx(sum));
+  }
+}
+
+TEST_CASE("a forest as C++ source gives the same floats", "[forest]") {
+  if (std::system("c++ --version > /dev/null 2>&1") != 0) {
+    WARN("SKIPPED: no c++ compiler on this machine");
+    return;
+  }
+  const test::TempDir folder;
+  std::ofstream source(folder / "forest.cpp");
+  source << "#include <cmath>\n#include <cstdio>\n";
+  for (std::size_t i = 0; i < all_shapes.size(); ++i)
+    source << Forest(shape_of(all_shapes[i]), random_arrays(all_shapes[i], 15)).to_source("f" + std::to_string(i));
+  // Reads rows from stdin as raw floats, writes all outputs of all forests.
+  source << "int main() {\n  float row[5], out[4];\n  while (std::fread(row, 4, 5, stdin) == 5) {\n";
+  for (std::size_t i = 0; i < all_shapes.size(); ++i) {
+    const auto outputs = Forest(shape_of(all_shapes[i]), random_arrays(all_shapes[i], 15)).outputs();
+    source << "    f" << i << "(row, out); std::fwrite(out, 4, " << outputs << ", stdout);\n";
+  }
+  source << "  }\n}\n";
+  source.close();
+  const auto x = probing_rows(200, 5, 16);
+  std::ofstream(folder / "rows", std::ios::binary)
+      .write(reinterpret_cast<const char*>(x.data()), static_cast<std::streamsize>(x.size() * sizeof(float)));
+  const std::string path = folder.path();
+  REQUIRE(std::system(("c++ -std=c++17 -Wall -Wextra -Werror -O1 -ffp-contract=off -o " + path + "/forest " + path +
+                       "/forest.cpp && " + path + "/forest < " + path + "/rows > " + path + "/out")
+                          .c_str()) == 0);
+  std::ifstream result(folder / "out", std::ios::binary);
+  for (std::size_t r = 0; r < x.rows(); ++r) {
+    for (const auto& s : all_shapes) {
+      const auto expected = test::predict_row(Forest(shape_of(s), random_arrays(s, 15)), x.row(r).first(s.inputs));
+      std::vector<float> got(expected.size());
+      result.read(reinterpret_cast<char*>(got.data()), static_cast<std::streamsize>(got.size() * sizeof(float)));
+      REQUIRE(result.good());
+      REQUIRE(got == expected);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace redoubt
