@@ -78,7 +78,8 @@ class Input {
   std::span<const std::uint8_t> bytes_;
 };
 
-void load(std::span<const std::byte> bytes) {
+/// Whether the file was accepted.
+bool load(std::span<const std::byte> bytes) {
   try {
     const Model model = Model::from_bytes(bytes);
     const Dataset data = tiny_data();
@@ -92,14 +93,16 @@ void load(std::span<const std::byte> bytes) {
     } catch (const Error&) {  // it may want other columns
     }
     if (Model::from_bytes(model.to_bytes()).hash() != model.hash()) std::abort();
+    return true;
   } catch (const Error& error) {
     if (error.code() != errc::corrupt && error.code() != errc::unsupported) std::abort();
+    return false;
   }
 }
 
-void load_resealed(Archive archive) {
+bool load_resealed(Archive archive) {
   archive.set("model.checksum", archive.content_hash("model.checksum"));
-  load(archive.to_bytes());
+  return load(archive.to_bytes());
 }
 
 }  // namespace
@@ -147,6 +150,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       }
     }
   }
-  load_resealed(std::move(archive));
+  const bool accepted = load_resealed(std::move(archive));
+  if (rest.empty() && !accepted) std::abort();  // nothing was edited
   return 0;
 }
