@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# The redoubt command, as a person would use it: every subcommand, its JSON, its exit codes, its errors.
+#   command.sh REDOUBT WORK_DIR      WORK_DIR holds reviews.csv
+set -euo pipefail
+redoubt=$1
+work=$2/cli
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
+reviews=../reviews.csv
+roles=(--target genuine --source account --time time --ignore product)
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+# expect CODE COMMAND...: runs it, keeps its output in out.txt and err.txt
+expect() {
+  local wanted=$1 got=0
+  shift
+  "$@" >out.txt 2>err.txt || got=$?
+  [[ $got == "$wanted" ]] || { cat out.txt err.txt; fail "exit code $got instead of $wanted: $*"; }
+}
+json() { python3 -c "import json,sys; d=json.load(open('out.txt')); print($1)"; }
+
+expect 0 "$redoubt" --help
+for command in train evaluate predict screen inspect report lineage serve; do
+  grep -q "$command" out.txt || fail "--help does not name $command"
+done
+for command in train evaluate predict screen inspect report lineage serve; do expect 0 "$redoubt" "$command" --help; done
+expect 0 "$redoubt" --version
+
+expect 0 "$redoubt" inspect "$reviews" "${roles[@]}" --json
+[[ $(json 'd["rows"] > 3000 and len(d["quarantine"]) == 5') == True ]] || fail "inspect of data"
+expect 1 "$redoubt" screen "$reviews" "${roles[@]}" --no-calibration --out clean.csv --json
+[[ $(json 'len(d["blocked"]) > 100') == True ]] || fail "screen blocked too little"
+expect 0 "$redoubt" train clean.csv "${roles[@]}" --set trees=40 --out reviews.redoubt --json
+[[ $(json 'd["evaluation"]["values"]["roc_auc"] > 0.7 if "values" in d["evaluation"] else d["evaluation"]["metrics"]["roc_auc"] > 0.7') == True ]] || fail "train"
+expect 0 "$redoubt" train clean.csv "${roles[@]}" --model mlp --set hidden=16 --set epochs=3 --out mlp.redoubt
+expect 0 "$redoubt" inspect reviews.redoubt --json
+[[ $(json 'd["self_test"]') == passed ]] || fail "inspect of a model"
+expect 0 "$redoubt" inspect reviews.redoubt
+expect 0 "$redoubt" evaluate reviews.redoubt clean.csv "${roles[@]}"
+grep -q roc_auc out.txt || fail "evaluate prints no roc_auc"
+expect 0 "$redoubt" predict reviews.redoubt clean.csv "${roles[@]}" --out predictions.csv
+[[ $(head -1 predictions.csv) == "row,label,p(no),p(yes)" ]] || fail "predict: $(head -1 predictions.csv)"
+expect 0 "$redoubt" predict reviews.redoubt clean.csv "${roles[@]}" --json
+expect 0 "$redoubt" report reviews.redoubt clean.csv "${roles[@]}" --out report.html
+grep -q "<svg" report.html || fail "report has no picture"
+
+# What goes wrong says what and where.
+expect 3 "$redoubt" train "$reviews" --target genuin --out never.redoubt
+grep -q genuine err.txt || fail "a wrong column name should name the nearest: $(cat err.txt)"
+expect 3 "$redoubt" train absent.csv --target x --out never.redoubt
+grep -q absent.csv err.txt || fail "a missing file should be named"
+printf 'a,b\n1,2\n"x,3\n' >broken.csv
+expect 3 "$redoubt" train broken.csv --target b --strict --out never.redoubt
+grep -q 'broken.csv:3' err.txt || fail "broken CSV should name file and line: $(cat err.txt)"
+head -c 1000 reviews.redoubt >short.redoubt
+expect 3 "$redoubt" inspect short.redoubt
+grep -q -i 'byte\|short.redoubt' err.txt || fail "a truncated model should name the place: $(cat err.txt)"
+[[ ! -e never.redoubt ]] || fail "a failed train left a file"
+expect 3 "$redoubt" train clean.csv "${roles[@]}" --set leafs=3 --out never.redoubt
+grep -q max_leaves err.txt || fail "an unknown setting should list the known ones"
+expect 2 "$redoubt" frobnicate
+expect 2 "$redoubt" evaluate reviews.redoubt
+expect 2 "$redoubt" lineage absent-workspace
+
+# The service: comes up, answers, stops on SIGTERM.
+"$redoubt" serve reviews.redoubt --port 0 --port-file port.txt --name reviews >serve.txt 2>&1 &
+server=$!
+trap 'kill $server 2>/dev/null || true' EXIT
+for _ in $(seq 100); do [[ -s port.txt ]] && break; sleep 0.1; done
+python3 - "$(cat port.txt)" <<'PY'
+import json, sys, urllib.request
+base = f"http://127.0.0.1:{sys.argv[1]}/v2"
+assert urllib.request.urlopen(base + "/health/live", timeout=10).status == 200
+model = json.load(urllib.request.urlopen(base + "/models/reviews", timeout=10))
+values = {"BYTES": "fine", "INT64": 0}
+inputs = [{"name": i["name"], "datatype": i["datatype"], "shape": [1], "data": [values.get(i["datatype"], 1)]} for i in model["inputs"]]
+request = urllib.request.Request(base + "/models/reviews/infer", json.dumps({"inputs": inputs}).encode(), {"Content-Type": "application/json"})
+answer = json.load(urllib.request.urlopen(request, timeout=10))
+p = next(o for o in answer["outputs"] if o["name"] == "probabilities")["data"]
+assert abs(sum(p) - 1) < 1e-5, p
+PY
+kill -TERM $server
+wait $server || fail "serve did not end cleanly"
+trap - EXIT
+grep -q "stopped after" serve.txt || fail "serve printed no closing line"
+echo "command: ok"
