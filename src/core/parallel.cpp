@@ -76,11 +76,16 @@ void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::s
     for (std::size_t block = 0; block < blocks; ++block) run_block(block);
     return;
   }
+  char handed_out = 0, handed_back = 0;  // their addresses stand for the two hand-overs
+  REDOUBT_TSAN_RELEASE(&handed_out);
   target.impl_->arena.execute([&] {
     tbb::parallel_for(tbb::blocked_range<std::size_t>(0, blocks, 1), [&](const tbb::blocked_range<std::size_t>& range) {
+      REDOUBT_TSAN_ACQUIRE(&handed_out);
       for (std::size_t block = range.begin(); block != range.end(); ++block) run_block(block);
+      REDOUBT_TSAN_RELEASE(&handed_back);
     });
   });
+  REDOUBT_TSAN_ACQUIRE(&handed_back);
 }
 
 }  // namespace redoubt
