@@ -291,13 +291,13 @@ TEST_CASE("Graph: starting values depend on the seed only", "[graph]") {
   };
   CHECK(equal(a, b));
   CHECK_FALSE(equal(a, c));
-  // He: variance 2 / inputs, biases zero, layer norm starts as the identity.
+  // Glorot: variance 2 / (inputs + units), biases zero, layer norm starts as the identity.
   Graph wide({400}, {{"dense", {0}, {100}}, {"layer_norm", {1}}});
   wide.initialise(1);
   const auto& table = wide.parameter_table();
   double square = 0;
   for (const float w : wide.parameters().subspan(table[0].offset, table[0].size)) square += w * w;
-  CHECK(square / 40000 == Approx(2.0 / 400).epsilon(0.05));
+  CHECK(square / 40000 == Approx(2.0 / 500).epsilon(0.05));
   for (const float b0 : wide.parameters().subspan(table[1].offset, table[1].size)) CHECK(b0 == 0);
   for (const float s : wide.parameters().subspan(table[2].offset, table[2].size)) CHECK(s == 1);
 }

@@ -31,11 +31,11 @@ struct MlpOptions {
 };
 
 /// Multi-layer perceptron: dense layers with one activation, trained in fp32 by Adam (Kingma & Ba,
-/// arXiv:1412.6980) from He's starting values. Classification: softmax and cross-entropy. Regression: squared error on
-/// the standardised target, whose scale is folded back into the last layer, so that the model answers in its own unit.
-/// Row weights multiply the loss (scaled to mean 1). The learned form is a `Graph`.
-/// Equal data, options, seed and instruction set give equal bytes at any thread count.
-/// The defaults suit tables of 10^3 to 10^6 rows; small data wants a smaller batch and more patience.
+/// arXiv:1412.6980) from Glorot's starting values. Classification: softmax and cross-entropy. Regression: squared error
+/// on the standardised target, whose scale is folded back into the last layer, so that the model answers in its own
+/// unit. Row weights multiply the loss (scaled to mean 1). The learned form is a `Graph`. Equal data, options, seed and
+/// instruction set give equal bytes at any thread count. The defaults suit tables of 10^3 to 10^6 rows; small data
+/// wants a smaller batch and more patience.
 struct Mlp {
   MlpOptions options;
 
