@@ -88,7 +88,7 @@ TEST_CASE("Linear form: extreme scores stay probabilities", "[linear_form]") {
   }
 }
 
-TEST_CASE("Linear form: a batch gives the bits of its rows at any thread count", "[linear_form]") {
+TEST_CASE("Linear form: a batch gives the bits of its rows at any thread count", "[linear_form][threads]") {
   const LinearForm form = random_form(33, 4, LinearLink::softmax, 3);
   const Tensor<float> x = random_rows(1000, 33, 4);
   for (const int threads : {1, 2, 4}) {

@@ -74,7 +74,8 @@ TEST_CASE("Logistic regression: text goes through sparse rows", "[logistic]") {
   CHECK(model.evaluate(test).value("accuracy") > 0.97);
 }
 
-TEST_CASE("Logistic regression: equal bytes at any thread count, and a saved model answers alike", "[logistic]") {
+TEST_CASE("Logistic regression: equal bytes at any thread count, and a saved model answers alike",
+          "[logistic][threads]") {
   const Dataset data = blobs(5000, 4, 1);
   Arena one(1), two(2), four(4);
   const Model model = LogisticRegression{{.arena = &one}}.fit(data);

@@ -91,7 +91,7 @@ TEST_CASE("Ridge: collinear and constant columns have finite, equal shares", "[r
   CHECK(form.weights()(2, 0) == Approx(0).margin(1e-6));
 }
 
-TEST_CASE("Ridge: equal bytes at any thread count", "[ridge]") {
+TEST_CASE("Ridge: equal bytes at any thread count", "[ridge][threads]") {
   const Dataset data = linear_data(3000, 150, 1.0, 4);
   Arena one(1), four(4);
   CHECK(Ridge{{.arena = &one}}.fit(data).to_bytes() == Ridge{{.arena = &four}}.fit(data).to_bytes());

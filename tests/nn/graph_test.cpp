@@ -64,7 +64,7 @@ errc code_of(const std::function<void()>& call) {
 
 }  // namespace
 
-TEST_CASE("Graph: prediction equals the pass that keeps all tensors, and batches equal rows", "[graph]") {
+TEST_CASE("Graph: prediction equals the pass that keeps all tensors, and batches equal rows", "[graph][threads]") {
   for (const bool classify : {true, false}) {
     const Graph graph = classify ? classifier() : regressor();
     const Tensor<float> x = random_rows(333, 12, 1);

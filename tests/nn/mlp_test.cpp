@@ -136,7 +136,7 @@ TEST_CASE("Mlp: regression answers in the unit of its target", "[mlp]") {
   CHECK(p.value == Approx(data.targets()[0]).margin(60));
 }
 
-TEST_CASE("Mlp: equal bytes at any thread count and for equal seeds, other bytes for another seed", "[mlp]") {
+TEST_CASE("Mlp: equal bytes at any thread count and for equal seeds, other bytes for another seed", "[mlp][threads]") {
   const Dataset data = two_moons(700, 4);
   const auto fit = [&](int threads, std::uint64_t seed) {
     Arena arena(threads);

@@ -6,6 +6,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/kernels/interval.hpp"
 #include "redoubt/kernels/matmul.hpp"
+#include "redoubt/kernels/vector.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -47,8 +48,14 @@ class Dense final : public Op {
     kernels::matmul(call.inputs[0], call.parameters[0], call.output, {.epilogue = bias, .arena = call.arena});
   }
   void backward(const OpBackward& call) const override {
-    if (call.input_gradients[0].data()) {
-      kernels::matmul_nt(call.output_gradient, call.parameters[0], call.input_gradients[0],
+    const auto input_gradient = call.input_gradients[0];
+    if (input_gradient.data() && input_gradient.rows() == 1) {
+      // One row, as attacks ask for: the weights are read once, in order, without a workspace.
+      for (std::size_t i = 0; i < input_gradient.cols(); ++i) {
+        input_gradient(0, i) += kernels::dot(call.parameters[0].row(i), call.output_gradient.row(0));
+      }
+    } else if (input_gradient.data()) {
+      kernels::matmul_nt(call.output_gradient, call.parameters[0], input_gradient,
                          {.accumulate = true, .arena = call.arena});
     }
     if (call.parameter_gradients[0].data()) {
