@@ -111,7 +111,7 @@ TEST_CASE("ADBench sets as well as scikit-learn's isolation forest", "[isolation
     const auto y = file.get<std::int32_t>("y");
     const std::vector<std::int32_t> truth(y.flat().begin(), y.flat().end());
     const Dataset data = Dataset::from_matrix(x);
-    const int seeds = data.rows() > 20000 ? 3 : 10;
+    const int seeds = data.rows() > 20000 ? 2 : 5;
     double mean = 0;
     for (int seed = 0; seed < seeds; ++seed) {
       const Model model = IsolationForest{{.seed = static_cast<std::uint64_t>(seed)}}.fit(data);
