@@ -444,7 +444,9 @@ Dataset Marketplace::with_true_labels(const Dataset& rows) const {
 }
 
 Marketplace generate_marketplace(const MarketplaceOptions& options) {
-  const auto refuse = [](const std::string& what) { detail::fail(errc::invalid_argument, "marketplace: " + what); };
+  const auto refuse = [](const std::string& what) {
+    detail::fail(errc::invalid_argument, fmt::format("marketplace: {}", what));
+  };
   if (!is_share(options.fake_rate) || !is_share(options.camouflage) || !is_share(options.mislabel_rate))
     refuse("fake_rate, camouflage and mislabel_rate are shares in [0, 1]");
   if (options.days < 10 || options.days > 3650) refuse(fmt::format("days = {} is not in 10..3650", options.days));
@@ -479,6 +481,7 @@ CsvOptions marketplace_csv_options() {
   options.source = "account";
   options.time = "time";
   options.ignore = {"product"};
+  options.types = {{"product", ColumnType::categorical}};  // more values than are inferred as categories
   return options;
 }
 
