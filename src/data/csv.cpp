@@ -439,10 +439,7 @@ class Reader {
     };
     if (most(numbers)) return Kind::number;  // also without any cell
     if (most(times)) return Kind::time;
-    const double mean_length = static_cast<double>(bytes) / static_cast<double>(present);
-    const double different = static_cast<double>(distinct.size()) / static_cast<double>(present);
-    const bool text =
-        mean_length > 64 || (mean_length > 24 && different > 0.2) || distinct.size() > options_.max_categories;
+    const bool text = detail::is_text(present, bytes, distinct.size(), options_.max_categories);
     return text ? Kind::text : Kind::dictionary;
   }
 
@@ -494,6 +491,7 @@ class Reader {
 
   void append(Builder& column, const detail::TokenBlock& block, std::size_t c, std::size_t first_row) {
     const std::size_t rows = block.rows(), stride = columns_.size();
+    if (rows == 0) return;
     const detail::Cell* cells = block.cells.data() + c;
     const std::string_view text = blocks_.view();
     switch (column.kind) {

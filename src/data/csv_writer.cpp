@@ -13,6 +13,8 @@ void append_cell(std::string& out, std::string_view cell, char delimiter) {
   // Blanks at the ends need quotes too: a reader may trim unquoted cells.
   bool quotes =
       !cell.empty() && (cell.front() == ' ' || cell.front() == '\t' || cell.back() == ' ' || cell.back() == '\t');
+  // So that a name which starts with a byte order mark is not taken for one.
+  quotes = quotes || cell.starts_with("\xef\xbb\xbf");
   for (const char c : cell) quotes = quotes || c == delimiter || c == '"' || c == '\n' || c == '\r';
   if (!quotes) {
     out.append(cell);

@@ -88,6 +88,27 @@ Column categorical_column(ColumnSpec spec, std::vector<std::int32_t> codes, cons
   return column;
 }
 
+bool is_text(std::size_t values, std::size_t bytes, std::size_t distinct, std::size_t max_categories) noexcept {
+  if (values == 0) return false;
+  const double mean_length = static_cast<double>(bytes) / static_cast<double>(values);
+  const double different = static_cast<double>(distinct) / static_cast<double>(values);
+  return mean_length > 64 || (mean_length > 24 && different > 0.2) || distinct > max_categories;
+}
+
+Column string_column(Column column, std::size_t max_categories) {
+  Dictionary names;
+  std::vector<std::int32_t> codes(column.size(), -1);
+  std::size_t present = 0;
+  for (std::size_t row = 0; row < column.size(); ++row) {
+    if (column.missing(row)) continue;
+    ++present;
+    codes[row] = names.find_or_add(column.texts[row]);
+    if (names.size() > max_categories) return column;
+  }
+  if (is_text(present, column.texts.bytes.size(), names.size(), max_categories)) return column;
+  return categorical_column(std::move(column.spec), std::move(codes), names);
+}
+
 Column target_column(ColumnSpec spec, const std::vector<double>& values, Task task) {
   std::vector<double> distinct;  // stays small unless the caller insists on classes
   bool classes = task != Task::regression;

@@ -30,6 +30,12 @@ class Dictionary {
 /// them are numbers), codes renumbered. -1 stays missing.
 Column categorical_column(ColumnSpec spec, std::vector<std::int32_t> codes, const Dictionary& names);
 
+/// Whether strings are text rather than categories, by the rule that CsvOptions states.
+bool is_text(std::size_t values, std::size_t bytes, std::size_t distinct, std::size_t max_categories) noexcept;
+
+/// A text column as categories, if it is not text by that rule.
+Column string_column(Column column, std::size_t max_categories);
+
 /// A column of cells as it would become a target: at most 20 distinct whole numbers, or strings, are
 /// classes (categorical, names as written); other numbers are values. `task` forces one.
 Column target_column(ColumnSpec spec, const std::vector<double>& values, Task task);

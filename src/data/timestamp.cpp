@@ -83,6 +83,11 @@ bool parse_timestamp(std::string_view text, std::int64_t& micros) noexcept {
   }
   const std::int64_t seconds =
       days_from_civil(year, month, day) * seconds_per_day + hour * 3600 + minute * 60 + second - offset;
+  // An offset may lead out of the years that ISO 8601 writes with four digits.
+  if (seconds < days_from_civil(0, 1, 1) * seconds_per_day ||
+      seconds >= days_from_civil(10000, 1, 1) * seconds_per_day) {
+    return false;
+  }
   micros = seconds * micros_per_second + fraction;
   return true;
 }
