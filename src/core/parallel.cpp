@@ -12,6 +12,23 @@
 
 #include "core/cgroup.hpp"
 
+// oneTBB is not compiled with ThreadSanitizer, so its hand-overs between threads are told to it here.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define REDOUBT_TSAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define REDOUBT_TSAN 1
+#endif
+#if defined(REDOUBT_TSAN)
+#include <sanitizer/tsan_interface.h>
+#define REDOUBT_TSAN_ACQUIRE(address) __tsan_acquire(address)
+#define REDOUBT_TSAN_RELEASE(address) __tsan_release(address)
+#else
+#define REDOUBT_TSAN_ACQUIRE(address) static_cast<void>(address)
+#define REDOUBT_TSAN_RELEASE(address) static_cast<void>(address)
+#endif
+
 namespace redoubt {
 namespace {
 

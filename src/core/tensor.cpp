@@ -12,6 +12,11 @@ void fail_not_matrix(std::size_t rank) {
   fail(errc::shape_mismatch, fmt::format("a matrix has 2 dimensions, got {}", rank));
 }
 
+void fail_not_dense() {
+  fail(errc::unsupported,
+       "a tensor view needs dense elements in row-major order; copy the source into that order first");
+}
+
 std::size_t checked_size(std::span<const std::size_t> shape) {
   if (shape.size() > max_rank) fail_rank(shape.size());
   std::size_t size = 1;

@@ -13,6 +13,7 @@ inline constexpr std::size_t max_rank = 6;  ///< most dimensions a tensor may ha
 namespace detail {
 [[noreturn]] void fail_rank(std::size_t rank);
 [[noreturn]] void fail_not_matrix(std::size_t rank);
+[[noreturn]] void fail_not_dense();
 template <class C>
 concept HasDataAndShape = requires(C& c) {
   c.data();
@@ -26,7 +27,8 @@ using elements_convertible =
 
 /// Non-owning view of a dense row-major tensor. Copying copies the view, never the elements.
 /// Converts implicitly from anything with `data()` and `shape()` in row-major order
-/// (`Tensor`, `xt::xarray`, ...); the source must outlive the view.
+/// (`Tensor`, `xt::xarray`, ...); the source must outlive the view. If the source also has `strides()`, they are
+/// checked: Error(unsupported) unless the elements are dense and row-major.
 template <class T>
 class TensorView {
  public:
@@ -46,6 +48,8 @@ class TensorView {
       if (rank_ == max_rank) detail::fail_rank(rank_ + 1);
       shape_[rank_++] = static_cast<std::size_t>(extent);
     }
+    if constexpr (requires { source.strides().begin(); }) check_dense(source.strides());
+    if constexpr (requires { data_ + source.data_offset(); }) data_ += source.data_offset();
   }
 
   T* data() const noexcept { return data_; }
@@ -60,6 +64,20 @@ class TensorView {
   std::span<T> flat() const noexcept { return {data_, size()}; }
 
  private:
+  template <class Strides>
+  void check_dense(const Strides& strides) const {
+    std::array<std::ptrdiff_t, max_rank> expected{};
+    std::ptrdiff_t step = 1;
+    for (std::size_t i = rank_; i-- > 0; step *= static_cast<std::ptrdiff_t>(shape_[i])) expected[i] = step;
+    std::size_t i = 0;
+    for (auto stride : strides) {
+      // The stride of an extent of 1 is never used, and conventions differ.
+      if (i < rank_ && shape_[i] != 1 && static_cast<std::ptrdiff_t>(stride) != expected[i] && size() != 0)
+        detail::fail_not_dense();
+      ++i;
+    }
+  }
+
   T* data_ = nullptr;
   std::size_t rank_ = 0;
   std::array<std::size_t, max_rank> shape_{};
