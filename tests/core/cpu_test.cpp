@@ -1,5 +1,7 @@
 #include "redoubt/core/cpu.hpp"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <fstream>
@@ -47,7 +49,7 @@ TEST_CASE("prints the active level", "[.active-isa]") {
 
 TEST_CASE("REDOUBT_ISA lowers the level, and only names that are known and usable work", "[cpu]") {
   const auto active = [](const std::string& forced) {
-    return test::child_answer("REDOUBT_ISA=" + forced, "[.active-isa]");
+    return test::child_answer(fmt::format("REDOUBT_ISA={}", forced), "[.active-isa]");
   };
   for (int i = 0; i <= int(Isa::amx); ++i) {
     const std::string name = to_string(Isa(i));

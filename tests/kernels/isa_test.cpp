@@ -47,7 +47,8 @@ TEST_CASE("the level that REDOUBT_ISA forces is the one that runs", "[isa]") {
     const Table* table = kernels::detail::table_for(isa);
     const std::uint32_t expected = fingerprint(table ? table->dot : naive_dot);
     CHECK(fingerprints.insert(expected).second);  // so that equality proves which level computed it
-    CHECK(test::child_answer("REDOUBT_ISA=" + std::string(to_string(isa)), "[.selected-isa]") == answer(isa, expected));
+    CHECK(test::child_answer(fmt::format("REDOUBT_ISA={}", to_string(isa)), "[.selected-isa]") ==
+          answer(isa, expected));
   }
 }
 
@@ -93,7 +94,7 @@ TEST_CASE("objects compiled for a level hold no code that the linker could give 
   // A weak (W, V, u) symbol in them would be one copy of an inline function, compiled with the level's flags, that
   // may be chosen for the whole program and then fail on a CPU without that level.
   for (const char* objects : {REDOUBT_AVX2_OBJECTS, REDOUBT_AVX512_OBJECTS}) {
-    const std::string symbols = test::output_of("nm -C " + std::string(objects) + " 2>&1");
+    const std::string symbols = test::output_of(fmt::format("nm -C {} 2>&1", objects));
     INFO(symbols);
     REQUIRE(symbols.find("_table") != std::string::npos);
     for (const char* kind : {" W ", " V ", " w ", " v ", " u ", " T "}) CHECK(symbols.find(kind) == std::string::npos);

@@ -22,7 +22,9 @@ inline std::string output_of(const std::string& command) {
 /// after "answer: ", up to the end of the line; "" if it printed no such line.
 inline std::string child_answer(const std::string& environment, const std::string& tag) {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
-  const std::string output = output_of(environment + " '" + program + "' '" + tag + "' 2>&1");
+  std::string command = environment;
+  command.append(" '").append(program).append("' '").append(tag).append("' 2>&1");
+  const std::string output = output_of(command);
   const std::string mark = "answer: ";
   const std::size_t begin = output.find(mark);
   if (begin == std::string::npos) return "";
