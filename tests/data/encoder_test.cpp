@@ -17,9 +17,11 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/archive.hpp"
+#include "redoubt/data/csv.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/split.hpp"
 #include "redoubt/data/transform.hpp"
+#include "support/test_data.hpp"
 
 namespace {
 std::atomic<std::size_t> allocations{0};
@@ -457,6 +459,50 @@ TEST_CASE("a default or moved-from encoder is empty or whole, never broken", "[e
   const Encoder moved = std::move(fitted);
   CHECK(moved.width() == width);
   CHECK(fitted.width() == width);  // NOLINT: documented to stay usable
+}
+
+TEST_CASE("real data encodes the same on every path", "[encoder]") {
+  REDOUBT_NEED_DATA(train_path, "adult_keele_modified/adult.data");
+  REDOUBT_NEED_DATA(test_path, "adult_keele_modified/adult.test");
+  CsvOptions read;
+  read.target = "income";
+  read.target_suffix = ".";
+  const Dataset train = read_csv(train_path, read), test = read_csv(test_path, read);
+  REQUIRE(train.rows() == 32561);
+  REQUIRE(test.rows() == 16281);
+  for (const EncoderOptions& options : {EncoderOptions::for_trees(), EncoderOptions::dense()}) {
+    const Encoder encoder = Encoder::fit(train, options);
+    const Tensor<float> all = encoder.apply(test);
+    std::vector<float> raw(encoder.inputs()), row(encoder.width()), view(encoder.width());
+    bool same = true;
+    for (std::size_t i = 0; i < test.rows(); i += 7) {
+      encoder.raw_row(test.row(i), raw);
+      same = same && encoder.apply(raw, row) == errc::ok && same_bits(row, all.row(i));
+      encoder.apply(test.row(i), view);
+      same = same && same_bits(view, all.row(i));
+    }
+    CHECK(same);
+    if (options.categorical != CategoricalEncoding::one_hot) continue;
+    // Standardised numbers have mean 0 and deviation 1 on the training rows, one-hot groups sum to 0 or 1.
+    const Tensor<float> fitted = encoder.apply(train);
+    const auto origins = encoder.origins();
+    for (std::size_t c = 0; c < encoder.width(); ++c) {
+      const ColumnSpec& spec = encoder.schema()[origins[c]];
+      double sum = 0, squares = 0;
+      for (std::size_t i = 0; i < fitted.rows(); ++i) {
+        sum += fitted(i, c);
+        squares += static_cast<double>(fitted(i, c)) * fitted(i, c);
+      }
+      CAPTURE(spec.name);
+      if (spec.type == ColumnType::numeric) {
+        CHECK(std::abs(sum / 32561) < 1e-6);
+        CHECK(std::abs(squares / 32561 - 1) < 1e-5);
+      } else {
+        CHECK(sum > 0);  // only categories that occur
+        CHECK(sum == squares);
+      }
+    }
+  }
 }
 
 TEST_CASE("damaged archives are corrupt, not undefined", "[encoder]") {

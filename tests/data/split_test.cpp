@@ -13,6 +13,9 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/arff.hpp"
+#include "redoubt/data/csv.hpp"
+#include "support/test_data.hpp"
 
 using namespace redoubt;
 
@@ -30,7 +33,7 @@ struct Shape {
 Dataset table(std::uint64_t seed, const Shape& shape = {}) {
   Random random(seed, 99);
   Column a, b, source, time, target;
-  a.spec.name = "a";
+  a.spec = {"a", ColumnType::numeric, ColumnRole::feature, {}};
   b.spec = {"b", ColumnType::categorical, ColumnRole::feature, {"p", "q", "r"}};
   source.spec = {"who", ColumnType::categorical, ColumnRole::source, {}};
   for (std::size_t s = 0; s < shape.sources; ++s) source.spec.categories.push_back(fmt::format("s{}", s));
@@ -246,6 +249,33 @@ TEST_CASE("splits keep the seal and say why they cannot be", "[split]") {
   CHECK(refused([&] { split_by_time(copies, 0.5); }));
   CHECK(refused([&] { split_by_source_and_time(copies, 0.5, 1); }));
   CHECK(refused([&] { split_stratified(Dataset(), 0.5, 1); }));
+}
+
+TEST_CASE("duplicates of real mail and messages never straddle", "[split]") {
+  // Spambase holds 391 repeated rows.
+  REDOUBT_NEED_DATA(path, "uci_arff/spambase.arff");
+  const Dataset data = read_arff(path);
+  REQUIRE(data.rows() == 4601);
+  CHECK(hashes(data).size() < 4300);
+  const auto split = split_stratified(data, 0.2, 1);
+  check_sides(data, split);
+  CHECK(std::abs(static_cast<double>(split.second.rows()) - 920) < 15);
+  const auto spam = [](const Dataset& part) { return class_rows(part, 1) / static_cast<double>(part.rows()); };
+  CHECK(std::abs(spam(split.second) - spam(data)) < 0.01);
+  for (const auto& fold : k_fold(data, 5, 1)) {
+    check_sides(data, fold);
+    CHECK(std::abs(spam(fold.second) - spam(data)) < 0.01);
+  }
+
+  REDOUBT_NEED_DATA(sms, "sms_spam/SMSSpamCollection");
+  CsvOptions options;
+  options.delimiter = '\t';
+  options.header = Header::absent;
+  options.quoting = false;
+  options.target = "c1";
+  const Dataset messages = read_csv(sms, options);
+  REQUIRE(messages.rows() > 5500);
+  check_sides(messages, split_stratified(messages, 0.25, 2));
 }
 
 TEST_CASE("regression data splits without strata", "[split]") {
