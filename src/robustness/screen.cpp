@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <ostream>
+#include <set>
 #include <unordered_map>
 
 #include "redoubt/core/progress.hpp"
@@ -25,6 +26,7 @@ namespace {
 constexpr double supporting_weight = 0.2;  // copies, bursts: too weak to block even together with outliers
 constexpr double outlier_weight = 0.1;
 constexpr double warning_weight = 0.5;  // a warning of an added check
+constexpr double campaign_weight = 12;  // rows
 constexpr double mostly = 0.5;          // share of suspicious rows from which a whole group goes
 
 /// Groups of rows that are judged together: positions per group.
@@ -52,46 +54,127 @@ RowGroups source_groups(const Dataset& data) {
   return groups;
 }
 
-/// Folds of nearly equal size in which linked rows stay together: a campaign must not vouch for itself. Links that
-/// would tie more than one fold's worth of rows together are left out, the weakest kind (sources) first.
-std::vector<std::uint32_t> linked_folds(std::size_t rows, std::span<const RowGroups* const> strongest_first, int folds,
-                                        std::uint64_t seed) {
-  std::vector<std::uint32_t> parent(rows), size(rows, 1);
-  std::iota(parent.begin(), parent.end(), 0u);
-  const auto find = [&](std::uint32_t r) {
-    while (parent[r] != r) r = parent[r] = parent[parent[r]];
+/// What is left of `groups` when only rows that are in some group of `within` are kept.
+RowGroups only_rows_of(RowGroups groups, const RowGroups& within, std::size_t rows) {
+  std::vector<std::uint8_t> kept(rows, 0);
+  for (const auto& group : within)
+    for (std::uint32_t r : group) kept[r] = 1;
+  for (auto& group : groups) std::erase_if(group, [&](std::uint32_t r) { return !kept[r]; });
+  std::erase_if(groups, [](const auto& group) { return group.size() < 2; });
+  return groups;
+}
+
+/// Sets of rows that are tied together.
+class Links {
+ public:
+  explicit Links(std::size_t rows) : parent_(rows), size_(rows, 1) { std::iota(parent_.begin(), parent_.end(), 0u); }
+  std::uint32_t find(std::uint32_t r) {
+    while (parent_[r] != r) r = parent_[r] = parent_[parent_[r]];
     return r;
-  };
-  const std::size_t most = std::max<std::size_t>(1, rows / (2 * static_cast<std::size_t>(folds)));
-  for (const RowGroups* kind : strongest_first)
-    for (const auto& group : *kind)
+  }
+  std::uint32_t size(std::uint32_t r) { return size_[find(r)]; }
+  /// Ties the rows of every group, unless a set would grow beyond `most` rows.
+  void tie(const RowGroups& groups, std::size_t most) {
+    for (const auto& group : groups)
       for (std::size_t i = 1; i < group.size(); ++i) {
         const std::uint32_t a = find(group[0]), b = find(group[i]);
-        if (a == b || size[a] + size[b] > most) continue;
-        parent[std::max(a, b)] = std::min(a, b);
-        size[std::min(a, b)] = size[a] + size[b];
+        if (a == b || size_[a] + size_[b] > most) continue;
+        parent_[std::max(a, b)] = std::min(a, b);
+        size_[std::min(a, b)] = size_[a] + size_[b];
       }
+  }
+
+ private:
+  std::vector<std::uint32_t> parent_, size_;
+};
+
+struct Folds {
+  std::vector<std::uint32_t> fold;
+  std::vector<double> weight;
+};
+
+/// Folds of nearly equal size in which linked rows stay together: a campaign must not vouch for itself. Nor may one
+/// campaign vouch for another by its mere size: the rows of a campaign are one piece of evidence, so a set of
+/// bursting rows weighs no more than `campaign_weight` rows in training.
+Folds linked_folds(std::size_t rows, const RowGroups& copies, const RowGroups& bursts, const RowGroups& sources,
+                   int folds, std::uint64_t seed) {
+  const std::size_t most = std::max<std::size_t>(1, rows / (2 * static_cast<std::size_t>(folds)));
+  Links links(rows);
+  // First what belongs to one campaign: bursts, tied together by common authors and common texts.
+  links.tie(bursts, most);
+  links.tie(only_rows_of(sources, bursts, rows), most);
+  links.tie(only_rows_of(copies, bursts, rows), most);
+  Folds result;
+  for (std::uint32_t r = 0; r < rows; ++r) result.weight.push_back(std::min(1.0, campaign_weight / links.size(r)));
+  links.tie(copies, most);
+  links.tie(sources, most);
+  const auto find = [&](std::uint32_t r) { return links.find(r); };
   std::vector<std::uint32_t> roots;
   for (std::uint32_t r = 0; r < rows; ++r)
     if (find(r) == r) roots.push_back(r);
   Random(seed, 11).shuffle(roots);
-  std::stable_sort(roots.begin(), roots.end(), [&](std::uint32_t a, std::uint32_t b) { return size[a] > size[b]; });
+  std::stable_sort(roots.begin(), roots.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return links.size(a) > links.size(b); });
   std::vector<std::size_t> filled(static_cast<std::size_t>(folds), 0);
-  std::vector<std::uint32_t> fold_of_root(rows, 0), result(rows);
+  std::vector<std::uint32_t> fold_of_root(rows, 0);
   for (std::uint32_t root : roots) {  // largest first into the emptiest fold
     const auto fold = static_cast<std::size_t>(std::min_element(filled.begin(), filled.end()) - filled.begin());
     fold_of_root[root] = static_cast<std::uint32_t>(fold);
-    filled[fold] += size[root];
+    filled[fold] += links.size(root);
   }
-  for (std::uint32_t r = 0; r < rows; ++r) result[r] = fold_of_root[find(r)];
+  for (std::uint32_t r = 0; r < rows; ++r) result.fold.push_back(fold_of_root[find(r)]);
   return result;
+}
+
+/// What the groups say about each row, as features of the out-of-fold model: honest labels of earlier fakes then teach
+/// it what campaigns look like. Built without looking at labels.
+constexpr std::size_t group_features = 6;
+Tensor<float> describe_groups(const Dataset& data, const ScreenOptions& options, const RowGroups& copies,
+                              const RowGroups& sources) {
+  Tensor<float> x({data.rows(), group_features});
+  const auto grown = [](std::size_t n) { return std::log2(1.0f + static_cast<float>(n)); };
+  for (const auto& group : copies) {
+    std::set<std::int32_t> authors;
+    for (std::uint32_t r : group)
+      if (!data.sources().empty()) authors.insert(data.sources()[r]);
+    for (std::uint32_t r : group) x(r, 0) = grown(group.size()), x(r, 1) = grown(authors.size());
+  }
+  if (!data.times().empty()) {
+    BurstOptions unlabelled = options.bursts;
+    unlabelled.by_label = false;
+    for (const Burst& burst : find_bursts(data, unlabelled))
+      for (std::uint32_t r : burst.rows) {
+        const float strength = static_cast<float>(burst.score()) * grown(burst.rows.size());
+        x(r, 2) = std::max(x(r, 2), strength);
+      }
+  }
+  for (const auto& group : sources) {
+    float copied = 0, bursting = 0;
+    for (std::uint32_t r : group) copied += x(r, 0), bursting += x(r, 2);
+    const auto rows = static_cast<float>(group.size());
+    for (std::uint32_t r : group) x(r, 3) = rows, x(r, 4) = copied / rows, x(r, 5) = bursting / rows;
+  }
+  return x;
+}
+
+/// The two matrices side by side.
+Tensor<float> beside(const Tensor<float>& left, const Tensor<float>& right) {
+  Tensor<float> both({left.rows(), left.cols() + right.cols()});
+  for (std::size_t r = 0; r < left.rows(); ++r)
+    std::copy(right.row(r).begin(), right.row(r).end(),
+              std::copy(left.row(r).begin(), left.row(r).end(), both.row(r).begin()));
+  return both;
 }
 
 /// rows x classes; empty (0 rows) if some fold could not be trained.
 Tensor<float> out_of_fold(const Dataset& data, MatrixView<const float> x,
-                          std::span<const std::uint32_t> category_counts, std::span<const std::uint32_t> fold,
+                          std::span<const std::uint32_t> category_counts, const Folds& folds,
                           const ScreenOptions& options) {
-  const TreeTarget y = TreeTarget::of(data);
+  TreeTarget y = TreeTarget::of(data);
+  std::vector<double> weights = folds.weight;
+  for (std::size_t r = 0; r < y.weights.size(); ++r) weights[r] *= y.weights[r];
+  y.weights = weights;
+  const auto& fold = folds.fold;
   const BinnedMatrix binned(x, category_counts, {.seed = options.seed, .arena = options.arena});
   const GradientBoosting boosting{{.trees = options.trees,
                                    .learning_rate = std::min(1.0, 6.0 / options.trees),
@@ -228,9 +311,11 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       features = encoder.apply(data, options.arena);
       batch.features = features;
       if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
-        const RowGroups* const links[] = {&copies, &bursts, &sources};
-        const auto fold = linked_folds(rows, links, options.folds, options.seed);
-        probabilities = out_of_fold(data, features, encoder.category_counts(), fold, options);
+        const Folds fold = linked_folds(rows, copies, bursts, sources, options.folds, options.seed);
+        auto counts = encoder.category_counts();
+        counts.resize(counts.size() + group_features, 0);
+        Tensor<float> described = beside(features, describe_groups(data, options, copies, sources));
+        probabilities = out_of_fold(data, described, counts, fold, options);
         batch.probabilities = probabilities;
       }
     }
@@ -247,12 +332,15 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   run(Duplicates{.options = options.duplicates}, supporting_weight);
   run(Bursts{.options = options.bursts}, supporting_weight);
   run(Outliers{.seed = options.seed}, outlier_weight);
-  std::vector<std::uint8_t> flagged(rows, 0);
+  std::vector<std::uint8_t> doubted(rows, 0);  // the model would rather give the row another label
   if (batch.probabilities.rows() > 0) {
     const auto issues = confident_learning(batch.probabilities, data.labels());
-    for (std::uint32_t r : issues.flagged) {
-      flagged[r] = 1;
+    for (std::uint32_t r : issues.flagged)
       evidence.add(r, std::min(1.0, (1 - issues.self_confidence[r]) / (1 - options.sure)));
+    for (std::uint32_t r = 0; r < rows; ++r) {
+      const auto p = probabilities.row(r);
+      doubted[r] = data.labels()[r] >= 0 &&
+                   *std::max_element(p.begin(), p.end()) > p[static_cast<std::size_t>(data.labels()[r])];
     }
   }
   for (const AnyCheck& check : options.checks) {
@@ -271,14 +359,16 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   }
 
   // Groups as wholes.
-  const auto accuse = [&](const RowGroups& groups) {
-    const auto guilty = guilty_groups(groups, flagged, options.false_discovery_rate);
-    for (std::size_t g : guilty)
-      for (std::uint32_t r : groups[g]) evidence.add(r, 1);
-    return guilty;
-  };
-  accuse(copies);
-  accuse(bursts);
+  // A guilty group takes its rows along. A burst also holds honest rows that happened to come then: of it only rows
+  // that are doubted or copied themselves go.
+  std::vector<std::uint8_t> suspicious = doubted, copied(rows, 0);
+  for (const auto& group : copies)
+    for (std::uint32_t r : group) copied[r] = 1;
+  for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate))
+    for (std::uint32_t r : copies[g]) suspicious[r] = 1, evidence.add(r, 1);
+  for (std::size_t g : guilty_groups(bursts, doubted, options.false_discovery_rate))
+    for (std::uint32_t r : bursts[g])
+      if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
   if (data.schema().find(ColumnRole::source) == Schema::npos || rows == 0) {
     report.verdicts_.push_back(
         Verdict::abstain("source_suspicion", Stage::pre_train,
@@ -287,8 +377,11 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
     report.verdicts_.push_back(
         Verdict::abstain("source_suspicion", Stage::pre_train, "needs probabilities, which is not available here"));
   } else {
-    for (std::size_t g : accuse(sources)) report.blocked_sources_.push_back(data.source_names()[g]);
-    report.sources_ = source_suspicion(data, flagged);
+    for (std::size_t g : guilty_groups(sources, suspicious, options.false_discovery_rate)) {
+      report.blocked_sources_.push_back(data.source_names()[g]);
+      for (std::uint32_t r : sources[g]) evidence.add(r, 1);
+    }
+    report.sources_ = source_suspicion(data, suspicious);
     report.verdicts_.push_back(source_verdict(data, report.sources_, report.blocked_sources_));
   }
 
@@ -321,9 +414,9 @@ const Verdict& ScreenReport::verdict(std::string_view check) const {
   detail::fail(errc::not_found, fmt::format("no check '{}' in this report; it has {}", check, known));
 }
 
-void ScreenReport::set_calibration(std::vector<Calibration> calibration) {
+void ScreenReport::set_calibration(std::string_view check, std::vector<Calibration> calibration) {
   for (Verdict& v : verdicts_)
-    if (v.check == "screen") v.calibration = std::move(calibration);
+    if (v.check == check) v.calibration = std::move(calibration);
 }
 
 std::string ScreenReport::to_json(bool with_cost) const {

@@ -16,10 +16,10 @@ namespace redoubt {
 
 struct ScreenOptions {
   int folds = 4;                ///< of the out-of-fold probabilities, in [2, 50]
-  int trees = 60;               ///< boosting rounds per fold, in [1, 10000]
+  int trees = 40;               ///< boosting rounds per fold, in [1, 10000]
   std::size_t text_dims = 256;  ///< hashed columns per text column, a power of two
   double sure = 0.1;  ///< a label is wrong on its own evidence below this out-of-fold probability, in (0, 0.5)
-  double false_discovery_rate = 0.01;  ///< over all sources (copies, bursts): share of wrong accusations, in (0, 1)
+  double false_discovery_rate = 0.05;  ///< over all sources (copies, bursts): share of wrong accusations, in (0, 1)
   DuplicateOptions duplicates;
   BurstOptions bursts;
   std::vector<AnyCheck> checks;  ///< more checks of the pre_train and ingest stages, run beside the built-in ones
@@ -45,8 +45,8 @@ class ScreenReport {
   const std::vector<Verdict>& verdicts() const noexcept { return verdicts_; }
   /// Error(not_found) lists the checks that ran.
   const Verdict& verdict(std::string_view check) const;
-  /// Attaches measured detection to the summary verdict "screen"; see calibrate.hpp.
-  void set_calibration(std::vector<Calibration> calibration);
+  /// Attaches measured detection to a verdict (no effect if there is none of that name); see calibrate.hpp.
+  void set_calibration(std::string_view check, std::vector<Calibration> calibration);
 
   /// {"rows", "blocked", "blocked_sources", "sources", "verdicts"}; with_cost as in Verdict.
   std::string to_json(bool with_cost = true) const;

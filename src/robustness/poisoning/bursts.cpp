@@ -47,51 +47,59 @@ std::vector<Burst> find_bursts(const Dataset& data, const BurstOptions& options)
   if (data.rows() > 0 && times.empty())
     detail::fail(errc::invalid_argument, "find_bursts: the data has no time column");
 
-  const bool labelled = data.task() == Task::classification;
-  std::map<std::tuple<std::size_t, std::int32_t, std::int32_t>, std::vector<std::uint32_t>> groups;
-  std::int64_t first = missing_time, last = missing_time;
+  const bool labelled = options.by_label && data.task() == Task::classification;
+  // The clock is the rank among all rows, so that a busy day of the whole data is no burst of its parts.
+  std::vector<std::uint32_t> order;
+  for (std::uint32_t r = 0; r < data.rows(); ++r)
+    if (times[r] != missing_time) order.push_back(r);
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return times[a] < times[b]; });
+  std::vector<std::uint32_t> rank(data.rows(), 0);
+  for (std::uint32_t i = 0; i < order.size(); ++i) rank[order[i]] = i;
+
+  std::map<std::tuple<std::size_t, std::int32_t, std::int32_t>, std::vector<std::uint32_t>>
+      groups;  // rows in time order
   const auto columns = chosen_columns(data, options.by);
-  for (std::uint32_t r = 0; r < data.rows(); ++r) {
-    if (times[r] == missing_time) continue;
-    first = first == missing_time ? times[r] : std::min(first, times[r]);
-    last = last == missing_time ? times[r] : std::max(last, times[r]);
+  for (std::uint32_t r : order)
     for (std::size_t c : columns)
       if (const std::int32_t category = data.column(c).codes[r]; category >= 0)
         groups[{c, category, labelled ? data.labels()[r] : -1}].push_back(r);
-  }
   std::vector<Burst> bursts;
-  if (first == last) return bursts;
-  const double span = static_cast<double>(last) - static_cast<double>(first);
+  if (order.empty() || times[order.front()] == times[order.back()]) return bursts;
 
   std::size_t runs = 0;
   for (const auto& [key, rows] : groups)
     for (std::size_t m = options.min_rows; m <= rows.size(); m *= 2) runs += rows.size() - m + 1;
 
-  for (auto& [key, rows] : groups) {
-    std::stable_sort(rows.begin(), rows.end(), [&](std::uint32_t a, std::uint32_t b) { return times[a] < times[b]; });
-    const auto elapsed = [&](std::size_t from, std::size_t to) {
-      return static_cast<double>(times[rows[to]]) - static_cast<double>(times[rows[from]]);
-    };
-    const double rate = static_cast<double>(rows.size()) / span;
-    std::vector<std::size_t> reach(rows.size(), 0);  // a run that begins here ends before this index
+  struct Run {
+    double p;
+    std::size_t begin, size;
+    double expected;
+  };
+  for (const auto& [key, rows] : groups) {
+    const double rate = static_cast<double>(rows.size()) / static_cast<double>(order.size());
+    std::vector<Run> found;
     for (std::size_t m = options.min_rows; m <= rows.size(); m *= 2)
       for (std::size_t i = 0; i + m <= rows.size(); ++i) {
         // The run begins at a row, so that one is given: m - 1 more in that time.
-        const double expected = rate * elapsed(i, i + m - 1);
-        if (expected < static_cast<double>(m - 1) &&
-            detail::poisson_tail(m - 1, expected) * static_cast<double>(runs) <= options.significance)
-          reach[i] = i + m;
+        const double expected = rate * static_cast<double>(rank[rows[i + m - 1]] - rank[rows[i]]);
+        if (expected >= static_cast<double>(m - 1)) continue;
+        const double p = detail::poisson_tail(m - 1, expected);
+        if (p * static_cast<double>(runs) <= options.significance) found.push_back({p, i, m, expected});
       }
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (reach[i] == 0) continue;
-      std::size_t end = reach[i];
-      for (std::size_t k = i; k < end; ++k) end = std::max(end, reach[k]);
-      Burst burst{std::get<0>(key), std::get<1>(key), std::get<2>(key), {}, 0, 0};
-      burst.rows.assign(rows.begin() + static_cast<std::ptrdiff_t>(i), rows.begin() + static_cast<std::ptrdiff_t>(end));
-      burst.hours = elapsed(i, end - 1) / microseconds_per_hour;
-      burst.expected = std::min(rate * elapsed(i, end - 1), static_cast<double>(burst.rows.size()));
+    // The least likely runs first; one that overlaps a less likely one adds nothing.
+    std::stable_sort(found.begin(), found.end(), [](const Run& a, const Run& b) { return a.p < b.p; });
+    std::vector<std::uint8_t> taken(rows.size(), 0);
+    for (const Run& run : found) {
+      const auto first = rows.begin() + static_cast<std::ptrdiff_t>(run.begin);
+      const auto last = first + static_cast<std::ptrdiff_t>(run.size);
+      const auto taken_first = taken.begin() + static_cast<std::ptrdiff_t>(run.begin);
+      const auto taken_last = taken_first + static_cast<std::ptrdiff_t>(run.size);
+      if (std::find(taken_first, taken_last, 1) != taken_last) continue;
+      std::fill(taken_first, taken_last, 1);
+      Burst burst{std::get<0>(key), std::get<1>(key), std::get<2>(key), {first, last}, 0, run.expected};
+      burst.hours =
+          (static_cast<double>(times[*(last - 1)]) - static_cast<double>(times[*first])) / microseconds_per_hour;
       bursts.push_back(std::move(burst));
-      i = end - 1;
     }
   }
   return bursts;

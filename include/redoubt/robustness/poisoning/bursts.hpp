@@ -13,6 +13,7 @@ struct BurstOptions {
   /// Categorical columns; empty: every categorical feature or ignored column with four rows per category or more.
   std::vector<std::string> by;
   std::size_t min_rows = 8;    ///< shortest run, at least 3
+  bool by_label = true;        ///< look at every label of a category by itself; no effect without labels
   double significance = 1e-4;  ///< of a false burst anywhere, after correction for the runs looked at; in (0, 1)
 };
 
@@ -23,13 +24,13 @@ struct Burst {
   std::int32_t label = -1;          ///< of all its rows; -1 for data without labels
   std::vector<std::uint32_t> rows;  ///< positions, in order of time
   double hours = 0;                 ///< from the first to the last row
-  double expected = 0;              ///< rows that a steady rate brings in that time
+  double expected = 0;              ///< rows that its usual share brings in that time
   double score() const noexcept { return 1 - expected / static_cast<double>(rows.size()); }
 };
 
-/// Too many rows about one thing in too short a time: for every category (and, with labels, every label of it) the
-/// rows are scanned in time order for runs that a steady (Poisson) rate does not explain. Overlapping runs are one
-/// burst. Error(invalid_argument) names an option out of range, Error(not_found) or (type_mismatch) a wrong column,
+/// Too many rows about one thing in too short a time: for every category (and every label of it) the rows are
+/// scanned in time order for runs that a steady share of all rows (Poisson) does not explain; time is measured in rows
+/// of the whole data, so that a busy day is no burst of everything. Bursts of one category do not overlap.
 /// Error(invalid_argument) data without times.
 std::vector<Burst> find_bursts(const Dataset& data, const BurstOptions& options = {});
 
