@@ -14,6 +14,7 @@ namespace redoubt {
 namespace {
 
 constexpr double sparse_share = 0.8;  // of the rows in one bin: then a list of the others is shorter than the column
+constexpr double smallest_bin = 8;    // bins of a cut column are wanted no smaller than the mean size by this
 constexpr std::size_t columns_per_block = 16;
 constexpr std::size_t rows_per_block = 4096;
 
@@ -50,7 +51,10 @@ std::vector<float> find_cuts(std::span<const float> values, std::size_t max_bins
     std::size_t in_bin = 0;
     for (std::size_t i = 0; i + 1 < n && upper.size() + 1 < max_bins; ++i) {
       // What the values without a bin of their own still have to share.
-      const double wanted = static_cast<double>(rest_rows) / static_cast<double>(std::max<std::size_t>(rest_bins, 1));
+      // But not crumbs: where one value takes most rows, far fewer bins do for the others.
+      const double wanted =
+          std::max(static_cast<double>(rest_rows) / static_cast<double>(std::max<std::size_t>(rest_bins, 1)),
+                   static_cast<double>(mean) / smallest_bin);
       const bool frequent = counts[i] >= mean, next_frequent = counts[i + 1] >= mean;
       in_bin += counts[i];
       const auto filled = static_cast<double>(in_bin);
@@ -169,8 +173,9 @@ BinnedMatrix::BinnedMatrix(MatrixView<const float> x, std::span<const std::uint3
 }
 
 void BinnedMatrix::find_sparse_columns(Arena* arena) {
-  std::vector<int> common(cols(), -1);
+  std::vector<std::uint8_t> is_sparse(cols());
   std::vector<std::size_t> uncommon(cols());
+  common_.resize(cols());
   parallel_for(
       cols(), columns_per_block,
       [&](std::size_t begin, std::size_t end) {
@@ -181,15 +186,15 @@ void BinnedMatrix::find_sparse_columns(Arena* arena) {
           const auto first = counts.begin() + static_cast<std::ptrdiff_t>((c - begin) * 256);
           const auto most = std::max_element(first, first + 256);
           uncommon[c] = rows_ - *most;
-          if (rows_ > 0 && static_cast<double>(*most) >= sparse_share * static_cast<double>(rows_))
-            common[c] = static_cast<int>(most - first);
+          common_[c] = static_cast<std::uint8_t>(most - first);
+          is_sparse[c] = rows_ > 0 && static_cast<double>(*most) >= sparse_share * static_cast<double>(rows_);
         }
       },
       arena);
 
   std::size_t cells = 0;
   for (std::size_t c = 0; c < cols(); ++c) {
-    if (common[c] < 0)
+    if (!is_sparse[c])
       dense_columns_.push_back(static_cast<std::uint32_t>(c));
     else
       cells += uncommon[c];
@@ -199,13 +204,12 @@ void BinnedMatrix::find_sparse_columns(Arena* arena) {
   const std::size_t per_group = std::max<std::size_t>(cells / 8 + 1, rows_);
   std::size_t in_group = per_group;
   for (std::size_t c = 0; c < cols(); ++c) {
-    if (common[c] < 0) continue;
+    if (!is_sparse[c]) continue;
     if (in_group >= per_group) {
       sparse_.emplace_back();
       in_group = 0;
     }
     sparse_.back().columns.push_back(static_cast<std::uint32_t>(c));
-    sparse_.back().common.push_back(static_cast<std::uint8_t>(common[c]));
     in_group += uncommon[c];
   }
   parallel_for(
@@ -218,8 +222,7 @@ void BinnedMatrix::find_sparse_columns(Arena* arena) {
           for (std::size_t r = 0; r < rows_; ++r) {
             const std::uint8_t* codes = row(r);
             for (std::size_t i = 0; i < group.columns.size(); ++i)
-              if (const auto c = group.columns[i]; codes[c] != group.common[i])
-                group.bins.push_back(offsets_[c] + codes[c]);
+              if (const auto c = group.columns[i]; codes[c] != common_[c]) group.bins.push_back(offsets_[c] + codes[c]);
             group.row_offsets.push_back(group.bins.size());
           }
         }

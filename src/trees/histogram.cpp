@@ -53,11 +53,10 @@ void add_sparse(const BinnedMatrix& bins, const BinnedMatrix::Sparse& group, std
       ++sum.n;
     }
   }
-  for (std::size_t i = 0; i < group.columns.size(); ++i) {
-    const auto c = group.columns[i];
+  for (const auto c : group.columns) {
     GradientSum others;
     for (auto b = offsets[c]; b < offsets[c + 1]; ++b) others += histogram[b];
-    histogram[offsets[c] + group.common[i]] = total - others;
+    histogram[offsets[c] + bins.common_bin(c)] = total - others;
   }
 }
 

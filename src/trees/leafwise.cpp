@@ -154,6 +154,8 @@ void LeafwiseGrower::find_splits(Leaf* small, Leaf* large, std::span<const std::
           if (!column_on[c]) continue;
           const auto column = static_cast<std::uint32_t>(c);
           const auto scan = [&](const Leaf& leaf, const GradientSum* bins, Split& best) {
+            // The common bin goes to one side, so the other has at most the remaining rows.
+            if (leaf.total.n - bins[bins_.common_bin(c)].n < options_.min_leaf_rows) return;
             const Split split = bins_.column(c).categories > 0 ? best_categorical(leaf, column, bins)
                                                                : best_numeric(leaf, column, bins);
             if (split.gain > best.gain) best = split;

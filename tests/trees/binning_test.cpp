@@ -124,7 +124,8 @@ TEST_CASE("sparse columns list what their common bin leaves out", "[binning]") {
   for (const auto& group : bins.sparse()) {
     covered += group.columns.size();
     for (std::size_t r = 0; r < 500; ++r) {
-      for (std::size_t i = 0; i < group.columns.size(); ++i) rebuilt[r][group.columns[i]] = group.common[i];
+      for (std::size_t i = 0; i < group.columns.size(); ++i)
+        rebuilt[r][group.columns[i]] = bins.common_bin(group.columns[i]);
       for (auto e = group.row_offsets[r]; e < group.row_offsets[r + 1]; ++e) {
         const auto offsets = bins.offsets();
         const auto c = static_cast<std::size_t>(std::upper_bound(offsets.begin(), offsets.end(), group.bins[e]) -

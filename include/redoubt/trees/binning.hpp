@@ -46,11 +46,12 @@ class BinnedMatrix {
   /// Where column c starts in a histogram over all columns; entry cols() is its size.
   std::span<const std::uint32_t> offsets() const noexcept { return offsets_; }
 
+  /// The bin that holds most rows of column c.
+  std::uint8_t common_bin(std::size_t c) const noexcept { return common_[c]; }
   /// Columns in which few rows leave one common bin (text features, mostly zero). A histogram needs only their other
   /// cells.
   struct Sparse {
     std::vector<std::uint32_t> columns;      ///< ascending
-    std::vector<std::uint8_t> common;        ///< per such column: the common bin
     std::vector<std::uint64_t> row_offsets;  ///< rows + 1, into `bins`
     std::vector<std::uint32_t> bins;         ///< histogram index of each uncommon cell, row by row
   };
@@ -65,6 +66,7 @@ class BinnedMatrix {
   std::vector<ColumnBins> columns_;
   std::vector<std::uint32_t> offsets_;
   std::vector<std::uint8_t> codes_;
+  std::vector<std::uint8_t> common_;
   std::vector<std::uint32_t> dense_columns_;
   std::vector<Sparse> sparse_;
 };
