@@ -331,18 +331,25 @@ void matvec_columns(const float* x, size_t depth, const float* w, size_t w_row, 
 template <class V>
 void matvec_kernel(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
                    unsigned char activation, float* out) {
-  const auto advance = [&](size_t n) {
-    w += n, out += n, cols -= n;
-    if (bias) bias += n;
-  };
   constexpr size_t width = V::width;
-  for (; cols >= 8 * width; advance(8 * width))
-    matvec_columns<V, 8>(x, depth, w, w_row, 8 * width, bias, activation, out);
-  for (; cols >= 4 * width; advance(4 * width))
-    matvec_columns<V, 4>(x, depth, w, w_row, 4 * width, bias, activation, out);
-  for (; cols > width; advance(cols < 2 * width ? cols : 2 * width))
-    matvec_columns<V, 2>(x, depth, w, w_row, cols < 2 * width ? cols : 2 * width, bias, activation, out);
-  if (cols > 0) matvec_columns<V, 1>(x, depth, w, w_row, cols, bias, activation, out);
+  for (size_t j = 0; j < cols;) {
+    const size_t left = cols - j;
+    const float* start = bias ? bias + j : nullptr;
+    if (left >= 8 * width) {
+      matvec_columns<V, 8>(x, depth, w + j, w_row, 8 * width, start, activation, out + j);
+      j += 8 * width;
+    } else if (left >= 4 * width) {
+      matvec_columns<V, 4>(x, depth, w + j, w_row, 4 * width, start, activation, out + j);
+      j += 4 * width;
+    } else if (left > width) {
+      const size_t n = left < 2 * width ? left : 2 * width;
+      matvec_columns<V, 2>(x, depth, w + j, w_row, n, start, activation, out + j);
+      j += n;
+    } else {
+      matvec_columns<V, 1>(x, depth, w + j, w_row, left, start, activation, out + j);
+      j = cols;
+    }
+  }
 }
 
 // Packing --------------------------------------------------------------------------------------------------------
