@@ -3,14 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "data/convert.hpp"
+#include "data/csv_blocks.hpp"
+#include "data/csv_column.hpp"
 #include "data/csv_tokens.hpp"
 #include "data/dictionary.hpp"
 #include "data/input_file.hpp"
@@ -23,165 +23,19 @@
 namespace redoubt {
 namespace {
 
-constexpr std::size_t block_bytes = std::size_t{1} << 18;  // text and cells of a block stay in the L2 cache
+using detail::bad_cell_share;
+using detail::BadCell;
+using detail::Blocks;
+using detail::Builder;
+using detail::CellFault;
+using detail::Kind;
+using detail::MissingTokens;
+using detail::trimmed;
+
 constexpr std::size_t max_columns = 65536;
 constexpr std::size_t max_classes = 65536;
 constexpr std::size_t sample_rows = 10000;
-constexpr double bad_cell_share = 0.01;  // a column of numbers or times may have this share of other cells
 constexpr std::size_t max_class_numbers = 20;
-
-// ---- where the text comes from ------------------------------------------------------------------------------------
-
-// The file as a sequence of blocks; what a block leaves over starts the next one.
-class Blocks {
- public:
-  explicit Blocks(std::string_view text) : text_(text), size_(text.size()) { restart(); }
-  explicit Blocks(detail::InputFile& file) : file_(&file), size_(file.size()), buffer_(block_bytes) { restart(); }
-
-  std::string_view view() const noexcept { return view_; }
-  bool last() const noexcept { return last_; }
-  std::size_t total_bytes() const noexcept { return size_; }
-
-  void restart() {
-    if (file_) {
-      file_->rewind();
-      filled_ = 0;
-      last_ = false;
-      fill();
-    } else {
-      position_ = 0;
-      set_text_view(block_bytes);
-    }
-  }
-  void consume(std::size_t bytes) {
-    if (file_) {
-      std::memmove(buffer_.data(), buffer_.data() + bytes, filled_ - bytes);
-      filled_ -= bytes;
-      fill();
-    } else {
-      position_ += bytes;
-      set_text_view(block_bytes);
-    }
-  }
-  // For a row that does not fit.
-  void enlarge(const std::string& origin) {
-    const std::size_t size = std::min(2 * std::max(view_.size(), block_bytes), detail::CsvTokenizer::max_block);
-    if (size <= view_.size()) detail::fail(errc::unsupported, fmt::format("{}: a row is longer than 1 GiB", origin));
-    if (file_) {
-      buffer_.resize(size);
-      fill();
-    } else {
-      set_text_view(size);
-    }
-  }
-
- private:
-  void fill() {
-    const std::size_t wanted = buffer_.size() - filled_;
-    const std::size_t got = file_->read({buffer_.data() + filled_, wanted});
-    filled_ += got;
-    last_ = last_ || got < wanted;
-    view_ = {buffer_.data(), filled_};
-  }
-  void set_text_view(std::size_t size) {
-    view_ = text_.substr(position_, size);
-    last_ = position_ + view_.size() == text_.size();
-  }
-
-  std::string_view text_;
-  detail::InputFile* file_ = nullptr;
-  std::size_t size_ = 0, position_ = 0, filled_ = 0;
-  std::vector<char> buffer_;
-  std::string_view view_;
-  bool last_ = false;
-};
-
-// ---- cells ------------------------------------------------------------------------------------------------------
-
-class MissingTokens {
- public:
-  explicit MissingTokens(const std::vector<std::string>& tokens) {
-    for (const std::string& token : tokens) {
-      double ignored = 0;
-      if (token.empty())
-        empty_ = true;
-      else
-        first_[static_cast<unsigned char>(token[0])] = true;
-      longest_ = std::max(longest_, token.size());
-      numeric_ = numeric_ || detail::parse_number(token.data(), token.data() + token.size(), ignored);
-      tokens_.insert(token);
-    }
-  }
-  bool contains(std::string_view cell) const {
-    if (cell.empty()) return empty_;
-    if (cell.size() > longest_ || !first_[static_cast<unsigned char>(cell[0])]) return false;
-    return tokens_.contains(std::string(cell));
-  }
-  bool any_numeric() const noexcept { return numeric_; }  // "-999" must be looked up before it is read as a number
-
- private:
-  std::unordered_set<std::string> tokens_;
-  std::array<bool, 256> first_{};
-  std::size_t longest_ = 0;
-  bool empty_ = false, numeric_ = false;
-};
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && detail::is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && detail::is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-enum class CellFault : std::uint8_t { number, time, encoding, weight, label };
-
-struct BadCell {
-  std::size_t row;  // position among the rows that are kept so far
-  CellFault fault;
-};
-
-enum class Kind : std::uint8_t { skipped, number, time, dictionary, text };
-
-// One column while it is being read.
-struct Builder {
-  ColumnSpec spec;
-  Kind kind = Kind::number;
-  bool forced = false;  // the type is not inferred
-  bool inferred_target = false;
-  std::string_view suffix;  // cut from cells
-  std::size_t max_distinct = 0;
-  std::vector<double> numbers;
-  std::vector<std::int64_t> times;
-  std::vector<std::int32_t> codes;
-  detail::Dictionary dictionary;
-  TextColumn texts;
-  std::size_t present = 0;
-  std::size_t number_like = 0;  // cells of a string column that begin like a number or a time
-  std::vector<BadCell> bad;
-
-  void reset(Kind to) {
-    kind = to;
-    numbers.clear();
-    times.clear();
-    codes.clear();
-    dictionary = {};
-    texts = {};
-    present = number_like = 0;
-    bad.clear();
-  }
-  bool too_many_bad() const { return static_cast<double>(bad.size()) > bad_cell_share * static_cast<double>(present); }
-  std::string_view string_at(std::size_t row) const {
-    if (kind == Kind::text) return texts[row];
-    return codes[row] < 0 ? std::string_view{} : dictionary[codes[row]];
-  }
-  void dictionary_to_text() {
-    texts = {};
-    texts.offsets.reserve(codes.capacity() + 1);
-    for (const std::int32_t code : codes) texts.push_back(code < 0 ? std::string_view{} : dictionary[code]);
-    codes = {};
-    dictionary = {};
-    kind = Kind::text;
-  }
-};
 
 class Reader {
  public:
@@ -407,13 +261,14 @@ class Reader {
     }
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       Builder& column = columns_[c];
+      const Kind guess = infer_kind(rows, c);
       if (column.inferred_target) {
         column.kind = Kind::dictionary;  // keeps the spelling
         column.max_distinct = std::max(options_.max_categories, std::size_t{1024});
       }
       if (!column.forced && !column.inferred_target) {
-        column.kind = infer_kind(rows, c);
-      } else if (column.forced && column.kind == Kind::time && infer_kind(rows, c) == Kind::number) {
+        column.kind = guess;
+      } else if (column.forced && column.kind == Kind::time && guess == Kind::number) {
         column.kind = Kind::number;  // numbers since 1970, converted at the end
         column.spec.type = ColumnType::timestamp;
       }
@@ -434,6 +289,7 @@ class Reader {
       times += detail::parse_timestamp(text, time);
       distinct.find_or_add(text);
     }
+    columns_[c].mean_bytes = static_cast<double>(bytes) / static_cast<double>(std::max<std::size_t>(rows.rows(), 1));
     const auto most = [&](std::size_t count) {
       return static_cast<double>(present - count) <= bad_cell_share * static_cast<double>(present);
     };
@@ -456,7 +312,11 @@ class Reader {
       if (column.kind == Kind::number) column.numbers.reserve(expected);
       if (column.kind == Kind::time) column.times.reserve(expected);
       if (column.kind == Kind::dictionary) column.codes.reserve(expected);
-      if (column.kind == Kind::text) column.texts.offsets.reserve(expected + 1);
+      if (column.kind == Kind::text) {
+        column.texts.offsets.reserve(expected + 1);
+        const double bytes = std::ceil(column.mean_bytes * static_cast<double>(expected));
+        column.texts.bytes.reserve(std::min(blocks_.total_bytes(), static_cast<std::size_t>(bytes)));
+      }
     }
     if (!second) row_ids_.reserve(expected);
     std::size_t rows = 0;
@@ -571,7 +431,7 @@ class Reader {
     return value;
   }
 
-  // ---- after the first pass -----------------------------------------------------------------------------------------
+  // ---- after the first pass ----
 
   void settle_types() {
     std::vector<Kind> kept;
@@ -702,8 +562,7 @@ class Reader {
     column.kind = Kind::dictionary;
   }
 
-  // ---- bad rows and the result
-  // ----------------------------------------------------------------------------------------
+  // ---- bad rows and the result ----
 
   std::uint64_t line_of(std::size_t row) const {
     const auto after = std::upper_bound(line_offsets_.begin(), line_offsets_.end(), row,

@@ -20,7 +20,7 @@ class Marks {
   }
 
   /// Position of the next mark; the size of the text when there is none.
-  std::size_t next() noexcept {
+  [[gnu::always_inline]] std::size_t next() noexcept {
     while (mask_ == 0) {
       if (text_.size() - base_ <= 64) return text_.size();
       base_ += 64;
@@ -110,7 +110,7 @@ Cell make_cell(std::size_t begin, std::size_t end, bool quoted, bool doubled) {
 RowEnd scan_row(std::string_view text, bool last, char delimiter, Marks& marks, std::size_t begin, std::size_t limit,
                 std::vector<Cell>& cells, std::size_t& count) {
   count = 0;
-  const auto push = [&](std::size_t from, std::size_t to, bool quoted, bool doubled) {
+  const auto push = [&](std::size_t from, std::size_t to, bool quoted, bool doubled) __attribute__((always_inline)) {
     if (count++ < limit) cells.push_back(make_cell(from, to, quoted, doubled));
   };
   const char* const data = text.data();

@@ -9,11 +9,11 @@
 namespace redoubt {
 
 struct ArffOptions {
-  std::string target = "";  ///< attribute to predict; empty: the last one
-  std::string source;
-  std::string time;
-  std::string weight;
-  std::vector<std::string> ignore;
+  std::string target = {};  ///< attribute to predict; empty: the last one
+  std::string source = {};
+  std::string time = {};
+  std::string weight = {};
+  std::vector<std::string> ignore = {};
   bool no_target = false;  ///< true: every attribute is a feature
   BadRows bad_rows = BadRows::quarantine;
 };

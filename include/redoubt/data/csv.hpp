@@ -34,21 +34,21 @@ enum class Header : std::uint8_t {
 /// strings are classes. The source is always categorical. The time column may also hold numbers since 1970
 /// (seconds, milli-, micro- or nanoseconds, told apart by their size).
 struct CsvOptions {
-  std::string target;               ///< column to predict; empty: none
-  std::string source;               ///< column that says who supplied the row
-  std::string time;                 ///< column that says when the row arose
-  std::string weight;               ///< column of sample weights; rows without a finite one >= 0 are bad
-  std::vector<std::string> ignore;  ///< columns that are carried along but never features
-  std::vector<std::pair<std::string, ColumnType>> types;  ///< types that are not inferred
-  Task task = Task::none;                                 ///< what the target means; none: see above
-  char delimiter = 0;                                     ///< 0: the best of , tab ; | on the first rows
+  std::string target = {};               ///< column to predict; empty: none
+  std::string source = {};               ///< column that says who supplied the row
+  std::string time = {};                 ///< column that says when the row arose
+  std::string weight = {};               ///< column of sample weights; rows without a finite one >= 0 are bad
+  std::vector<std::string> ignore = {};  ///< columns that are carried along but never features
+  std::vector<std::pair<std::string, ColumnType>> types = {};  ///< types that are not inferred
+  Task task = Task::none;                                      ///< what the target means; none: see above
+  char delimiter = 0;                                          ///< 0: the best of , tab ; | on the first rows
   Header header = Header::automatic;
   bool quoting = true;  ///< false: quotes are ordinary characters and fields cannot hold line ends
   bool trim = true;     ///< blanks and tabs around unquoted cells are not part of them
   /// Cells that mean "no value", compared after trimming.
   std::vector<std::string> missing = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"};
   std::size_t max_categories = 256;  ///< feature columns with more distinct values become text
-  std::string target_suffix;         ///< cut from target cells that end in it: "." for the UCI file adult.test
+  std::string target_suffix = {};    ///< cut from target cells that end in it: "." for the UCI file adult.test
   BadRows bad_rows = BadRows::quarantine;
 };
 

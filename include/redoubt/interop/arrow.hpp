@@ -47,11 +47,11 @@ struct ArrowArray {
 namespace redoubt {
 
 struct ArrowOptions {
-  std::string target;
-  std::string source;
-  std::string time;
-  std::string weight;
-  std::vector<std::string> ignore;
+  std::string target = {};
+  std::string source = {};
+  std::string time = {};
+  std::string weight = {};
+  std::vector<std::string> ignore = {};
   Task task = Task::none;  ///< what a numeric target means; none: at most 20 distinct whole numbers are classes
   std::size_t max_categories =
       256;  ///< string columns with more values, or with long ones, become text (see CsvOptions)
