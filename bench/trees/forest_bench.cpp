@@ -25,7 +25,7 @@ struct Problem {
       labels.push_back(x(r, 0) * x(r, 1) + x(r, 2) + random.normal() > 0);
     }
   }
-  std::shared_ptr<const Forest> fit(int trees, int leaves) const {
+  Shared<const Forest> fit(int trees, int leaves) const {
     return GradientBoosting{{.trees = trees, .max_leaves = leaves}}.fit_encoded(
         x, {}, {.task = Task::classification, .labels = labels, .classes = 2});
   }

@@ -7,6 +7,8 @@
 
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/forest.hpp"
 
 namespace {
 

@@ -17,6 +17,8 @@
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/robustness/poisoning/confident_learning.hpp"
 #include "redoubt/robustness/poisoning/outliers.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/rows.hpp"
 

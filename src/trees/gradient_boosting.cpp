@@ -11,6 +11,8 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/forest.hpp"
 #include "trees/grown_tree.hpp"
 #include "trees/leafwise.hpp"
 
@@ -82,7 +84,7 @@ class Booster {
         y_(y),
         outputs_(y.task == Task::classification && y.classes > 2 ? y.classes : 1) {}
 
-  std::shared_ptr<const Forest> fit(std::vector<std::uint32_t> rows);
+  Shared<const Forest> fit(std::vector<std::uint32_t> rows);
 
  private:
   double weight(std::uint32_t row) const { return y_.weights.empty() ? 1.0 : y_.weights[row]; }
@@ -90,7 +92,7 @@ class Booster {
   void compute_gradients(const std::vector<std::uint32_t>& rows);
   detail::Gradients quantise(std::size_t output, const std::vector<std::uint32_t>& rows) const;
   double loss(const std::vector<std::uint32_t>& rows) const;
-  std::shared_ptr<const Forest> assemble(std::size_t rounds) const;
+  Shared<const Forest> assemble(std::size_t rounds) const;
 
   const GradientBoostingOptions& options_;
   const BinnedMatrix& bins_;
@@ -228,7 +230,7 @@ double Booster::loss(const std::vector<std::uint32_t>& rows) const {
   return sum / total;
 }
 
-std::shared_ptr<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
+Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
   // Streams of the seed: 0 the validation rows, then two for each round.
   std::vector<std::uint32_t> validation;
   if (options_.early_stopping_rounds > 0) {
@@ -303,7 +305,7 @@ std::shared_ptr<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
   return assemble(validation.empty() ? trees_.size() / outputs_ : best_round);
 }
 
-std::shared_ptr<const Forest> Booster::assemble(std::size_t rounds) const {
+Shared<const Forest> Booster::assemble(std::size_t rounds) const {
   ForestShape shape;
   shape.inputs = static_cast<std::uint32_t>(bins_.cols());
   shape.outputs = static_cast<std::uint32_t>(outputs_);
@@ -314,21 +316,21 @@ std::shared_ptr<const Forest> Booster::assemble(std::size_t rounds) const {
   ForestArrays arrays;
   for (std::size_t t = 0; t < rounds * outputs_; ++t)
     detail::append_tree(arrays, trees_[t], bins_, static_cast<std::uint32_t>(t % outputs_), 1);
-  return std::make_shared<const Forest>(std::move(shape), std::move(arrays));
+  return Shared<const Forest>::make(std::move(shape), std::move(arrays));
 }
 
 }  // namespace
 
-std::shared_ptr<const Forest> GradientBoosting::fit_binned(const BinnedMatrix& x, const TreeTarget& y,
-                                                           std::span<const std::uint32_t> rows) const {
+Shared<const Forest> GradientBoosting::fit_binned(const BinnedMatrix& x, const TreeTarget& y,
+                                                  std::span<const std::uint32_t> rows) const {
   check(options);
   detail::check_target(y, x.rows());
   return Booster(options, x, y).fit(detail::usable_rows(y, x.rows(), rows));
 }
 
-std::shared_ptr<const Forest> GradientBoosting::fit_encoded(MatrixView<const float> x,
-                                                            std::span<const std::uint32_t> category_counts,
-                                                            const TreeTarget& y) const {
+Shared<const Forest> GradientBoosting::fit_encoded(MatrixView<const float> x,
+                                                   std::span<const std::uint32_t> category_counts,
+                                                   const TreeTarget& y) const {
   check(options);
   detail::check_target(y, x.rows());
   BinningOptions binning;

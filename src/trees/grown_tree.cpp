@@ -124,7 +124,7 @@ void require_option(bool ok, const char* estimator, const char* option, double v
 }
 
 Model make_tree_model(const char* algorithm, std::string options, std::uint64_t seed, const Dataset& data, Task task,
-                      Encoder encoder, std::shared_ptr<const Forest> forest) {
+                      Encoder encoder, Shared<const Forest> forest) {
   Model::Parts parts;
   parts.info.algorithm = algorithm;
   parts.info.options = std::move(options);
@@ -136,7 +136,8 @@ Model make_tree_model(const char* algorithm, std::string options, std::uint64_t 
   parts.task = task;
   if (task == Task::classification) parts.classes.assign(data.classes().begin(), data.classes().end());
   parts.encoder = std::make_shared<const Encoder>(std::move(encoder));
-  parts.predictor = std::move(forest);
+  // The model keeps the forest through std::shared_ptr.
+  parts.predictor = std::shared_ptr<const Predictor>(forest.get(), [forest](const Predictor*) {});
   return Model(std::move(parts), data);
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/model/model.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
@@ -74,6 +75,6 @@ void require_option(bool ok, const char* estimator, const char* option, double v
 
 /// The artifact around a forest that `fit` has learned from `data`.
 Model make_tree_model(const char* algorithm, std::string options, std::uint64_t seed, const Dataset& data, Task task,
-                      Encoder encoder, std::shared_ptr<const Forest> forest);
+                      Encoder encoder, Shared<const Forest> forest);
 
 }  // namespace redoubt::detail

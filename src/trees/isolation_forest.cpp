@@ -12,6 +12,7 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/trees/forest.hpp"
 #include "trees/grown_tree.hpp"
 
 namespace redoubt {
@@ -177,8 +178,8 @@ void IsolationGrower::grow(std::vector<std::uint32_t> rows, Random& random) {
 
 }  // namespace
 
-std::shared_ptr<const Forest> IsolationForest::fit_encoded(MatrixView<const float> x,
-                                                           std::span<const std::uint32_t> category_counts) const {
+Shared<const Forest> IsolationForest::fit_encoded(MatrixView<const float> x,
+                                                  std::span<const std::uint32_t> category_counts) const {
   check(options);
   if (!category_counts.empty() && category_counts.size() != x.cols())
     detail::fail(errc::shape_mismatch, fmt::format("IsolationForest: {} category counts for a matrix of {} x {}",
@@ -198,7 +199,7 @@ std::shared_ptr<const Forest> IsolationForest::fit_encoded(MatrixView<const floa
   shape.link = ForestLink::isolation;
   shape.normaliser = static_cast<float>(mean_path(subsample));
   shape.base = {0.0f};
-  return std::make_shared<const Forest>(std::move(shape), grower.take());
+  return Shared<const Forest>::make(std::move(shape), grower.take());
 }
 
 Model IsolationForest::fit(const Dataset& data) const {

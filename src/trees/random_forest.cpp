@@ -13,6 +13,8 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/forest.hpp"
 #include "trees/grown_tree.hpp"
 
 namespace redoubt {
@@ -391,7 +393,7 @@ RandomForestFit RandomForest::fit_binned(const BinnedMatrix& x, const TreeTarget
   shape.base.assign(shape.outputs, 0.0f);
   ForestArrays arrays;
   for (const auto& tree : trees) detail::append_tree(arrays, tree, x, 0, shape.leaf_width);
-  fit.forest = std::make_shared<const Forest>(std::move(shape), std::move(arrays));
+  fit.forest = Shared<const Forest>::make(std::move(shape), std::move(arrays));
   if (with_oob) fill_oob(fit, x, y, trees, bags, averaged.width, options.arena);
   return fit;
 }

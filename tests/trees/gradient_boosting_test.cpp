@@ -7,6 +7,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/data/csv.hpp"
+#include "redoubt/trees/binning.hpp"
 #include "trees/support.hpp"
 
 namespace redoubt {

@@ -1,17 +1,17 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/model/model.hpp"
-#include "redoubt/trees/binning.hpp"
-#include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/target.hpp"
 
 namespace redoubt {
+
+class BinnedMatrix;
 
 /// Defaults are those of LightGBM where it has the option.
 struct GradientBoostingOptions {
@@ -53,11 +53,11 @@ struct GradientBoosting {
 
   /// The same on encoded rows (`Encoder::apply` and `category_counts`), without encoding and wrapping. The encoder
   /// options are not used. For callers that train often: cross-validation, data checks, tuning.
-  std::shared_ptr<const Forest> fit_encoded(MatrixView<const float> x, std::span<const std::uint32_t> category_counts,
-                                            const TreeTarget& y) const;
+  Shared<const Forest> fit_encoded(MatrixView<const float> x, std::span<const std::uint32_t> category_counts,
+                                   const TreeTarget& y) const;
   /// The same on the listed rows (distinct, any order; empty: all) of an already binned matrix. `max_bins` is not used.
-  std::shared_ptr<const Forest> fit_binned(const BinnedMatrix& x, const TreeTarget& y,
-                                           std::span<const std::uint32_t> rows = {}) const;
+  Shared<const Forest> fit_binned(const BinnedMatrix& x, const TreeTarget& y,
+                                  std::span<const std::uint32_t> rows = {}) const;
 };
 
 }  // namespace redoubt

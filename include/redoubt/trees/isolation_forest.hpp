@@ -1,13 +1,12 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/model/model.hpp"
-#include "redoubt/trees/forest.hpp"
 
 namespace redoubt {
 
@@ -28,8 +27,8 @@ struct IsolationForest {
   /// `Model::predict_proba(data)` gives the scores, rows x 1.
   Model fit(const Dataset& data) const;
   /// On encoded rows; see GradientBoosting::fit_encoded.
-  std::shared_ptr<const Forest> fit_encoded(MatrixView<const float> x,
-                                            std::span<const std::uint32_t> category_counts = {}) const;
+  Shared<const Forest> fit_encoded(MatrixView<const float> x,
+                                   std::span<const std::uint32_t> category_counts = {}) const;
 };
 
 }  // namespace redoubt

@@ -1,18 +1,18 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/model/model.hpp"
-#include "redoubt/trees/binning.hpp"
-#include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/target.hpp"
 
 namespace redoubt {
+
+class BinnedMatrix;
 
 struct RandomForestOptions {
   int trees = 100;
@@ -30,7 +30,7 @@ struct RandomForestOptions {
 
 /// A forest and what its trees say about the rows that they did not see: honest predictions without a second fit.
 struct RandomForestFit {
-  std::shared_ptr<const Forest> forest;
+  Shared<const Forest> forest;
   /// rows x outputs: mean over the trees that did not see the row; NaN where oob_counts is 0.
   Tensor<float> oob_proba;
   std::vector<std::uint32_t> oob_counts;  ///< per row: trees that did not see it

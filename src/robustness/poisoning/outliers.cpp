@@ -7,6 +7,7 @@
 
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "robustness/rows.hpp"
 
