@@ -1,7 +1,5 @@
 // A check of your own is one small type. This one blocks rows of accounts that write faster than a person can; it then
 // runs inside the screen and appears in its report like the built-in ones.
-#include <fmt/format.h>
-
 #include <iostream>
 #include <map>
 #include <redoubt/data/generators.hpp>

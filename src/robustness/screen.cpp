@@ -19,6 +19,7 @@
 #include "redoubt/robustness/poisoning/outliers.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
+#include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/rows.hpp"
 

@@ -43,6 +43,9 @@ std::vector<Burst> find_bursts(const Dataset& data, const BurstOptions& options)
   if (!(options.significance > 0 && options.significance < 1))
     detail::fail(errc::invalid_argument,
                  fmt::format("BurstOptions::significance is {}; it must be in (0, 1)", options.significance));
+  if (!(options.min_ratio >= 1))
+    detail::fail(errc::invalid_argument,
+                 fmt::format("BurstOptions::min_ratio is {}; it must be at least 1", options.min_ratio));
   const auto times = data.times();
   if (data.rows() > 0 && times.empty())
     detail::fail(errc::invalid_argument, "find_bursts: the data has no time column");
@@ -82,7 +85,7 @@ std::vector<Burst> find_bursts(const Dataset& data, const BurstOptions& options)
       for (std::size_t i = 0; i + m <= rows.size(); ++i) {
         // The run begins at a row, so that one is given: m - 1 more in that time.
         const double expected = rate * static_cast<double>(rank[rows[i + m - 1]] - rank[rows[i]]);
-        if (expected >= static_cast<double>(m - 1)) continue;
+        if (expected * options.min_ratio >= static_cast<double>(m - 1)) continue;
         const double p = detail::poisson_tail(m - 1, expected);
         if (p * static_cast<double>(runs) <= options.significance) found.push_back({p, i, m, expected});
       }

@@ -14,6 +14,7 @@ struct BurstOptions {
   std::vector<std::string> by;
   std::size_t min_rows = 8;    ///< shortest run, at least 3
   bool by_label = true;        ///< look at every label of a category by itself; no effect without labels
+  double min_ratio = 4;        ///< a burst has at least so many times the rows that are usual; at least 1
   double significance = 1e-4;  ///< of a false burst anywhere, after correction for the runs looked at; in (0, 1)
 };
 
