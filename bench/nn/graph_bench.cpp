@@ -7,6 +7,7 @@
 
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
 
 using namespace redoubt;
 

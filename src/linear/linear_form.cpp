@@ -40,13 +40,14 @@ std::string number_list(std::span<const float> values) {
 
 }  // namespace
 
-LinearForm::LinearForm(Tensor<float> weights, std::vector<float> bias, LinearLink link)
+LinearForm::LinearForm(std::vector<float> weights, std::vector<float> bias, LinearLink link)
     : weights_(std::move(weights)), bias_(std::move(bias)), link_(link) {
-  if (weights_.rank() != 2 || bias_.empty() || weights_.cols() != bias_.size()) {
-    detail::fail(errc::shape_mismatch,
-                 fmt::format("linear form: weights are {} x {} (rank {}) but the bias has {} values; weights must be "
-                             "inputs x scores with one bias per score",
-                             weights_.rows(), weights_.cols(), weights_.rank(), bias_.size()));
+  if (bias_.empty() || weights_.empty() || weights_.size() % bias_.size() != 0) {
+    detail::fail(
+        errc::shape_mismatch,
+        fmt::format("linear form: {} weights and {} biases; there must be inputs x scores weights, one bias per "
+                    "score, and at least one of each",
+                    weights_.size(), bias_.size()));
   }
   if ((link_ == LinearLink::sigmoid && bias_.size() != 1) || (link_ == LinearLink::softmax && bias_.size() < 2)) {
     detail::fail(errc::shape_mismatch,
@@ -54,9 +55,8 @@ LinearForm::LinearForm(Tensor<float> weights, std::vector<float> bias, LinearLin
                              link_names[static_cast<std::size_t>(link_)], bias_.size()));
   }
   const auto finite = [](float v) { return std::isfinite(v); };
-  const auto flat = weights_.flat();
-  if (const auto bad = std::find_if_not(flat.begin(), flat.end(), finite); bad != flat.end()) {
-    const auto position = static_cast<std::size_t>(bad - flat.begin());
+  if (const auto bad = std::find_if_not(weights_.begin(), weights_.end(), finite); bad != weights_.end()) {
+    const auto position = static_cast<std::size_t>(bad - weights_.begin());
     detail::fail(errc::corrupt, fmt::format("linear form: weight of input {}, score {} is {}; it must be finite",
                                             position / bias_.size(), position % bias_.size(), *bad));
   }
@@ -97,7 +97,7 @@ void LinearForm::predict(std::span<const float> src, std::span<float> dst, std::
 
 void LinearForm::input_gradient(std::span<const float> score_gradient, std::span<float> dst) const noexcept {
   for (std::size_t i = 0; i < dst.size(); ++i) {
-    const auto w = weights_.row(i);
+    const auto w = weights().row(i);
     double sum = 0;
     for (std::size_t k = 0; k < w.size(); ++k) sum += static_cast<double>(w[k]) * score_gradient[k];
     dst[i] = static_cast<float>(sum);
@@ -105,6 +105,7 @@ void LinearForm::input_gradient(std::span<const float> score_gradient, std::span
 }
 
 float LinearForm::loss_gradient(std::span<const float> src, std::size_t label, std::span<float> dst) const noexcept {
+  const MatrixView<const float> w = weights();
   if (link_ == LinearLink::sigmoid) {
     float score = 0;
     scores(src, {&score, 1});
@@ -114,16 +115,16 @@ float LinearForm::loss_gradient(std::span<const float> src, std::size_t label, s
     return static_cast<float>(softplus(sign * score));
   }
   if (link_ == LinearLink::identity) {
-    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = -weights_(i, label);
+    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = -w(i, label);
     double score = bias_[label];
-    for (std::size_t i = 0; i < src.size(); ++i) score += static_cast<double>(src[i]) * weights_(i, label);
+    for (std::size_t i = 0; i < src.size(); ++i) score += static_cast<double>(src[i]) * w(i, label);
     return static_cast<float>(-score);
   }
   // Softmax without storage for the scores: they are formed again where they are needed.
   const std::size_t count = bias_.size();
   const auto score = [&](std::size_t k) {
     double sum = bias_[k];
-    for (std::size_t i = 0; i < src.size(); ++i) sum += static_cast<double>(src[i]) * weights_(i, k);
+    for (std::size_t i = 0; i < src.size(); ++i) sum += static_cast<double>(src[i]) * w(i, k);
     return sum;
   };
   double top = score(0);
@@ -133,14 +134,15 @@ float LinearForm::loss_gradient(std::span<const float> src, std::size_t label, s
   std::fill(dst.begin(), dst.end(), 0.0f);
   for (std::size_t k = 0; k < count; ++k) {
     const double gradient = std::exp(score(k) - top) / sum - (k == label ? 1.0 : 0.0);
-    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] += static_cast<float>(gradient * weights_(i, k));
+    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] += static_cast<float>(gradient * w(i, k));
   }
   return static_cast<float>(top + std::log(sum) - score(label));
 }
 
 void LinearForm::save(Archive& archive) const {
   archive.set("linear.link", link_names[static_cast<std::size_t>(link_)]);
-  archive.put<float>("linear.weights", weights_.flat(), weights_.shape());
+  const std::size_t shape[] = {inputs(), score_count()};
+  archive.put<float>("linear.weights", weights_, shape);
   archive.put<float>("linear.bias", bias_);
 }
 
@@ -178,7 +180,7 @@ std::string LinearForm::to_source(std::string_view name) const {
       "  }}\n"
       "{5}"
       "}}\n",
-      name, inputs(), count, number_list(weights_.flat()), number_list(bias_), link);
+      name, inputs(), count, number_list(weights_), number_list(bias_), link);
 }
 
 namespace {
@@ -197,10 +199,9 @@ std::shared_ptr<const Predictor> load_linear(const Archive& archive) {
                                             "{}, {} values) do not fit: inputs x scores and scores are needed",
                                             weights.rank(), weights.size(), bias.rank(), bias.size()));
   }
-  Tensor<float> copy(weights.shape());
-  std::copy(weights.data(), weights.data() + weights.size(), copy.data());
   try {
-    return std::make_shared<LinearForm>(std::move(copy), std::vector<float>(bias.data(), bias.data() + bias.size()),
+    return std::make_shared<LinearForm>(std::vector<float>(weights.data(), weights.data() + weights.size()),
+                                        std::vector<float>(bias.data(), bias.data() + bias.size()),
                                         static_cast<LinearLink>(found - link_names.begin()));
   } catch (const Error& error) {
     detail::fail(errc::corrupt, error.what());

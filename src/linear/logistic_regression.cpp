@@ -14,6 +14,7 @@
 #include "redoubt/model/parts.hpp"
 
 namespace redoubt {
+
 Model LogisticRegression::fit(const Dataset& data) const {
   data.require_trainable();
   detail::require_penalty(options.l2, "logistic regression");
@@ -31,8 +32,7 @@ Model LogisticRegression::fit(const Dataset& data) const {
   const detail::LinearSolution solution = problem.solve(
       {.max_iterations = options.max_iterations, .tolerance = options.tolerance, .progress = options.progress});
 
-  Tensor<float> weights{solution.weights.rows(), scores};
-  std::copy(solution.weights.flat().begin(), solution.weights.flat().end(), weights.data());
+  std::vector<float> weights(solution.weights.flat().begin(), solution.weights.flat().end());
 
   Model::Parts parts;
   parts.info.algorithm = "logistic_regression";

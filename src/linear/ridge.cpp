@@ -20,7 +20,7 @@
 namespace redoubt {
 namespace {
 
-constexpr std::size_t widest_gram = 2048;
+constexpr std::size_t widest_gram = 1024;
 constexpr std::size_t gram_rows = 1024;  // rows that are centred and multiplied at once
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic>;
@@ -125,8 +125,7 @@ Model Ridge::fit(const Dataset& data) const {
     found.bias = solution.bias[0];
   }
 
-  Tensor<float> weights{found.weights.size(), std::size_t{1}};
-  std::copy(found.weights.begin(), found.weights.end(), weights.data());
+  std::vector<float> weights(found.weights.begin(), found.weights.end());
   Model::Parts parts;
   parts.info.algorithm = "ridge";
   parts.info.options = fmt::format("l2={}", options.l2);

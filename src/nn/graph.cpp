@@ -10,6 +10,7 @@
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
 #include "redoubt/data/archive.hpp"
 
 namespace redoubt {
@@ -64,12 +65,12 @@ Arena& detail::serial_arena() {
 }
 
 GraphWorkspace::GraphWorkspace(const Graph& graph, std::size_t rows, bool gradients)
-    : rows_(rows), values_{rows * graph.value_size_} {
-  if (gradients) gradients_ = Tensor<float>{rows * (graph.value_size_ + graph.inputs())};
+    : rows_(rows), values_(rows * graph.value_size_) {
+  if (gradients) gradients_.resize(rows * (graph.value_size_ + graph.inputs()));
 }
 
 Graph::Graph(OpShape input, std::vector<GraphNode> nodes) : nodes_(std::move(nodes)) {
-  parameters_ = Tensor<float>{plan(std::move(input))};
+  parameters_.resize(plan(std::move(input)));
 }
 
 Graph::Graph(OpShape input, std::vector<GraphNode> nodes,
@@ -84,7 +85,7 @@ Graph::Graph(OpShape input, std::vector<GraphNode> nodes,
                                                      sources.back().size(), fmt::join(entry.shape, ", ")));
     }
   }
-  parameters_ = Tensor<float>{total};
+  parameters_.resize(total);
   for (std::size_t i = 0; i < table_.size(); ++i) {
     std::copy(sources[i].begin(), sources[i].end(), parameters_.data() + table_[i].offset);
   }
@@ -219,8 +220,8 @@ void Graph::predict_batch(MatrixView<const float> src, MatrixView<float> dst, Ar
   parallel_for(
       src.rows(), block,
       [&](std::size_t begin, std::size_t end) {
-        Tensor<float> scratch{(end - begin) * scratch_size_};
-        run(src.slice(begin, end), dst.slice(begin, end), scratch.flat());
+        std::vector<float> scratch((end - begin) * scratch_size_);
+        run(src.slice(begin, end), dst.slice(begin, end), scratch);
       },
       arena);
 }

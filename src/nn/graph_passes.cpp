@@ -45,12 +45,12 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
 void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
                      bool want_input, const OpTraining* training, Arena* arena) const {
   const bool want_parameters = !parameter_gradient.empty();
-  if (workspace.gradients_.size() == 0 || src.rows() > workspace.rows_ ||
+  if (workspace.gradients_.empty() || src.rows() > workspace.rows_ ||
       (want_parameters && parameter_gradient.size() != parameters_.size())) {
     detail::fail(errc::shape_mismatch,
                  fmt::format("graph: backward of {} rows with a workspace of {} rows {} gradients and {} parameter "
                              "gradients; the graph has {} parameters",
-                             src.rows(), workspace.rows_, workspace.gradients_.size() == 0 ? "without" : "with",
+                             src.rows(), workspace.rows_, workspace.gradients_.empty() ? "without" : "with",
                              parameter_gradient.size(), parameters_.size()));
   }
   const std::size_t rows = src.rows();
@@ -133,7 +133,7 @@ float Graph::loss_gradient(std::span<const float> src, std::size_t label, std::s
 }
 
 struct Graph::Box {
-  Tensor<float> lower, upper;
+  std::vector<float> lower, upper;
 };
 
 /// Bounds of every tensor up to the scores.
@@ -149,11 +149,11 @@ Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float>
           fmt::format("graph: input {} lies in [{}, {}]; bounds must be finite and in order", i, lower[i], upper[i]));
     }
   }
-  Box box{Tensor<float>{value_size_}, Tensor<float>{value_size_}};
+  Box box{std::vector<float>(value_size_), std::vector<float>(value_size_)};
   for (std::size_t i = 0; i < score_tensor_; ++i) {
     Call low, high;
     OpBounds bounds;
-    const auto at = [&](std::span<const float> input, const Tensor<float>& values) {
+    const auto at = [&](std::span<const float> input, const std::vector<float>& values) {
       return [this, input, &values](std::uint32_t t) -> MatrixView<const float> {
         return t == 0 ? MatrixView<const float>{input.data(), 1, input.size()}
                       : MatrixView<const float>{values.data() + value_at_[t], 1, sizes_[t]};
@@ -194,7 +194,7 @@ void Graph::margin_bounds(std::span<const float> lower, std::span<const float> u
   const std::size_t node = score_tensor_ - 1, at = value_at_[score_tensor_];
   if (ops_[node]->name() != "dense") {
     for (std::size_t k = 0; k < count; ++k) {
-      dst[k] = k == label ? 0.0f : box.lower.flat()[at + label] - box.upper.flat()[at + k];
+      dst[k] = k == label ? 0.0f : box.lower[at + label] - box.upper[at + k];
     }
     return;
   }

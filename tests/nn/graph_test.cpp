@@ -12,6 +12,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
 #include "redoubt/data/archive.hpp"
 #include "support/test_data.hpp"
 

@@ -10,6 +10,7 @@
 
 #include "nn/op_cases.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "support/test_data.hpp"
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "redoubt/core/tensor.hpp"
+#include "redoubt/core/view.hpp"
 #include "redoubt/model/predictor.hpp"
 
 namespace redoubt {
@@ -22,17 +22,18 @@ enum class LinearLink : std::uint8_t {
 /// and the batch form give the same bits at any thread count; zero inputs cost nothing.
 class LinearForm final : public Predictor {
  public:
-  /// weights: inputs x scores, bias: one value per score. Throws Error(shape_mismatch) naming both shapes, or
-  /// Error(corrupt) if a value is not finite.
-  LinearForm(Tensor<float> weights, std::vector<float> bias, LinearLink link);
+  /// weights: inputs x scores, row-major; bias: one value per score. Throws Error(shape_mismatch) naming both sizes,
+  /// or Error(corrupt) if a value is not finite.
+  LinearForm(std::vector<float> weights, std::vector<float> bias, LinearLink link);
 
-  const Tensor<float>& weights() const noexcept { return weights_; }
+  /// inputs x scores.
+  MatrixView<const float> weights() const noexcept { return {weights_.data(), inputs(), score_count()}; }
   std::span<const float> bias() const noexcept { return bias_; }
   LinearLink link() const noexcept { return link_; }
   std::size_t score_count() const noexcept { return bias_.size(); }
 
   std::string_view form() const noexcept override { return "linear"; }
-  std::size_t inputs() const noexcept override { return weights_.rows(); }
+  std::size_t inputs() const noexcept override { return weights_.size() / bias_.size(); }
   std::size_t outputs() const noexcept override { return link_ == LinearLink::sigmoid ? 2 : bias_.size(); }
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
   void save(Archive& archive) const override;
@@ -49,7 +50,7 @@ class LinearForm final : public Predictor {
   float loss_gradient(std::span<const float> src, std::size_t label, std::span<float> dst) const noexcept;
 
  private:
-  Tensor<float> weights_;
+  std::vector<float> weights_;
   std::vector<float> bias_;
   LinearLink link_;
 };

@@ -16,7 +16,7 @@ struct RidgeOptions {
 
 /// Linear regression with an l2 penalty: minimises
 ///   sum_i weight_i (y_i - x_i w - b)^2 + l2 |w|^2
-/// over the encoded inputs x; the intercept b is not penalised. Up to 2048 encoded columns it is solved in closed form
+/// over the encoded inputs x; the intercept b is not penalised. Up to 1024 encoded columns it is solved in closed form
 /// (Cholesky of the centred Gram matrix in double precision, a rank-revealing factorisation where that fails, which
 /// happens only for l2 = 0); wider inputs by L-BFGS to a relative gradient of 1e-9.
 /// Equal to scikit-learn's Ridge(alpha = l2) on the same inputs. The learned form is a `LinearForm`.

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "redoubt/core/function_ref.hpp"
-#include "redoubt/core/tensor.hpp"
 #include "redoubt/model/predictor.hpp"
 #include "redoubt/nn/op.hpp"
 
@@ -40,7 +39,7 @@ class GraphWorkspace {
  private:
   friend class Graph;
   std::size_t rows_;
-  Tensor<float> values_, gradients_;
+  std::vector<float> values_, gradients_;
 };
 
 /// The one learned form of every neural network: a graph of ops, and passes over it. Immutable once it belongs to a
@@ -67,8 +66,8 @@ class Graph final : public Predictor {
   std::size_t score_count() const noexcept { return sizes_[score_tensor_]; }
 
   /// All learned values in one flat array, and what is where.
-  std::span<const float> parameters() const noexcept { return parameters_.flat(); }
-  std::span<float> parameters() noexcept { return parameters_.flat(); }
+  std::span<const float> parameters() const noexcept { return parameters_; }
+  std::span<float> parameters() noexcept { return parameters_; }
   const std::vector<GraphParameter>& parameter_table() const noexcept { return table_; }
   /// Starting values of every op; equal for equal seeds.
   void initialise(std::uint64_t seed);
@@ -139,7 +138,7 @@ class Graph final : public Predictor {
   std::vector<std::size_t> first_parameter_;  // per node, plus one: into table_
   std::size_t scratch_size_ = 0, value_size_ = 0;
   std::uint32_t score_tensor_ = 0;
-  Tensor<float> parameters_;
+  std::vector<float> parameters_;
 };
 
 }  // namespace redoubt

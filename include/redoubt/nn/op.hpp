@@ -6,11 +6,12 @@
 #include <string_view>
 #include <vector>
 
-#include "redoubt/core/random.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
 
 namespace redoubt {
+
+class Random;
 
 /// Extents of one row of a tensor, without the batch: {784}, or {28, 28, 1}.
 using OpShape = std::vector<std::uint32_t>;

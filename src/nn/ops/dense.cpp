@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "nn/ops/op_table.hpp"
-#include "redoubt/core/error.hpp"
+#include "redoubt/core/random.hpp"
 #include "redoubt/kernels/interval.hpp"
 #include "redoubt/kernels/matmul.hpp"
 #include "redoubt/kernels/vector.hpp"

@@ -4,6 +4,7 @@
 
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
+#include "redoubt/core/random.hpp"
 
 namespace redoubt::detail {
 namespace {
