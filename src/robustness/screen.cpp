@@ -19,7 +19,6 @@
 #include "redoubt/robustness/poisoning/outliers.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
-#include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/rows.hpp"
 
