@@ -14,6 +14,7 @@
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/metrics/regression.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/robustness/gate_checks.hpp"
 
 namespace redoubt {
 namespace {
@@ -301,26 +302,13 @@ class Gate {
 
   void run_checks() {
     if (options_.checks.empty()) return;
-    const auto probabilities = candidate_.predict_proba(holdout_, options_.arena);
-    const auto features = candidate_.encoder().apply(holdout_, options_.arena);
-    Tensor<float> reference;
-    Batch batch;
-    batch.data = &holdout_;
-    batch.features = features;
-    batch.probabilities = probabilities;
-    // The reference must have the candidate's columns; a champion with other classes offers none.
-    if (champion_ && champion_.classes() == candidate_.classes()) {
-      reference = champion_.predict_proba(holdout_, options_.arena);
-      batch.reference = reference;
-    }
-    batch.arena = options_.arena;
-    for (const auto& check : options_.checks) {
-      try {
-        report_.verdicts.push_back(check.run(batch));
-      } catch (const std::exception& error) {
-        report_.verdicts.push_back(
-            judged(std::string(check.id()), Outcome::block, 0, fmt::format("the check failed: {}", error.what())));
-      }
+    try {
+      auto verdicts =
+          run_gate_checks(candidate_, champion_ ? &champion_ : nullptr, holdout_, options_.checks, options_.arena);
+      for (auto& verdict : verdicts) report_.verdicts.push_back(std::move(verdict));
+    } catch (const std::exception& error) {
+      report_.verdicts.push_back(
+          judged("gate.checks", Outcome::block, 0, fmt::format("a check failed: {}", error.what())));
     }
   }
 

@@ -12,7 +12,7 @@
 namespace redoubt {
 
 struct GateOptions {
-  std::vector<AnyCheck> checks;  ///< further checks; those of another stage than `gate` are run as well
+  std::vector<AnyCheck> checks;  ///< further checks, run by run_gate_checks; see robustness/gate_checks.hpp
   int resamples = 200;           ///< of the bootstrap intervals
   std::uint64_t seed = 0;
   Arena* arena = nullptr;
@@ -44,7 +44,7 @@ std::ostream& operator<<(std::ostream& stream, const GateReport& report);
 ///  - gate.canary: share of rows that the champion got right with probability >= 0.9 and the candidate gets wrong.
 ///  - gate.slices: the metric in every value of every column of `goal.slices`.
 ///  - gate.latency: 95th percentile of single predictions against the budget, on this machine, one thread.
-///  - the checks of `options`.
+///  - the checks of `options`; one that throws blocks as "gate.checks".
 /// Deterministic but for gate.latency. Throws only for unusable input (an empty candidate, an unknown column);
 /// everything that the candidate does wrong is a verdict.
 GateReport gate(const Model& candidate, const Model& champion, const Dataset& holdout, const Goal& goal,
