@@ -1,5 +1,7 @@
 #include "redoubt/data/csv.hpp"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
@@ -242,7 +244,7 @@ TEST_CASE("csv: the whole column decides its type, wherever the odd cells are", 
     std::string text = "x,y\n";
     for (int i = 0; i < rows; ++i) {
       const bool odd = strings_first ? i < strings : i >= rows - strings;
-      text += (odd ? "s" + std::to_string(i % 7) : std::to_string(i)) + ",1\n";
+      text += fmt::format("{}{},1\n", odd ? "s" : "", odd ? i % 7 : i);
     }
     return read_csv_text(text);
   };
@@ -257,13 +259,13 @@ TEST_CASE("csv: the whole column decides its type, wherever the odd cells are", 
     CHECK(many.schema()[0].type == ColumnType::text);  // more values than max_categories
     CHECK(many.quarantine().empty());
     CHECK(many.column(0).to_text(first ? rows - 1 : 0) == (first ? "99999" : "0"));
-    CHECK(many.column(0).to_text(first ? 8 : rows - 1) == (first ? "s1" : "s" + std::to_string((rows - 1) % 7)));
+    CHECK(many.column(0).to_text(first ? 8 : rows - 1) == fmt::format("s{}", (first ? 8 : rows - 1) % 7));
   }
 }
 
 TEST_CASE("csv: categories that turn out to be many become text", "[csv]") {
   std::string text = "x\n";
-  for (int i = 0; i < 300; ++i) text += "v" + std::to_string(i) + "\n";
+  for (int i = 0; i < 300; ++i) text.append("v").append(std::to_string(i)).append("\n");
   CHECK(read_csv_text(text).schema()[0].type == ColumnType::text);
   CHECK(read_csv_text(text, {.max_categories = 300}).schema()[0].type == ColumnType::categorical);
   const Dataset forced = read_csv_text(text, {.types = {{"x", ColumnType::categorical}}});

@@ -108,8 +108,8 @@ template <class T>
 Producer::Child values(const char* format, const char* name, const std::vector<T>& data,
                        std::vector<std::uint8_t> valid = {}) {
   Producer::Child child;
-  child.format = format;
-  child.name = name;
+  child.format = std::string(format);
+  child.name = std::string(name);
   child.length = static_cast<std::int64_t>(data.size());
   child.null_count = valid.empty() ? 0 : -1;
   child.buffers = {bytes_of(valid), bytes_of(data)};
