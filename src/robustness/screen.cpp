@@ -27,9 +27,10 @@ namespace {
 
 constexpr double supporting_weight = 0.2;  // copies, bursts: too weak to block even together with outliers
 constexpr double outlier_weight = 0.1;
-constexpr double warning_weight = 0.5;  // a warning of an added check
-constexpr double campaign_weight = 12;  // rows
-constexpr double mostly = 0.5;          // share of suspicious rows from which a whole group goes
+constexpr double warning_weight = 0.5;         // a warning of an added check
+constexpr std::uint32_t largest_witness = 12;  // rows: larger sets of bursting rows teach the model nothing
+constexpr double mostly = 0.5;                 // share of doubted rows from which a whole source goes
+constexpr double campaign = 0.3;  // the same for copies and bursts: beside chance, they already look organised
 
 /// Groups of rows that are judged together: positions per group.
 using RowGroups = std::vector<std::vector<std::uint32_t>>;
@@ -42,10 +43,13 @@ RowGroups copy_groups(const Dataset& data, const ScreenOptions& options) {
   return groups;
 }
 
-RowGroups burst_groups(const Dataset& data, const ScreenOptions& options) {
+/// By label to judge rows with their labels; otherwise to describe and tie rows without looking at labels.
+RowGroups burst_groups(const Dataset& data, const ScreenOptions& options, bool by_label) {
   RowGroups groups;
-  if (!data.times().empty())
-    for (Burst& burst : find_bursts(data, options.bursts)) groups.push_back(std::move(burst.rows));
+  if (data.times().empty()) return groups;
+  BurstOptions chosen = options.bursts;
+  chosen.by_label = chosen.by_label && by_label;
+  for (Burst& burst : find_bursts(data, chosen)) groups.push_back(std::move(burst.rows));
   return groups;
 }
 
@@ -96,8 +100,7 @@ struct Folds {
 };
 
 /// Folds of nearly equal size in which linked rows stay together: a campaign must not vouch for itself. Nor may one
-/// campaign vouch for another by its mere size: the rows of a campaign are one piece of evidence, so a set of
-/// bursting rows weighs no more than `campaign_weight` rows in training.
+/// campaign vouch for another: larger sets of linked bursting rows are judged, but weigh nothing in training.
 Folds linked_folds(std::size_t rows, const RowGroups& copies, const RowGroups& bursts, const RowGroups& sources,
                    int folds, std::uint64_t seed) {
   const std::size_t most = std::max<std::size_t>(1, rows / (2 * static_cast<std::size_t>(folds)));
@@ -107,7 +110,7 @@ Folds linked_folds(std::size_t rows, const RowGroups& copies, const RowGroups& b
   links.tie(only_rows_of(sources, bursts, rows), most);
   links.tie(only_rows_of(copies, bursts, rows), most);
   Folds result;
-  for (std::uint32_t r = 0; r < rows; ++r) result.weight.push_back(std::min(1.0, campaign_weight / links.size(r)));
+  for (std::uint32_t r = 0; r < rows; ++r) result.weight.push_back(links.size(r) > largest_witness ? 0 : 1);
   links.tie(copies, most);
   links.tie(sources, most);
   const auto find = [&](std::uint32_t r) { return links.find(r); };
@@ -131,7 +134,7 @@ Folds linked_folds(std::size_t rows, const RowGroups& copies, const RowGroups& b
 /// What the groups say about each row, as features of the out-of-fold model: honest labels of earlier fakes then teach
 /// it what campaigns look like. Built without looking at labels.
 constexpr std::size_t group_features = 6;
-Tensor<float> describe_groups(const Dataset& data, const ScreenOptions& options, const RowGroups& copies,
+Tensor<float> describe_groups(const Dataset& data, const RowGroups& copies, const RowGroups& bursts,
                               const RowGroups& sources) {
   Tensor<float> x({data.rows(), group_features});
   const auto grown = [](std::size_t n) { return std::log2(1.0f + static_cast<float>(n)); };
@@ -141,15 +144,8 @@ Tensor<float> describe_groups(const Dataset& data, const ScreenOptions& options,
       if (!data.sources().empty()) authors.insert(data.sources()[r]);
     for (std::uint32_t r : group) x(r, 0) = grown(group.size()), x(r, 1) = grown(authors.size());
   }
-  if (!data.times().empty()) {
-    BurstOptions unlabelled = options.bursts;
-    unlabelled.by_label = false;
-    for (const Burst& burst : find_bursts(data, unlabelled))
-      for (std::uint32_t r : burst.rows) {
-        const float strength = static_cast<float>(burst.score()) * grown(burst.rows.size());
-        x(r, 2) = std::max(x(r, 2), strength);
-      }
-  }
+  for (const auto& group : bursts)
+    for (std::uint32_t r : group) x(r, 2) = std::max(x(r, 2), grown(group.size()));
   for (const auto& group : sources) {
     float copied = 0, bursting = 0;
     for (std::uint32_t r : group) copied += x(r, 0), bursting += x(r, 2);
@@ -254,8 +250,9 @@ class RowEvidence {
   std::unordered_map<RowId, std::uint32_t> position_;
 };
 
-/// Which groups are mostly suspicious, more than chance explains.
-std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const std::uint8_t> flagged, double rate) {
+/// Which groups have at least this share of flagged rows, and more than chance explains.
+std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const std::uint8_t> flagged, double rate,
+                                       double share) {
   std::vector<detail::GroupCount> counts(groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g)
     for (std::uint32_t r : groups[g]) counts[g].add(flagged[r] != 0);
@@ -263,7 +260,7 @@ std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const 
   std::vector<std::size_t> guilty;
   for (std::size_t g = 0; g < groups.size(); ++g)
     if (tests[g].q_value <= rate &&
-        static_cast<double>(counts[g].flagged) >= mostly * static_cast<double>(counts[g].rows))
+        static_cast<double>(counts[g].flagged) >= share * static_cast<double>(counts[g].rows))
       guilty.push_back(g);
   return guilty;
 }
@@ -305,7 +302,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   const RowGroups sources = source_groups(data);
   if (rows > 0) {
     copies = copy_groups(data, options);
-    bursts = burst_groups(data, options);
+    bursts = burst_groups(data, options, true);
     if (!data.schema().features().empty()) {
       EncoderOptions encoding = EncoderOptions::for_trees();
       encoding.text_dims = options.text_dims;
@@ -313,10 +310,11 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       features = encoder.apply(data, options.arena);
       batch.features = features;
       if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
-        const Folds fold = linked_folds(rows, copies, bursts, sources, options.folds, options.seed);
+        const RowGroups tied = burst_groups(data, options, false);
+        const Folds fold = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
         auto counts = encoder.category_counts();
         counts.resize(counts.size() + group_features, 0);
-        Tensor<float> described = beside(features, describe_groups(data, options, copies, sources));
+        Tensor<float> described = beside(features, describe_groups(data, copies, tied, sources));
         probabilities = out_of_fold(data, described, counts, fold, options);
         batch.probabilities = probabilities;
       }
@@ -366,9 +364,9 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   std::vector<std::uint8_t> suspicious = doubted, copied(rows, 0);
   for (const auto& group : copies)
     for (std::uint32_t r : group) copied[r] = 1;
-  for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate))
+  for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate, campaign))
     for (std::uint32_t r : copies[g]) suspicious[r] = 1, evidence.add(r, 1);
-  for (std::size_t g : guilty_groups(bursts, doubted, options.false_discovery_rate))
+  for (std::size_t g : guilty_groups(bursts, doubted, options.false_discovery_rate, campaign))
     for (std::uint32_t r : bursts[g])
       if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
   if (data.schema().find(ColumnRole::source) == Schema::npos || rows == 0) {
@@ -379,7 +377,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
     report.verdicts_.push_back(
         Verdict::abstain("source_suspicion", Stage::pre_train, "needs probabilities, which is not available here"));
   } else {
-    for (std::size_t g : guilty_groups(sources, suspicious, options.false_discovery_rate)) {
+    for (std::size_t g : guilty_groups(sources, suspicious, options.false_discovery_rate, mostly)) {
       report.blocked_sources_.push_back(data.source_names()[g]);
       for (std::uint32_t r : sources[g]) evidence.add(r, 1);
     }

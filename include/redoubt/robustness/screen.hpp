@@ -19,7 +19,7 @@ struct ScreenOptions {
   int trees = 40;               ///< boosting rounds per fold, in [1, 10000]
   std::size_t text_dims = 256;  ///< hashed columns per text column, a power of two
   double sure = 0.1;  ///< a label is wrong on its own evidence below this out-of-fold probability, in (0, 0.5)
-  double false_discovery_rate = 0.05;  ///< over all sources (copies, bursts): share of wrong accusations, in (0, 1)
+  double false_discovery_rate = 0.02;  ///< over all sources (copies, bursts): share of wrong accusations, in (0, 1)
   DuplicateOptions duplicates;
   BurstOptions bursts;
   std::vector<AnyCheck> checks;  ///< more checks of the pre_train and ingest stages, run beside the built-in ones
@@ -67,9 +67,8 @@ std::ostream& operator<<(std::ostream& stream, const ScreenReport& report);
 ///
 /// Out-of-fold probabilities come from `GradientBoosting`; copies, bursts and the rows of one source share a fold, so
 /// that a campaign cannot vouch for itself. Confident learning flags labels; sources, groups of copies and bursts
-/// are then tested as wholes (binomial, Benjamini-Hochberg), and one that is mostly suspicious takes all its rows
-/// along. Copies, bursts and outliers add to a row's score but never block alone. Checks that lack what they need
-/// abstain in the report.
+/// are then tested as wholes (binomial, Benjamini-Hochberg); a guilty one takes its rows along. Copies, bursts and
+/// outliers add to a row's score but never block alone. Checks that lack what they need abstain in the report.
 ///
 /// It misses poison that looks like honest rows with honest labels (clean-label, backdoor triggers), and it blocks some
 /// honest rows that are hard to tell: measure both with `calibrate`. Deterministic for equal data and options.
