@@ -9,6 +9,7 @@
 
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/archive.hpp"
@@ -176,6 +177,11 @@ void Graph::plan_scratch() {
                                                      value_size_, most_tensors));
   }
 }
+
+std::size_t Graph::inputs() const noexcept { return sizes_.front(); }
+std::size_t Graph::outputs() const noexcept { return sizes_.back(); }
+const OpShape& Graph::input_shape() const noexcept { return shapes_.front(); }
+std::size_t Graph::score_count() const noexcept { return sizes_[score_tensor_]; }
 
 void Graph::initialise(std::uint64_t seed) {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {

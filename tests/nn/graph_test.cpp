@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"

@@ -6,11 +6,13 @@
 #include <string_view>
 #include <vector>
 
-#include "redoubt/core/function_ref.hpp"
 #include "redoubt/model/predictor.hpp"
 #include "redoubt/nn/op.hpp"
 
 namespace redoubt {
+
+template <class Signature>
+class function_ref;
 
 /// One application of an op. Tensor 0 is the input of the graph, tensor i + 1 the output of node i; a node may use
 /// tensors of earlier nodes only, so nodes are in topological order. The output of the last node is that of the graph.
@@ -58,23 +60,23 @@ class Graph final : public Predictor {
   Graph(OpShape input, std::vector<GraphNode> nodes,
         function_ref<std::span<const float>(const GraphParameter&)> values);
 
-  const OpShape& input_shape() const noexcept { return shapes_.front(); }
+  const OpShape& input_shape() const noexcept;
   const std::vector<GraphNode>& nodes() const noexcept { return nodes_; }
   /// Per tensor: 0 is the input, i + 1 the output of node i.
   const std::vector<OpShape>& shapes() const noexcept { return shapes_; }
   std::uint32_t score_tensor() const noexcept { return score_tensor_; }
-  std::size_t score_count() const noexcept { return sizes_[score_tensor_]; }
+  std::size_t score_count() const noexcept;
 
   /// All learned values in one flat array, and what is where.
-  std::span<const float> parameters() const noexcept { return parameters_; }
-  std::span<float> parameters() noexcept { return parameters_; }
+  std::span<const float> parameters() const noexcept { return {parameters_.data(), parameters_.size()}; }
+  std::span<float> parameters() noexcept { return {parameters_.data(), parameters_.size()}; }
   const std::vector<GraphParameter>& parameter_table() const noexcept { return table_; }
   /// Starting values of every op; equal for equal seeds.
   void initialise(std::uint64_t seed);
 
   std::string_view form() const noexcept override { return "graph"; }
-  std::size_t inputs() const noexcept override { return sizes_.front(); }
-  std::size_t outputs() const noexcept override { return sizes_.back(); }
+  std::size_t inputs() const noexcept override;
+  std::size_t outputs() const noexcept override;
   std::size_t scratch_size() const noexcept override { return scratch_size_; }
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
   /// Blocks of 64 rows in parallel; bit-identical to the one-row form.
