@@ -18,8 +18,9 @@ struct RandomForestOptions {
   int trees = 100;
   int max_depth = 0;      ///< 0: unlimited
   int min_leaf_rows = 1;  ///< distinct rows
-  double max_features =
-      0;  ///< share of the columns tried at each node, (0, 1]; 0: sqrt(columns)/columns to classify, 1/3 for values
+  /// Share of the columns tried at each node, (0, 1]; 0: the square root of their number to classify, a third for
+  /// values.
+  double max_features = 0;
   bool bootstrap = true;  ///< each tree sees as many rows as there are, drawn with replacement
   int max_bins = 255;     ///< per column, 2 .. 255
   EncoderOptions encoder = EncoderOptions::for_trees();
