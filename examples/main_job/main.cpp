@@ -278,7 +278,7 @@ int run(const job::Arguments& arguments) {
 
   stage("Latency, and the smallest machine that meets the goal");
   const Goal goal = Goal::read(goal_path);
-  const Advice advice = recommend(live, holdout, goal.latency_budget_us);
+  const Recommendation advice = recommend(live, holdout, goal.latency_budget_us);
   std::cout << advice;
 
   const std::string html_path = arguments.out + "/report.html";

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -18,10 +19,13 @@
 
 #include "lifecycle/sample.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/data/arff.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/linear/ridge.hpp"
 #include "redoubt/serve/observer.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
 #include "serve/infer.hpp"
+#include "support/test_data.hpp"
 
 using namespace redoubt;
 using nlohmann::json;
@@ -285,6 +289,23 @@ TEST_CASE("text columns and regression are served, too") {
   const auto values = floats_of(answer->body, "value");
   const auto wanted = ridge.predict_proba(line);
   CHECK(std::memcmp(values.data(), wanted.data(), values.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("spambase is served with the bits of in-process predictions") {
+  REDOUBT_NEED_DATA(path, "uci_arff/spambase.arff");
+  const auto [train, test] = read_arff(path).split(0.2, 7);
+  const auto model = GradientBoosting{{.trees = 30}}.fit(train);
+  Server server;
+  server.set_model("spam", model);
+  auto client = client_of(server);
+  const auto answer =
+      client.Post("/v2/models/spam/infer", columns_request(model, test, test.rows()).dump(), "application/json");
+  REQUIRE(answer);
+  REQUIRE(answer->status == 200);
+  const auto served = floats_of(answer->body, "probabilities");
+  const auto expected = model.predict_proba(test);
+  REQUIRE(served.size() == expected.size());
+  CHECK(std::memcmp(served.data(), expected.data(), served.size() * sizeof(float)) == 0);
 }
 
 TEST_CASE("bad requests get a 4xx with a reason, and the connection goes on") {
