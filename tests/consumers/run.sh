@@ -46,10 +46,14 @@ if [[ $mode == predict ]]; then
   ./consumer/consumer ../numeric.redoubt >outputs.txt
   [[ -s outputs.txt ]] || { echo "no outputs"; exit 1; }
   # Neither training code nor store nor HTTP may be linked.
+  # (`! grep` would not stop the script, as `set -e` looks past a negation.)
   ldd consumer/consumer >libraries.txt
-  ! grep -E 'sqlite|boost|httplib|openblas|simdjson' libraries.txt
+  if grep -E 'sqlite|boost|httplib|openblas|simdjson' libraries.txt; then echo "predict links these"; exit 1; fi
   nm -C consumer/consumer >symbols.txt
-  ! grep -E 'redoubt::(GradientBoosting|RandomForest|Mlp|Ridge|LogisticRegression|Workspace|Server)::' symbols.txt
+  if grep -E 'redoubt::(GradientBoosting|RandomForest|Mlp|Ridge|LogisticRegression|Workspace|Server)::' symbols.txt; then
+    echo "predict links training code, store or service"
+    exit 1
+  fi
   grep -q 'redoubt::Forest::' symbols.txt || { echo "the forest form is not linked"; exit 1; }
   strip -o stripped consumer/consumer
   echo "figure predict.consumer_stripped_bytes $(stat -c %s stripped)"
