@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <ostream>
@@ -97,6 +98,7 @@ class Links {
 struct Folds {
   std::vector<std::uint32_t> fold;
   std::vector<double> weight;
+  RowGroups campaigns;  ///< the sets of linked bursting rows that are too large to be witnesses
 };
 
 /// Folds of nearly equal size in which linked rows stay together: a campaign must not vouch for itself. Nor may one
@@ -111,6 +113,10 @@ Folds linked_folds(std::size_t rows, const RowGroups& copies, const RowGroups& b
   links.tie(only_rows_of(copies, bursts, rows), most);
   Folds result;
   for (std::uint32_t r = 0; r < rows; ++r) result.weight.push_back(links.size(r) > largest_witness ? 0 : 1);
+  std::map<std::uint32_t, std::vector<std::uint32_t>> large;
+  for (std::uint32_t r = 0; r < rows; ++r)
+    if (result.weight[r] == 0) large[links.find(r)].push_back(r);
+  for (auto& [root, set] : large) result.campaigns.push_back(std::move(set));
   links.tie(copies, most);
   links.tie(sources, most);
   const auto find = [&](std::uint32_t r) { return links.find(r); };
@@ -298,7 +304,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   batch.data = &data;
   batch.arena = options.arena;
   Tensor<float> features, probabilities({0, 0});
-  RowGroups copies, bursts;
+  RowGroups copies, bursts, campaigns;
   const RowGroups sources = source_groups(data);
   if (rows > 0) {
     copies = copy_groups(data, options);
@@ -311,12 +317,13 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       batch.features = features;
       if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
         const RowGroups tied = burst_groups(data, options, false);
-        const Folds fold = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
+        const Folds folds = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
         auto counts = encoder.category_counts();
         counts.resize(counts.size() + group_features, 0);
         Tensor<float> described = beside(features, describe_groups(data, copies, tied, sources));
-        probabilities = out_of_fold(data, described, counts, fold, options);
+        probabilities = out_of_fold(data, described, counts, folds, options);
         batch.probabilities = probabilities;
+        campaigns = folds.campaigns;
       }
     }
   }
@@ -366,9 +373,10 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
     for (std::uint32_t r : group) copied[r] = 1;
   for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate, campaign))
     for (std::uint32_t r : copies[g]) suspicious[r] = 1, evidence.add(r, 1);
-  for (std::size_t g : guilty_groups(bursts, doubted, options.false_discovery_rate, campaign))
-    for (std::uint32_t r : bursts[g])
-      if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
+  for (const RowGroups* groups : {&bursts, &campaigns})
+    for (std::size_t g : guilty_groups(*groups, doubted, options.false_discovery_rate, campaign))
+      for (std::uint32_t r : (*groups)[g])
+        if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
   if (data.schema().find(ColumnRole::source) == Schema::npos || rows == 0) {
     report.verdicts_.push_back(
         Verdict::abstain("source_suspicion", Stage::pre_train,

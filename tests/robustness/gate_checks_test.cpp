@@ -142,7 +142,8 @@ TEST_CASE("the gate runs on models, matches classes by name and abstains without
   const Dataset data = generate_moons(400, 0.2, 1), frozen = generate_moons(200, 0.2, 2);
   const Model good = GradientBoosting{{.trees = 20}}.fit(data);
   Column flipped = data.column("target");
-  for (std::size_t r = 0; r < flipped.codes.size(); r += 2) flipped.codes[r] = 1 - flipped.codes[r];
+  for (std::size_t r = 0; r < flipped.codes.size(); ++r)
+    if (r / 2 % 2) flipped.codes[r] = 1 - flipped.codes[r];
   const Model bad = GradientBoosting{{.trees = 20}}.fit(data.with_column(flipped));
   const std::vector<AnyCheck> checks{MetricThreshold{.threshold = 0.9}, ChampionChallenger{},
                                      CanaryFlips{.confidence = 0.8}};
