@@ -54,13 +54,16 @@ inline std::string csv_sample(std::size_t bytes) {
   return text;
 }
 
-/// Writes it to `path`, or to a new temporary file; returns the path.
-inline std::string write_csv_sample(std::size_t bytes, std::string path = {}) {
-  if (path.empty()) {
-    path =
-        (std::filesystem::temp_directory_path() / ("redoubt-sample-" + std::to_string(::getpid()) + ".csv")).string();
-  }
+/// Writes about `bytes` of it to `path`.
+inline void write_csv_sample(const std::string& path, std::size_t bytes) {
   std::ofstream(path, std::ios::binary) << csv_sample(bytes);
+}
+
+/// The same into a new temporary file; returns its path.
+inline std::string write_csv_sample(std::size_t bytes) {
+  const std::string name = "redoubt-sample-" + std::to_string(::getpid()) + ".csv";
+  const std::string path = (std::filesystem::temp_directory_path() / name).string();
+  write_csv_sample(path, bytes);
   return path;
 }
 

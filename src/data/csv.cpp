@@ -257,7 +257,7 @@ class Reader {
     }
     if (rows.rows() > 0) {
       const double bytes_per_row = static_cast<double>(used) / static_cast<double>(rows.rows());
-      expected_rows_ = static_cast<std::size_t>(static_cast<double>(blocks_.total_bytes()) / bytes_per_row * 1.02) + 16;
+      expected_rows_ = static_cast<std::size_t>(static_cast<double>(blocks_.total_bytes()) / bytes_per_row * 1.1) + 16;
     }
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       Builder& column = columns_[c];
@@ -307,18 +307,10 @@ class Reader {
     while (blocks_.view().size() < body_ && !blocks_.last()) blocks_.enlarge(origin_);
     blocks_.consume(std::min(body_, blocks_.view().size()));
     const std::uint64_t first_line = has_header_ ? header_lines_ - 1 : 0;
+    // Reserved with room to spare: memory that is never touched costs nothing, growing means copying.
     const std::size_t expected = std::min(expected_rows_, blocks_.total_bytes() / columns_.size() + 2);
-    for (Builder& column : columns_) {
-      if (column.kind == Kind::number) column.numbers.reserve(expected);
-      if (column.kind == Kind::time) column.times.reserve(expected);
-      if (column.kind == Kind::dictionary) column.codes.reserve(expected);
-      if (column.kind == Kind::text) {
-        column.texts.offsets.reserve(expected + 1);
-        const double bytes = std::ceil(column.mean_bytes * static_cast<double>(expected));
-        column.texts.bytes.reserve(std::min(blocks_.total_bytes(), static_cast<std::size_t>(bytes)));
-      }
-    }
-    if (!second) row_ids_.reserve(expected);
+    for (Builder& column : columns_) column.reserve(expected, blocks_.total_bytes());
+    if (!second) detail::reserve_large(row_ids_, expected);
     std::size_t rows = 0;
     detail::TokenBlock block;
     while (!blocks_.view().empty()) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/dictionary.hpp"
+#include "data/large_pages.hpp"
 #include "data/number.hpp"
 #include "redoubt/data/column.hpp"
 
@@ -88,6 +89,16 @@ struct Builder {
     texts = {};
     present = number_like = 0;
     bad.clear();
+  }
+  // For the rows that are expected; `limit` bounds the bytes of texts.
+  void reserve(std::size_t rows, std::size_t limit) {
+    if (kind == Kind::number) reserve_large(numbers, rows);
+    if (kind == Kind::time) reserve_large(times, rows);
+    if (kind == Kind::dictionary) reserve_large(codes, rows);
+    if (kind == Kind::text) {
+      reserve_large(texts.offsets, rows + 1);
+      reserve_large(texts.bytes, std::min(limit, static_cast<std::size_t>(mean_bytes * static_cast<double>(rows)) + 1));
+    }
   }
   bool too_many_bad() const { return static_cast<double>(bad.size()) > bad_cell_share * static_cast<double>(present); }
   std::string_view string_at(std::size_t row) const {
