@@ -185,7 +185,7 @@ std::string LinearForm::to_source(std::string_view name) const {
 
 namespace {
 
-std::shared_ptr<const Predictor> load_linear(const Archive& archive) {
+Shared<const Predictor> load_linear(const Archive& archive) {
   const std::string& link = archive.get("linear.link");
   const auto found = std::find(link_names.begin(), link_names.end(), link);
   if (found == link_names.end()) {
@@ -200,9 +200,9 @@ std::shared_ptr<const Predictor> load_linear(const Archive& archive) {
                                             weights.rank(), weights.size(), bias.rank(), bias.size()));
   }
   try {
-    return std::make_shared<LinearForm>(std::vector<float>(weights.data(), weights.data() + weights.size()),
-                                        std::vector<float>(bias.data(), bias.data() + bias.size()),
-                                        static_cast<LinearLink>(found - link_names.begin()));
+    return Shared<const LinearForm>::make(std::vector<float>(weights.data(), weights.data() + weights.size()),
+                                          std::vector<float>(bias.data(), bias.data() + bias.size()),
+                                          static_cast<LinearLink>(found - link_names.begin()));
   } catch (const Error& error) {
     detail::fail(errc::corrupt, error.what());
   }

@@ -48,8 +48,8 @@ Model LogisticRegression::fit(const Dataset& data) const {
   parts.classes.assign(data.classes().begin(), data.classes().end());
   parts.encoder = rows.encoder;
   parts.predictor =
-      std::make_shared<LinearForm>(std::move(weights), std::vector<float>(solution.bias.begin(), solution.bias.end()),
-                                   binary ? LinearLink::sigmoid : LinearLink::softmax);
+      Shared<const LinearForm>::make(std::move(weights), std::vector<float>(solution.bias.begin(), solution.bias.end()),
+                                     binary ? LinearLink::sigmoid : LinearLink::softmax);
   return Model(std::move(parts), data);
 }
 

@@ -136,8 +136,8 @@ Model Ridge::fit(const Dataset& data) const {
   parts.info.isa = to_string(active_isa());
   parts.task = Task::regression;
   parts.encoder = rows.encoder;
-  parts.predictor = std::make_shared<LinearForm>(std::move(weights), std::vector<float>{static_cast<float>(found.bias)},
-                                                 LinearLink::identity);
+  parts.predictor = Shared<const LinearForm>::make(
+      std::move(weights), std::vector<float>{static_cast<float>(found.bias)}, LinearLink::identity);
   return Model(std::move(parts), data);
 }
 

@@ -10,7 +10,7 @@ namespace redoubt::detail {
 
 TrainingRows training_rows(const Dataset& data, const EncoderOptions& options, std::string_view algorithm) {
   TrainingRows rows;
-  rows.encoder = std::make_shared<const Encoder>(Encoder::fit_apply(data, options, rows.inputs));
+  rows.encoder = Shared<const Encoder>::make(Encoder::fit_apply(data, options, rows.inputs));
   const std::size_t width = rows.encoder->width();
   const auto values = rows.inputs.flat();
   for (std::size_t i = 0; i < values.size(); ++i) {

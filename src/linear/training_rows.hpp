@@ -1,8 +1,8 @@
 #pragma once
-#include <memory>
 #include <string_view>
 #include <vector>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/encoder.hpp"
@@ -11,7 +11,7 @@ namespace redoubt::detail {
 
 /// Encoded training inputs of a linear model, all finite, and one weight per row with a positive sum.
 struct TrainingRows {
-  std::shared_ptr<const Encoder> encoder;
+  Shared<const Encoder> encoder;
   Tensor<float> inputs;
   std::vector<double> weights;
 };

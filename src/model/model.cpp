@@ -235,7 +235,7 @@ std::pair<Model::Parts, SelfTest> read_parts(const Archive& archive) {
   parts.classes = archive.get_list("model.classes");
   const std::string& form = archive.get("model.form");
   const FormLoader loader = find_form(form);
-  parts.encoder = std::make_shared<const Encoder>(Encoder::load(archive));
+  parts.encoder = Shared<const Encoder>::make(Encoder::load(archive));
   parts.predictor = loader(archive);
   check_parts(parts, errc::corrupt);
   if (parts.predictor->form() != form)

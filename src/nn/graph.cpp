@@ -274,7 +274,7 @@ std::vector<std::uint32_t> read_list(const Archive& archive, const std::string& 
   return values;
 }
 
-std::shared_ptr<const Predictor> load_graph(const Archive& archive) {
+Shared<const Predictor> load_graph(const Archive& archive) {
   OpShape input = read_list(archive, "graph.input", most_dimensions);
   const std::int64_t count = archive.get_int("graph.nodes");
   if (count < 1 || count > static_cast<std::int64_t>(most_nodes)) {
@@ -290,7 +290,7 @@ std::shared_ptr<const Predictor> load_graph(const Archive& archive) {
     nodes.push_back(std::move(node));
   }
   try {
-    auto graph = std::make_shared<Graph>(std::move(input), std::move(nodes), [&](const GraphParameter& entry) {
+    auto graph = Shared<const Graph>::make(std::move(input), std::move(nodes), [&](const GraphParameter& entry) {
       const auto tensor = archive.tensor<float>(entry.name);
       if (!std::equal(entry.shape.begin(), entry.shape.end(), tensor.shape().begin(), tensor.shape().end())) {
         detail::fail(errc::corrupt, fmt::format("tensor \"{}\" has shape [{}]; its node needs [{}]", entry.name,

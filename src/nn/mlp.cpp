@@ -268,10 +268,10 @@ Model Mlp::fit(const Dataset& data) const {
   }
   EncoderOptions encoding = options.encoder;
   encoding.seed = options.seed;
-  auto encoder = std::make_shared<const Encoder>(Encoder::fit_apply(data, encoding, rows.inputs));
+  auto encoder = Shared<const Encoder>::make(Encoder::fit_apply(data, encoding, rows.inputs));
   check_inputs(data, *encoder, rows.inputs);
 
-  auto graph = std::make_shared<Graph>(
+  auto graph = Shared<Graph>::make(
       make_graph(options, encoder->width(), classification ? data.classes().size() : 1, classification));
   graph->initialise(options.seed);
   const int epochs = Trainer(options, rows, *graph).run();
@@ -293,7 +293,7 @@ Model Mlp::fit(const Dataset& data) const {
   parts.task = data.task();
   if (classification) parts.classes.assign(data.classes().begin(), data.classes().end());
   parts.encoder = std::move(encoder);
-  parts.predictor = std::move(graph);
+  parts.predictor = graph;
   return Model(std::move(parts), data);
 }
 

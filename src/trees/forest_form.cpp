@@ -17,7 +17,7 @@ std::uint32_t get_count(const Archive& archive, std::string_view key) {
   return static_cast<std::uint32_t>(value);
 }
 
-std::shared_ptr<const Predictor> load_forest(const Archive& archive) {
+Shared<const Predictor> load_forest(const Archive& archive) {
   ForestShape shape;
   shape.inputs = get_count(archive, "forest.inputs");
   shape.outputs = get_count(archive, "forest.outputs");
@@ -43,7 +43,7 @@ std::shared_ptr<const Predictor> load_forest(const Archive& archive) {
   arrays.leaf_values = archive.get_vector<float>("forest.leaf_values");
   arrays.cover = archive.get_vector<float>("forest.cover");
   arrays.gain = archive.get_vector<float>("forest.gain");
-  return std::make_shared<const Forest>(std::move(shape), std::move(arrays));
+  return Shared<const Forest>::make(std::move(shape), std::move(arrays));
 }
 
 /// Text that a C++ compiler reads back as the same number.

@@ -135,9 +135,8 @@ Model make_tree_model(const char* algorithm, std::string options, std::uint64_t 
   parts.info.isa = to_string(active_isa());
   parts.task = task;
   if (task == Task::classification) parts.classes.assign(data.classes().begin(), data.classes().end());
-  parts.encoder = std::make_shared<const Encoder>(std::move(encoder));
-  // The model keeps the forest through std::shared_ptr.
-  parts.predictor = std::shared_ptr<const Predictor>(forest.get(), [forest](const Predictor*) {});
+  parts.encoder = Shared<const Encoder>::make(std::move(encoder));
+  parts.predictor = forest;
   return Model(std::move(parts), data);
 }
 

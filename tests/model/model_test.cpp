@@ -170,8 +170,8 @@ TEST_CASE("parts that do not fit together are refused", "[model]") {
     ModelParts parts;
     parts.task = good.task();
     parts.classes = good.classes();
-    parts.encoder = std::make_shared<Encoder>(good.encoder());
-    parts.predictor = std::make_shared<test::ToyForm>(std::vector<float>(good.encoder().width()), 2, 0);
+    parts.encoder = Shared<const Encoder>::make(good.encoder());
+    parts.predictor = Shared<const test::ToyForm>::make(std::vector<float>(good.encoder().width()), 2, 0);
     change(parts);
     return outcome([&] { Model(parts, data); });
   };
@@ -183,7 +183,7 @@ TEST_CASE("parts that do not fit together are refused", "[model]") {
   CHECK(with([](ModelParts& p) { p.classes = {"one"}; }).code == errc::invalid_argument);
   CHECK(with([](ModelParts& p) { p.task = Task::regression; }).code == errc::invalid_argument);
   CHECK(with([](ModelParts& p) {
-          p.predictor = std::make_shared<test::ToyForm>(std::vector<float>(3), 2, 0);
+          p.predictor = Shared<const test::ToyForm>::make(std::vector<float>(3), 2, 0);
         }).message.find("takes 3 inputs, but the encoder makes rows of") != std::string::npos);
 }
 
@@ -331,8 +331,8 @@ TEST_CASE("a model without rows has an empty self-test and still loads", "[model
   ModelParts parts;
   parts.task = full.task();
   parts.classes = full.classes();
-  parts.encoder = std::make_shared<Encoder>(full.encoder());
-  parts.predictor = std::make_shared<test::ToyForm>(std::vector<float>(full.encoder().width()), 2, 0);
+  parts.encoder = Shared<const Encoder>::make(full.encoder());
+  parts.predictor = Shared<const test::ToyForm>::make(std::vector<float>(full.encoder().width()), 2, 0);
   const Model model(parts, data.take({}));
   CHECK(Model::from_bytes(model.to_bytes()).hash() == model.hash());
 }

@@ -65,13 +65,13 @@ class ToyForm final : public Predictor {
   std::size_t outputs_, scratch_;
 };
 
-inline std::shared_ptr<const Predictor> load_toy(const Archive& archive) {
+inline Shared<const Predictor> load_toy(const Archive& archive) {
   const std::int64_t outputs = archive.get_int("toy.outputs"), scratch = archive.get_int("toy.scratch");
   auto weights = archive.get_vector<float>("toy.weights");
   if (weights.empty() || outputs < 1 || outputs > 2 || scratch < 0 || scratch > 1 << 20)
     detail::fail(errc::corrupt, "a toy of impossible size");
-  return std::make_shared<ToyForm>(std::move(weights), static_cast<std::size_t>(outputs),
-                                   static_cast<std::size_t>(scratch));
+  return Shared<const ToyForm>::make(std::move(weights), static_cast<std::size_t>(outputs),
+                                     static_cast<std::size_t>(scratch));
 }
 
 inline const int toy_registered = register_form("toy", &load_toy);
@@ -110,12 +110,13 @@ inline Model toy_model(const Dataset& data = toy_data(), const EncoderOptions& o
   parts.info.train_rows = data.rows();
   parts.task = data.task();
   if (parts.task == Task::classification) parts.classes.assign(data.classes().begin(), data.classes().end());
-  auto encoder = std::make_shared<Encoder>(Encoder::fit(data, options));
+  auto encoder = Shared<const Encoder>::make(Encoder::fit(data, options));
   std::vector<float> weights(encoder->width());
   Random random(8);
   for (float& w : weights) w = static_cast<float>(random.normal());
   parts.encoder = encoder;
-  parts.predictor = std::make_shared<ToyForm>(std::move(weights), parts.task == Task::classification ? 2 : 1, scratch);
+  parts.predictor =
+      Shared<const ToyForm>::make(std::move(weights), parts.task == Task::classification ? 2 : 1, scratch);
   return Model(std::move(parts), data);
 }
 

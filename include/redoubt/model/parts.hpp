@@ -1,5 +1,4 @@
 #pragma once
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,8 +12,8 @@ struct ModelParts {
   ModelInfo info;
   Task task = Task::none;
   std::vector<std::string> classes;  ///< classification: names in the order of the outputs
-  std::shared_ptr<const Encoder> encoder;
-  std::shared_ptr<const Predictor> predictor;
+  Shared<const Encoder> encoder;
+  Shared<const Predictor> predictor;
 };
 
 }  // namespace redoubt

@@ -1,10 +1,10 @@
 #pragma once
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
 
@@ -36,7 +36,7 @@ class Predictor {
 };
 
 /// Rebuilds a form from an archive; throws Error(corrupt) with the offending key or tensor.
-using FormLoader = std::shared_ptr<const Predictor> (*)(const Archive& archive);
+using FormLoader = Shared<const Predictor> (*)(const Archive& archive);
 
 /// Adds a form to the table `Model::load` looks in; returns 1 so that it can initialise a global:
 /// `extern "C" const int redoubt_form_forest = register_form("forest", &load_forest);`
