@@ -42,6 +42,7 @@ struct WritingSpeed {
 };
 
 int main() {
-  const auto market = redoubt::generate_marketplace({.rows = 3000, .five_star_rows = 80, .one_star_rows = 60});
+  const auto market = redoubt::generate_marketplace(
+      {.rows = 3000, .five_star_rows = 80, .five_star_accounts = 12, .one_star_rows = 60, .one_star_accounts = 10});
   std::cout << redoubt::screen(market.data, {.checks = {WritingSpeed{.most_per_hour = 3}}});
 }

@@ -30,7 +30,7 @@ constexpr double supporting_weight = 0.2;  // copies, bursts: too weak to block 
 constexpr double outlier_weight = 0.1;
 constexpr double warning_weight = 0.5;         // a warning of an added check
 constexpr std::uint32_t largest_witness = 12;  // rows: larger sets of bursting rows teach the model nothing
-constexpr double mostly = 0.5;                 // share of doubted rows from which a whole source goes
+constexpr double mostly = 0.6;                 // share of doubted rows from which a whole source goes
 constexpr double campaign = 0.3;  // the same for copies and bursts: beside chance, they already look organised
 
 /// Groups of rows that are judged together: positions per group.
@@ -369,8 +369,21 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   // A guilty group takes its rows along. A burst also holds honest rows that happened to come then: of it only rows
   // that are doubted or copied themselves go.
   std::vector<std::uint8_t> suspicious = doubted, copied(rows, 0);
-  for (const auto& group : copies)
-    for (std::uint32_t r : group) copied[r] = 1;
+  for (const auto& group : copies) {
+    std::set<std::int32_t> authors;
+    for (std::uint32_t r : group)
+      if (!data.sources().empty()) authors.insert(data.sources()[r]);
+    if (group.size() >= 3 && (authors.empty() || authors.size() >= 2))
+      for (std::uint32_t r : group) copied[r] = 1;
+  }
+  // A large set of linked bursting rows, most of them copies of each other by several sources, is a campaign whatever
+  // the model thinks of its labels.
+  for (const auto& set : campaigns) {
+    const auto copies_in = std::count_if(set.begin(), set.end(), [&](std::uint32_t r) { return copied[r]; });
+    if (static_cast<double>(copies_in) < mostly * static_cast<double>(set.size())) continue;
+    for (std::uint32_t r : set)
+      if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
+  }
   for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate, campaign))
     for (std::uint32_t r : copies[g]) suspicious[r] = 1, evidence.add(r, 1);
   for (const RowGroups* groups : {&bursts, &campaigns})
