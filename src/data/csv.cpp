@@ -669,7 +669,8 @@ class Reader {
       // After the cut, so that names which only bad rows had are gone.
       return detail::categorical_column(std::move(column.spec), std::move(column.codes), builder.dictionary);
     }
-    return to_time ? detail::to_timestamp(column) : column;
+    if (to_time) return detail::to_timestamp(column);
+    return column;
   }
 
   Blocks& blocks_;
