@@ -6,7 +6,10 @@
 
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/arff.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/generators.hpp"
+#include "support/test_data.hpp"
 
 using namespace redoubt;
 
@@ -276,4 +279,21 @@ TEST_CASE("equal traffic gives equal verdicts, another key other sketches", "[qu
   }
   CHECK(same);
   CHECK(other);
+}
+
+TEST_CASE("real and simulated traffic rarely alarms", "[query_monitor]") {
+  const auto share = [](const Dataset& data) {
+    std::vector<std::size_t> first, second;
+    for (std::size_t r = 0; r < data.rows(); ++r) (r % 2 ? first : second).push_back(r);
+    const Dataset reference = data.take(first), fresh = data.take(second);
+    QueryMonitor monitor(reference);
+    Random random(5);
+    double alarms = 0;
+    for (std::size_t r = 0; r < fresh.rows(); ++r)
+      alarms += monitor.observe(random.below(200), fresh.row(r)).suspicious;
+    return alarms / static_cast<double>(fresh.rows());
+  };
+  CHECK(share(generate_marketplace({.rows = 4000}).data) <= 0.005);
+  REDOUBT_NEED_DATA(path, "uci_arff/spambase.arff");
+  CHECK(share(read_arff(path)) <= 0.005);
 }
