@@ -51,7 +51,7 @@ std::vector<std::size_t> choose(std::size_t rows, double share, std::uint64_t se
 Column target_of(const Dataset& data) { return data.column(data.schema().find(ColumnRole::target)); }
 
 Input simulated_input(const Arguments& arguments) {
-  const Marketplace market = generate_marketplace();
+  const Marketplace market = generate_marketplace({.seed = 2026});
   const std::string path = arguments.out + "/marketplace.csv";
   write_marketplace_csv(market, path);
   Input input;

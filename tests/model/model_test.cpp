@@ -176,8 +176,8 @@ TEST_CASE("parts that do not fit together are refused", "[model]") {
     return outcome([&] { Model(parts, data); });
   };
   CHECK(with([](ModelParts&) {}).code == errc::ok);
-  CHECK(with([](ModelParts& p) { p.predictor.reset(); }).code == errc::invalid_argument);
-  CHECK(with([](ModelParts& p) { p.encoder.reset(); }).code == errc::invalid_argument);
+  CHECK(with([](ModelParts& p) { p.predictor = nullptr; }).code == errc::invalid_argument);
+  CHECK(with([](ModelParts& p) { p.encoder = nullptr; }).code == errc::invalid_argument);
   CHECK(with([](ModelParts& p) { p.classes.push_back("maybe"); }).message ==
         "the toy has 2 outputs, but the task needs 3");
   CHECK(with([](ModelParts& p) { p.classes = {"one"}; }).code == errc::invalid_argument);
