@@ -114,17 +114,28 @@ Arguments parse(int argc, char** argv) {
       if (i + 1 == argc) usage(argv[0], 2);
       return argv[++i];
     };
-    if (name == "--target") arguments.target = value();
-    else if (name == "--source") arguments.source = value();
-    else if (name == "--time") arguments.time = value();
-    else if (name == "--goal") arguments.goal = value();
-    else if (name == "--out") arguments.out = value();
-    else if (name == "--target-suffix") arguments.target_suffix = value();
-    else if (name == "--no-quotes") arguments.no_quotes = true;
-    else if (name == "--no-header") arguments.no_header = true;
-    else if (name == "--help" || name == "-h") usage(argv[0], 0);
-    else if (name.starts_with("--") || !arguments.file.empty()) usage(argv[0], 2);
-    else arguments.file = name;
+    if (name == "--target")
+      arguments.target = value();
+    else if (name == "--source")
+      arguments.source = value();
+    else if (name == "--time")
+      arguments.time = value();
+    else if (name == "--goal")
+      arguments.goal = value();
+    else if (name == "--out")
+      arguments.out = value();
+    else if (name == "--target-suffix")
+      arguments.target_suffix = value();
+    else if (name == "--no-quotes")
+      arguments.no_quotes = true;
+    else if (name == "--no-header")
+      arguments.no_header = true;
+    else if (name == "--help" || name == "-h")
+      usage(argv[0], 0);
+    else if (name.starts_with("--") || !arguments.file.empty())
+      usage(argv[0], 2);
+    else
+      arguments.file = name;
   }
   if (arguments.file.empty() && !(arguments.target.empty() && arguments.source.empty() && arguments.time.empty()))
     usage(argv[0], 2);
@@ -222,7 +233,7 @@ std::string goal_path(const Arguments& arguments, const Input& input, const Data
   goal.metric = classes ? "roc_auc" : "rmse";
   const double reached = baseline.evaluate(check).value(goal.metric);
   goal.threshold = classes ? reached - 0.05 : reached * 1.05;
-  goal.max_regression = classes ? 0.03 : reached * 0.05;
+  goal.max_regression = classes ? 0.01 : reached * 0.02;
   std::ofstream(path) << goal.to_json() << '\n';
   std::printf("no goal file was given: wrote %s from a linear baseline (%s %.4f)\n", path.c_str(), goal.metric.c_str(),
               reached);

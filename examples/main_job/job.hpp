@@ -22,12 +22,12 @@ Arguments parse(int argc, char** argv);
 
 /// The data that the job runs on, and what is known about its labels.
 struct Input {
-  Dataset data;                         ///< as a user would have it: poison included
+  Dataset data;  ///< as a user would have it: poison included
   bool simulated = false;
-  std::string origin;                   ///< the file
-  std::string planted;                  ///< what was planted, in words
-  std::vector<RowId> poisoned;          ///< rows whose label is wrong on purpose, sorted
-  Column true_target;                   ///< the target column without the planted poison
+  std::string origin;           ///< the file
+  std::string planted;          ///< what was planted, in words
+  std::vector<RowId> poisoned;  ///< rows whose label is wrong on purpose, sorted
+  Column true_target;           ///< the target column without the planted poison
 
   bool is_poisoned(RowId row) const;
   /// The same rows with the labels that they had before anything was planted.

@@ -51,7 +51,8 @@ Dataset probing_rows(const Dataset& rows, std::size_t queries) {
   std::vector<Column> columns;
   std::vector<std::size_t> numeric;
   for (std::size_t c = 0; c < rows.cols(); ++c) {
-    if (rows.schema()[c].type == ColumnType::numeric && rows.schema()[c].role == ColumnRole::feature) numeric.push_back(c);
+    if (rows.schema()[c].type == ColumnType::numeric && rows.schema()[c].role == ColumnRole::feature)
+      numeric.push_back(c);
     columns.push_back(rows.column(c).take(std::vector<std::size_t>(queries, victim)));
   }
   Random random(21);
@@ -76,8 +77,9 @@ Traffic serve_with_prober(job::Client& client, const Model& model, QueryMonitor&
   Traffic traffic;
   traffic.ordinary = std::min<std::size_t>(2 * queries, rows.rows());
   for (std::size_t turn = 0; turn < traffic.ordinary; ++turn) {
-    const std::string caller =
-        rows.sources().empty() ? std::to_string(turn) : rows.source_names()[static_cast<std::size_t>(rows.sources()[turn])];
+    const std::string caller = rows.sources().empty()
+                                   ? std::to_string(turn)
+                                   : rows.source_names()[static_cast<std::size_t>(rows.sources()[turn])];
     std::uint64_t alarms = monitor.suspicious();
     client.ask(model, rows.row(turn), caller);
     traffic.ordinary_alarms += monitor.suspicious() - alarms;
@@ -115,7 +117,8 @@ int run(const job::Arguments& arguments) {
   for (const QuarantinedRow& row : input.data.quarantine())
     std::printf("    quarantined %s:%zu field %zu: %s\n", row.file.c_str(), row.line, row.column, row.reason.c_str());
   {
-    RunStage read = release.begin_stage("read", {{"file", input.origin}, {"quarantined", input.data.quarantine().size()}});
+    RunStage read =
+        release.begin_stage("read", {{"file", input.origin}, {"quarantined", input.data.quarantine().size()}});
     read.output(input.data, {.name = "all", .origin = input.origin});
     read.complete();
   }
@@ -133,8 +136,9 @@ int run(const job::Arguments& arguments) {
   if (train.task() == Task::classification) calibrate(report, train);
   std::cout << report;
   const job::PoisonFound found = job::compare(input, train, report.blocked());
-  std::printf("    planted poison found: %zu of %zu (recall %.3f), false alarms %zu of %zu (%.4f), %.1f s\n", found.found,
-              found.planted, found.recall, found.false_alarms, found.clean, found.false_positive_rate, screen_seconds);
+  std::printf("    planted poison found: %zu of %zu (recall %.3f), false alarms %zu of %zu (%.4f), %.1f s\n",
+              found.found, found.planted, found.recall, found.false_alarms, found.clean, found.false_positive_rate,
+              screen_seconds);
   const Dataset screened = train.without(report.blocked());
   {
     RunStage screening = release.begin_stage("screen");
@@ -217,8 +221,9 @@ int run(const job::Arguments& arguments) {
 
   stage("Predict single rows, while a prober asks near-identical questions");
   const Traffic traffic = serve_with_prober(client, live, monitor, holdout, 300);
-  std::printf("    %zu ordinary queries: %zu alarms; the prober: %s\n", traffic.ordinary, traffic.ordinary_alarms,
-              traffic.noticed_at ? ("noticed at its query " + std::to_string(traffic.noticed_at)).c_str() : "not noticed");
+  std::printf(
+      "    %zu ordinary queries: %zu alarms; the prober: %s\n", traffic.ordinary, traffic.ordinary_alarms,
+      traffic.noticed_at ? ("noticed at its query " + std::to_string(traffic.noticed_at)).c_str() : "not noticed");
   std::cout << monitor.verdict() << '\n';
 
   stage("Retrain on poisoned data: what the gate says");
@@ -236,16 +241,19 @@ int run(const job::Arguments& arguments) {
   retraining.complete();
   std::cout << refusal;
   bool refused = false;
+  ModelVersion forced;
   try {
-    registry.publish(name, worse, refusal);
+    forced = registry.publish(name, worse, refusal);
   } catch (const Error& error) {
-    refused = error.code() == errc::refused;
+    if (error.code() != errc::refused) throw;
+    refused = true;
     std::printf("    %s\n", error.what());
   }
 
   stage("Force it out, see quality fall, trace it, roll back");
-  const ModelVersion forced =
-      registry.publish(name, worse, refusal, {.actor = "main_job", .force = true, .reason = "to show the damage"});
+  if (refused)
+    forced =
+        registry.publish(name, worse, refusal, {.actor = "main_job", .force = true, .reason = "to show the damage"});
   live = registry.load(name);
   server.set_model(name, live, std::to_string(forced.version));
   const Evaluation damaged = live.evaluate(holdout);
@@ -257,8 +265,8 @@ int run(const job::Arguments& arguments) {
   std::size_t traced = 0;
   for (const auto& [source, rows] : suspects) {
     const DataImpact impact = workspace.impact_of_source(source);
-    std::printf("    new in its training data: source %s, %zu rows; it reached %zu model(s), releases:", source.c_str(), rows,
-                impact.models.size());
+    std::printf("    new in its training data: source %s, %zu rows; it reached %zu model(s), releases:", source.c_str(),
+                rows, impact.models.size());
     for (const std::string& reached : impact.releases) std::printf(" %s", reached.c_str());
     std::printf("\n");
     traced += std::count(attackers.begin(), attackers.end(), source);

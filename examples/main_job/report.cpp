@@ -19,7 +19,8 @@ void write_report(const Story& story, const std::string& path) {
   const Input& input = story.input;
   HtmlReport html("Redoubt: the main job", input.origin + ", on " + cpu_description());
   if (input.simulated)
-    html.paragraph("The marketplace is simulated: the figures say that the job works, not how it would fare on your data.");
+    html.paragraph(
+        "The marketplace is simulated: the figures say that the job works, not how it would fare on your data.");
 
   html.section("Data", std::to_string(input.data.rows()) + " rows. Planted: " + input.planted + ".");
   std::vector<std::vector<std::string>> quarantine;
@@ -27,9 +28,9 @@ void write_report(const Story& story, const std::string& path) {
     quarantine.push_back({row.file, std::to_string(row.line), std::to_string(row.column), row.reason});
   if (!quarantine.empty()) html.table("Quarantined rows", {"file", "line", "field", "reason"}, quarantine);
 
-  html.section("Screening", "Found " + std::to_string(story.found.found) + " of " + std::to_string(story.found.planted) +
-                                " planted rows (" + percent(story.found.recall) + "), with " +
-                                std::to_string(story.found.false_alarms) + " false alarms among " +
+  html.section("Screening", "Found " + std::to_string(story.found.found) + " of " +
+                                std::to_string(story.found.planted) + " planted rows (" + percent(story.found.recall) +
+                                "), with " + std::to_string(story.found.false_alarms) + " false alarms among " +
                                 std::to_string(story.found.clean) + " other rows (" +
                                 percent(story.found.false_positive_rate) + ").");
   html.verdicts(story.screened.verdicts());
@@ -67,7 +68,8 @@ void write_report(const Story& story, const std::string& path) {
   html.gate(story.accepted);
   html.section("The prober");
   html.verdicts({&story.monitor, 1}, "Query monitor");
-  html.section("The poisoned retraining", "Refused by the gate; forced out all the same to show the damage; rolled back.");
+  html.section("The poisoned retraining",
+               "Refused by the gate; forced out all the same to show the damage; rolled back.");
   html.gate(story.refused);
   html.metrics(story.damaged, "The forced model on the same holdout");
   html.section("Lineage");

@@ -48,8 +48,8 @@ nlohmann::json inspect_data(const DataArguments& arguments) {
   auto quarantine = nlohmann::json::array();
   for (const QuarantinedRow& row : data.quarantine())
     quarantine.push_back({{"file", row.file}, {"line", row.line}, {"column", row.column}, {"reason", row.reason}});
-  return {{"file", arguments.file},          {"rows", data.rows()},   {"task", to_string(data.task())},
-          {"hash", data.hash()},             {"columns", columns},    {"quarantine", quarantine}};
+  return {{"file", arguments.file}, {"rows", data.rows()}, {"task", to_string(data.task())},
+          {"hash", data.hash()},    {"columns", columns},  {"quarantine", quarantine}};
 }
 
 /// The same content for people: a line per entry, a table per list of objects.
@@ -78,11 +78,13 @@ void add_inspect(CLI::App& app, int&) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand(
-      "inspect", "what is in a model file (its self-test is re-run) or in a data file (columns, types, missing, bad rows)");
+      "inspect",
+      "what is in a model file (its self-test is re-run) or in a data file (columns, types, missing, bad rows)");
   add_data_arguments(*command, arguments->data, false);
   command->add_flag("--json", arguments->json, "print the result as JSON");
   command->callback([arguments] {
-    const auto result = is_model(arguments->data.file) ? inspect_model(arguments->data.file) : inspect_data(arguments->data);
+    const auto result =
+        is_model(arguments->data.file) ? inspect_model(arguments->data.file) : inspect_data(arguments->data);
     if (arguments->json)
       print(result);
     else

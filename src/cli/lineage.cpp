@@ -14,7 +14,8 @@ namespace {
 
 nlohmann::json to_json(const DataImpact& impact) {
   auto models = nlohmann::json::array(), datasets = nlohmann::json::array();
-  for (const ModelRecord& model : impact.models) models.push_back({{"hash", model.hash}, {"algorithm", model.algorithm}});
+  for (const ModelRecord& model : impact.models)
+    models.push_back({{"hash", model.hash}, {"algorithm", model.algorithm}});
   for (const DatasetRecord& data : impact.datasets)
     datasets.push_back({{"hash", data.hash}, {"name", data.name}, {"rows", data.rows}});
   return {{"datasets", datasets}, {"models", models}, {"releases", impact.releases}};
@@ -24,8 +25,8 @@ nlohmann::json to_json(const ModelOrigin& origin) {
   auto datasets = nlohmann::json::array();
   for (const DatasetRecord& data : origin.trained_on)
     datasets.push_back({{"hash", data.hash}, {"name", data.name}, {"origin", data.origin}, {"rows", data.rows}});
-  return {{"model", origin.model.hash},  {"algorithm", origin.model.algorithm}, {"options", origin.model.options},
-          {"run", origin.run_id},        {"run_name", origin.run_name},         {"trained_on", datasets}};
+  return {{"model", origin.model.hash}, {"algorithm", origin.model.algorithm}, {"options", origin.model.options},
+          {"run", origin.run_id},       {"run_name", origin.run_name},         {"trained_on", datasets}};
 }
 
 nlohmann::json graph_json(const LineageGraph& graph) {
@@ -47,7 +48,9 @@ void add_lineage(CLI::App& app, int& exit_code) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("lineage", "where a model comes from, and what a row or a source got into");
-  command->add_option("WORKSPACE", arguments->workspace, "folder of the workspace")->required()->check(CLI::ExistingDirectory);
+  command->add_option("WORKSPACE", arguments->workspace, "folder of the workspace")
+      ->required()
+      ->check(CLI::ExistingDirectory);
   command->add_option("--model", arguments->model, "name@alias, name@version or a model hash: its run, data and rows");
   command->add_option("--source", arguments->source, "a source: the datasets, models and releases that it reached");
   command->add_option("--row", arguments->row, "a row id: the same");
@@ -59,14 +62,17 @@ void add_lineage(CLI::App& app, int& exit_code) {
     nlohmann::json result;
     if (!arguments->model.empty()) {
       const bool is_hash = arguments->model.size() == 64 && arguments->model.find('@') == std::string::npos;
-      result["origin"] = to_json(workspace.origin(
-          is_hash ? arguments->model : workspace.registry().resolve(arguments->model).model_hash));
+      result["origin"] = to_json(
+          workspace.origin(is_hash ? arguments->model : workspace.registry().resolve(arguments->model).model_hash));
     }
     if (!arguments->source.empty()) result["source"] = to_json(workspace.impact_of_source(arguments->source));
     if (arguments->row >= 0) result["row"] = to_json(workspace.impact_of_row(static_cast<RowId>(arguments->row)));
     if (arguments->verify) {
       const LogCheck check = workspace.verify_log();
-      result["log"] = {{"intact", check.intact}, {"entries", check.entries}, {"first_bad", check.first_bad}, {"reason", check.reason}};
+      result["log"] = {{"intact", check.intact},
+                       {"entries", check.entries},
+                       {"first_bad", check.first_bad},
+                       {"reason", check.reason}};
       if (!check.intact) exit_code = said_no;
     }
     const LineageGraph graph = workspace.lineage_graph();

@@ -17,7 +17,8 @@ void add_report(CLI::App& app, int&) {
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  auto* command = app.add_subcommand("report", "an HTML report with pictures: how good and how robust a model is on labelled rows");
+  auto* command =
+      app.add_subcommand("report", "an HTML report with pictures: how good and how robust a model is on labelled rows");
   command->add_option("MODEL", arguments->model, "model file")->required();
   add_data_arguments(*command, arguments->data, true);
   command->add_option("--out,-o", arguments->out, "HTML file to write")->capture_default_str();
@@ -45,8 +46,12 @@ void add_report(CLI::App& app, int&) {
       html.confusion(evaluation).reliability(evaluation);
       if (!evaluation.roc().empty()) html.roc(evaluation);
     }
-    html.section("Robustness", "How the metric falls when inputs are perturbed. The search shows weakness; it proves no strength.");
-    Chart chart{.title = curves.metric + " against perturbation size", .x_label = "size", .y_label = curves.metric, .lines = {}};
+    html.section("Robustness",
+                 "How the metric falls when inputs are perturbed. The search shows weakness; it proves no strength.");
+    Chart chart{.title = curves.metric + " against perturbation size",
+                .x_label = "size",
+                .y_label = curves.metric,
+                .lines = {}};
     chart.y_from_zero_to_one = model.task() == Task::classification;
     for (const SensitivityCurve& curve : curves.curves) {
       ChartLine line;

@@ -19,7 +19,8 @@ void add_screen(CLI::App& app, int& exit_code) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand(
-      "screen", "look for poison in rows that are about to be trained on, per row and per source; exit code 1 if any is blocked");
+      "screen",
+      "look for poison in rows that are about to be trained on, per row and per source; exit code 1 if any is blocked");
   add_data_arguments(*command, arguments->data, true);
   command->add_option("--out,-o", arguments->out, "CSV file for the rows that are not blocked");
   command->add_option("--seed", arguments->seed, "of the folds and of the planted flips")->capture_default_str();

@@ -22,12 +22,15 @@ void add_serve(CLI::App& app, int&) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand(
-      "serve", "answer the Open Inference Protocol V2 (REST, JSON) until SIGINT or SIGTERM; loopback unless told otherwise");
-  command->add_option("MODEL", arguments->model, "model file, or with --workspace a reference such as reviews@production")
+      "serve",
+      "answer the Open Inference Protocol V2 (REST, JSON) until SIGINT or SIGTERM; loopback unless told otherwise");
+  command
+      ->add_option("MODEL", arguments->model, "model file, or with --workspace a reference such as reviews@production")
       ->required();
   command->add_option("--workspace", arguments->workspace, "folder of the workspace whose registry holds the model");
   command->add_option("--name", arguments->name, "name of the model in the URL")->capture_default_str();
-  command->add_option("--address", arguments->address, "IP address to listen on; there is no authentication")->capture_default_str();
+  command->add_option("--address", arguments->address, "IP address to listen on; there is no authentication")
+      ->capture_default_str();
   command->add_option("--port", arguments->port, "0: a free one")->capture_default_str();
   command->add_option("--port-file", arguments->port_file, "write the port here once the service listens");
   command->add_option("--threads", arguments->threads)->capture_default_str();

@@ -51,9 +51,12 @@ void add_train(CLI::App& app, int&) {
     TerminalProgress progress;
     const Model model = fit(arguments->estimator, train, parse_settings(arguments->settings), &progress);
     model.save(arguments->out);
-    nlohmann::json result = {{"model", arguments->out},       {"algorithm", model.info().algorithm},
-                             {"train_rows", train.rows()},    {"blocked_rows", blocked},
-                             {"test_rows", test.rows()},      {"quarantined_rows", data.quarantine().size()},
+    nlohmann::json result = {{"model", arguments->out},
+                             {"algorithm", model.info().algorithm},
+                             {"train_rows", train.rows()},
+                             {"blocked_rows", blocked},
+                             {"test_rows", test.rows()},
+                             {"quarantined_rows", data.quarantine().size()},
                              {"data_hash", model.info().data_hash}};
     if (test.rows() > 0) {
       const Evaluation evaluation = model.evaluate(test);

@@ -200,8 +200,9 @@ class Gate {
     };
     const auto value = gain(holdout_.weights());
     const auto interval = resample(gain);
-    const auto text = fmt::format("{} changes by {:+.4f} for the better, 95 % interval [{:+.4f}, {:+.4f}]",
-                                  goal_.metric, value, interval.low, interval.high);
+    const auto text =
+        fmt::format("{} against the champion: {:+.4f} (above 0 is better), 95 % interval [{:+.4f}, {:+.4f}]",
+                    goal_.metric, value, interval.low, interval.high);
     // Equal models have an interval of zero width, which is fine.
     if (std::isnan(value) || interval.high < -goal_.max_regression)
       return judged("gate.champion", Outcome::block, value, text + ": the champion is better");

@@ -155,7 +155,8 @@ std::string svg_confusion(const Confusion& table, const std::vector<std::string>
             x + cell / 2, middle, colour, table(i, j));
         if (n <= 6)
           fmt::format_to(
-              out, "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\" class=\"tick\" style=\"fill:{}\">{:.1f} %</text>",
+              out,
+              "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\" class=\"tick\" style=\"fill:{}\">{:.1f} %</text>",
               x + cell / 2, middle + 17, colour, 100 * share);
       }
       svg += "</g>";

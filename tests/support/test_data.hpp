@@ -1,10 +1,10 @@
 #pragma once
 // Where tests find the real data sets and put temporary files.
+#include <unistd.h>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <unistd.h>
 
 namespace redoubt::test {
 
@@ -38,9 +38,9 @@ class TempDir {
 }  // namespace redoubt::test
 
 /// Defines `variable` as the path, or ends the test with a loud SKIPPED when the data set is absent.
-#define REDOUBT_NEED_DATA(variable, relative)                                                 \
-  const std::string variable = ::redoubt::test::data_path(relative);                          \
-  if (variable.empty()) {                                                                     \
-    WARN("SKIPPED: " relative " is not below REDOUBT_TEST_DATA");                             \
-    return;                                                                                   \
+#define REDOUBT_NEED_DATA(variable, relative)                        \
+  const std::string variable = ::redoubt::test::data_path(relative); \
+  if (variable.empty()) {                                            \
+    WARN("SKIPPED: " relative " is not below REDOUBT_TEST_DATA");    \
+    return;                                                          \
   }
