@@ -3,8 +3,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$here/cmake/setup.sh"
-redoubt_setup
+redoubt_setup ccache  # the consumer projects build the library again: from the cache
 cd "$here"
+export CMAKE_CXX_COMPILER_LAUNCHER=ccache
 "$CMAKE" --preset default
 "$CMAKE" --build --preset default
 exec "$CTEST" --preset default -j "$(nproc)" "$@"

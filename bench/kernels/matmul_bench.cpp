@@ -5,10 +5,10 @@
 #include <benchmark/benchmark.h>
 #include <cblas.h>
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <chrono>
 
+#include "bench/kernels/eigen_product.hpp"
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
@@ -138,15 +138,8 @@ void openblas_sgemm(benchmark::State& state) {
   });
 }
 
-/// Eigen chooses its instructions at compile time: with the default flags of the build this is its SSE2 product. Add
-/// -march=native to CMAKE_CXX_FLAGS to compare with its best.
 void eigen_product(benchmark::State& state) {
-  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  run(state, [](const auto& a, const auto& b, const auto&, auto& c) {
-    const Eigen::Map<const Matrix> left(a.data(), Eigen::Index(a.rows()), Eigen::Index(a.cols()));
-    const Eigen::Map<const Matrix> right(b.data(), Eigen::Index(b.rows()), Eigen::Index(b.cols()));
-    Eigen::Map<Matrix>(c.data(), Eigen::Index(c.rows()), Eigen::Index(c.cols())).noalias() = left * right;
-  });
+  run(state, [](const auto& a, const auto& b, const auto&, auto& c) { bench::eigen_product(a, b, c); });
 }
 
 /// M, K, N: squares, then the layers of a 784-512-512-10 network at batches 1, 32, 128 and 512.
