@@ -127,6 +127,13 @@ int run(const job::Arguments& arguments) {
   std::string how;
   const auto [train, holdout] = job::make_split(input, how);
   std::printf("    %zu rows to train on, %zu sealed (%s; labels trusted)\n", train.rows(), holdout.rows(), how.c_str());
+  {
+    RunStage splitting = release.begin_stage("split", {{"how", how}});
+    splitting.input(input.data, {.name = "all", .origin = input.origin, .role = "offered"});
+    splitting.output(train, {.name = "offered", .origin = input.origin, .role = "offered"});
+    splitting.output(holdout, {.name = "holdout", .origin = input.origin});
+    splitting.complete();
+  }
   const std::string goal_path = job::goal_path(arguments, input, train);
 
   stage("Screen for poison, per row and per source");
@@ -181,6 +188,13 @@ int run(const job::Arguments& arguments) {
   stage("Robustness curve");
   const SensitivityReport curve = sensitivity(candidate, holdout, {.metric = metric, .max_rows = 500});
   std::cout << curve;
+  {
+    RunStage robustness = release.begin_stage("robustness");
+    robustness.input(candidate);
+    robustness.input(holdout, {.name = "holdout", .origin = input.origin});
+    robustness.verdict("sensitivity", curve.to_json());
+    robustness.complete();
+  }
 
   stage("Gate and publish");
   const GateReport gate_report = gate(candidate, Model{}, holdout, goal_path);
@@ -225,6 +239,15 @@ int run(const job::Arguments& arguments) {
       "    %zu ordinary queries: %zu alarms; the prober: %s\n", traffic.ordinary, traffic.ordinary_alarms,
       traffic.noticed_at ? ("noticed at its query " + std::to_string(traffic.noticed_at)).c_str() : "not noticed");
   std::cout << monitor.verdict() << '\n';
+  {
+    Run operation = workspace.begin_run("operation", {.parent_model = published.model_hash});
+    RunStage serving = operation.begin_stage("serve", {{"url", server.url()}});
+    serving.input(live);
+    serving.metric("answers_equal_in_process", static_cast<double>(equal));
+    serving.verdict("query_monitor", monitor.verdict().to_json());
+    serving.complete();
+    operation.complete();
+  }
 
   stage("Retrain on poisoned data: what the gate says");
   std::vector<std::string> attackers;
@@ -288,6 +311,14 @@ int run(const job::Arguments& arguments) {
   const Goal goal = Goal::read(goal_path);
   const Recommendation advice = recommend(live, holdout, goal.latency_budget_us);
   std::cout << advice;
+  {
+    Run sizing = workspace.begin_run("sizing", {.parent_model = published.model_hash});
+    RunStage measuring = sizing.begin_stage("latency", {{"budget_us", goal.latency_budget_us}});
+    measuring.input(live);
+    measuring.verdict("advice", advice.to_json());
+    measuring.complete();
+    sizing.complete();
+  }
 
   const std::string html_path = arguments.out + "/report.html";
   job::write_report({input, report, found, evaluation, curve, gate_report, refusal, damaged, monitor.verdict(),
