@@ -38,7 +38,7 @@ std::vector<double> block_sums(Arena* arena) {
 }
 }  // namespace
 
-TEST_CASE("every index is visited once, in fixed blocks", "[parallel]") {
+TEST_CASE("every index is visited once, in fixed blocks", "[parallel][threads]") {
   const FourThreads allow;
   for (const int threads : {1, 2, 4}) {
     Arena arena(threads);
@@ -62,7 +62,7 @@ TEST_CASE("every index is visited once, in fixed blocks", "[parallel]") {
   }
 }
 
-TEST_CASE("results are equal at any thread count", "[parallel]") {
+TEST_CASE("results are equal at any thread count", "[parallel][threads]") {
   const FourThreads allow;
   Arena one(1), two(2), four(4);
   const auto serial = block_sums(&one);
@@ -71,7 +71,7 @@ TEST_CASE("results are equal at any thread count", "[parallel]") {
   CHECK(block_sums(nullptr) == serial);
 }
 
-TEST_CASE("more than one thread works, and never more than the arena's", "[parallel]") {
+TEST_CASE("more than one thread works, and never more than the arena's", "[parallel][threads]") {
   const FourThreads allow;
   for (const int threads : {1, 3}) {
     Arena arena(threads);
@@ -92,7 +92,7 @@ TEST_CASE("more than one thread works, and never more than the arena's", "[paral
   }
 }
 
-TEST_CASE("nested work stays inside the enclosing arena", "[parallel]") {
+TEST_CASE("nested work stays inside the enclosing arena", "[parallel][threads]") {
   const FourThreads allow;
   Arena one(1);
   std::set<std::thread::id> ids;  // no lock: one thread only
@@ -115,7 +115,7 @@ TEST_CASE("nested work stays inside the enclosing arena", "[parallel]") {
   CHECK(calls == 400);
 }
 
-TEST_CASE("an exception of the body reaches the caller, and the arena works on", "[parallel]") {
+TEST_CASE("an exception of the body reaches the caller, and the arena works on", "[parallel][threads]") {
   const FourThreads allow;
   for (const int threads : {1, 4}) {
     Arena arena(threads);

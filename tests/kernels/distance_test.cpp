@@ -38,7 +38,7 @@ TEST_CASE("equal rows are at distance zero, however far from the origin", "[dist
   }
 }
 
-TEST_CASE("distances are the same at any thread count, and sizes must fit", "[distance]") {
+TEST_CASE("distances are the same at any thread count, and sizes must fit", "[distance][threads]") {
   const auto a = random_tensor(100, 9, 1), b = random_tensor(70, 9, 2);
   Arena one(1), two(2);
   Tensor<float> serial({100, 70}), parallel({100, 70});

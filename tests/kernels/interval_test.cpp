@@ -74,7 +74,7 @@ TEST_CASE("bounds enclose the exact extremes and what the products compute", "[i
   }
 }
 
-TEST_CASE("bounds are the same at any thread count, work without a bias, and check sizes", "[interval]") {
+TEST_CASE("bounds are the same at any thread count, work without a bias, and check sizes", "[interval][threads]") {
   const Box box = random_box(50, 20, 0.1f);
   const auto w = random_tensor(20, 7, 3);
   Arena one(1), two(2);

@@ -133,7 +133,7 @@ TEST_CASE("a row of a batch equals the row alone", "[matmul]") {
   }
 }
 
-TEST_CASE("products are the same at any thread count", "[matmul]") {
+TEST_CASE("products are the same at any thread count", "[matmul][threads]") {
   Arena one(1), four(4);
   for (const Case& c : cases) {
     const std::size_t m = 300, n = 500, k = 280;

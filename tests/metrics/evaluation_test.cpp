@@ -90,7 +90,8 @@ TEST_CASE("a regression evaluation", "[evaluation]") {
   CHECK(evaluation.task() == Task::regression);
 }
 
-TEST_CASE("an evaluation is the same at any thread count, and without intervals when told so", "[evaluation]") {
+TEST_CASE("an evaluation is the same at any thread count, and without intervals when told so",
+          "[evaluation][threads]") {
   Arena one(1), four(4);
   const auto first =
       Evaluation::classification({"n", "p"}, inputs.binary_truth, binary_probabilities, inputs.weights, {}, &one);

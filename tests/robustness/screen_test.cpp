@@ -96,7 +96,7 @@ TEST_CASE("most of the planted poison of the marketplace is blocked, few honest 
   CHECK_THAT(report.to_json(), Catch::Contains("\"blocked_sources\""));
 }
 
-TEST_CASE("the screen is equal at one and two threads", "[screen]") {
+TEST_CASE("the screen is equal at one and two threads", "[screen][threads]") {
   const Marketplace market = generate_marketplace(
       {.rows = 1200, .five_star_rows = 60, .five_star_accounts = 10, .one_star_rows = 40, .one_star_accounts = 8});
   Arena one(1), two(2);

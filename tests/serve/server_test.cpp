@@ -480,7 +480,7 @@ TEST_CASE("the caller comes from a trusted header, else from the address") {
   CHECK(recorder.rows[1].first == "127.0.0.1");
 }
 
-TEST_CASE("swapping the model under load loses and mixes nothing") {
+TEST_CASE("swapping the model under load loses and mixes nothing", "[threads]") {
   const Fixture f;
   const auto other = sample_model(sample_rows(400, 9, 0.3)).with_lineage("run-2");
   Server server({.threads = 2});

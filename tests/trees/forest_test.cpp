@@ -168,7 +168,7 @@ TEST_CASE("a forest predicts what its definition says", "[forest]") {
   }
 }
 
-TEST_CASE("a batch gives the bits of single rows, at any thread count", "[forest]") {
+TEST_CASE("a batch gives the bits of single rows, at any thread count", "[forest][threads]") {
   for (auto s : all_shapes) {
     s.trees *= 60;  // more than one block of trees
     s.nodes_per_tree *= 3;

@@ -235,7 +235,7 @@ TEST_CASE("the training loss falls with every round", "[gradient_boosting]") {
   }
 }
 
-TEST_CASE("the model has the same bytes at any thread count", "[gradient_boosting]") {
+TEST_CASE("the model has the same bytes at any thread count", "[gradient_boosting][threads]") {
   // Enough cells for several tasks per histogram; sparse and dense columns, gaps, categories.
   constexpr std::size_t rows = 12000;
   Tensor<float> x({rows, 40});

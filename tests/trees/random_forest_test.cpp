@@ -125,7 +125,7 @@ TEST_CASE("categories are split as sets by the forest too", "[random_forest]") {
     CHECK(test::predict_row(*forest, x.row(r))[static_cast<std::size_t>(labels[r])] == 1.0f);
 }
 
-TEST_CASE("the forest has the same bytes at any thread count", "[random_forest]") {
+TEST_CASE("the forest has the same bytes at any thread count", "[random_forest][threads]") {
   const auto x = test::random_matrix(800, 6, 3, 0.1);
   std::vector<std::int32_t> labels;
   for (std::size_t r = 0; r < 800; ++r) labels.push_back(x(r, 0) > 0 ? 1 : x(r, 1) > 0 ? 2 : 0);

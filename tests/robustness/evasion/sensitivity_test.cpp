@@ -57,7 +57,7 @@ TEST_CASE("the search never gets weaker as the box grows and beats noise", "[sen
   CHECK(search.back().metric < noise.back().metric);
 }
 
-TEST_CASE("curves are equal for equal seeds at any thread count", "[sensitivity]") {
+TEST_CASE("curves are equal for equal seeds at any thread count", "[sensitivity][threads]") {
   const Fitted f;
   Arena one(1), two(2);
   const auto a = sensitivity(f.model, f.test, {.max_rows = 100, .seed = 3, .arena = &one});

@@ -251,7 +251,7 @@ TEST_CASE("bad options and references name what is wrong", "[query_monitor]") {
   CHECK_THROWS_AS(QueryMonitor(Dataset()), Error);
 }
 
-TEST_CASE("memory stays fixed with very many callers and many threads", "[query_monitor]") {
+TEST_CASE("memory stays fixed with very many callers and many threads", "[query_monitor][threads]") {
   const auto reference = benign_rows(1000, 20, 1);
   QueryMonitor monitor{MatrixView<const float>(reference), {.callers = 1024, .buckets = 1024}};
   const std::size_t before = monitor.memory_bytes();
