@@ -21,20 +21,8 @@
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/split.hpp"
 #include "redoubt/data/transform.hpp"
+#include "support/counting_allocator.hpp"
 #include "support/test_data.hpp"
-
-namespace {
-std::atomic<std::size_t> allocations{0};
-}
-
-// Counts every allocation of this test program. Not inlined, or GCC sees malloc freed by delete and warns.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 using namespace redoubt;
 
@@ -387,7 +375,7 @@ TEST_CASE("the raw path and the row path allocate nothing", "[encoder]") {
     const Encoder encoder = Encoder::fit(plain, options), with_text = Encoder::fit(text, options);
     std::vector<float> raw(encoder.inputs()), row(encoder.width()), text_row(with_text.width());
     encoder.raw_row(plain.row(0), raw);
-    const std::size_t before = allocations.load();
+    const std::size_t before = test::allocations.load();
     bool fine = true;
     for (std::size_t i = 0; i < plain.rows(); ++i) {
       encoder.raw_row(plain.row(i), raw);
@@ -395,7 +383,7 @@ TEST_CASE("the raw path and the row path allocate nothing", "[encoder]") {
       encoder.apply(plain.row(i), row);
       with_text.apply(text.row(i), text_row);
     }
-    const std::size_t after = allocations.load();
+    const std::size_t after = test::allocations.load();
     CHECK(fine);
     CHECK(after - before == 0);
   }

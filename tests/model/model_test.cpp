@@ -21,53 +21,10 @@
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "support/counting_allocator.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
-
-// --- a counting allocator: every operator new of this program; the sanitizers need their own --------------
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define REDOUBT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define REDOUBT_SANITIZED 1
-#endif
-#endif
-
-namespace {
-std::atomic<std::size_t> allocations{0};
-}  // namespace
-
-#if !defined(REDOUBT_SANITIZED)
-namespace {
-
-void* counted(std::size_t size, std::size_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* result = alignment <= alignof(std::max_align_t)
-                     ? std::malloc(size)
-                     : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (!result) throw std::bad_alloc();
-  return result;
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, 1); }
-void* operator new[](std::size_t size) { return counted(size, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void* operator new[](std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-#endif
 
 namespace {
 
@@ -239,18 +196,18 @@ TEST_CASE("predicting a raw row allocates nothing", "[model]") {
     const Tensor<float> raw = raw_rows(model, data);
     std::array<float, 2> out{};
     std::size_t failed = 0;
-    const std::size_t before = allocations.load();
+    const std::size_t before = test::allocations.load();
     for (int repeat = 0; repeat < 3; ++repeat)
       for (std::size_t r = 0; r < raw.rows(); ++r) failed += model.predict(raw.row(r), out) != errc::ok;
     failed += model.predict(raw.row(0), std::span(out).first(1)) != errc::shape_mismatch;
-    const std::size_t after = allocations.load();
+    const std::size_t after = test::allocations.load();
     CHECK(after == before);
     CHECK(failed == 0);
   }
 #if !defined(REDOUBT_SANITIZED)
-  const std::size_t before = allocations.load();
+  const std::size_t before = test::allocations.load();
   const std::vector<int> some(1000);
-  CHECK(allocations.load() > before);  // the counter counts
+  CHECK(test::allocations.load() > before);  // the counter counts
 #endif
 }
 
