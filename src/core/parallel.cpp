@@ -12,7 +12,6 @@
 
 #include "core/cgroup.hpp"
 
-// oneTBB is not compiled with ThreadSanitizer, so its hand-overs between threads are told to it here.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define REDOUBT_TSAN 1
@@ -21,12 +20,11 @@
 #define REDOUBT_TSAN 1
 #endif
 #if defined(REDOUBT_TSAN)
-#include <sanitizer/tsan_interface.h>
-#define REDOUBT_TSAN_ACQUIRE(address) __tsan_acquire(address)
-#define REDOUBT_TSAN_RELEASE(address) __tsan_release(address)
-#else
-#define REDOUBT_TSAN_ACQUIRE(address) static_cast<void>(address)
-#define REDOUBT_TSAN_RELEASE(address) static_cast<void>(address)
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
 #endif
 
 namespace redoubt {
@@ -79,6 +77,34 @@ Arena& Arena::default_arena() {
   return arena;
 }
 
+#if defined(REDOUBT_TSAN)
+namespace {
+
+/// oneTBB comes from Debian without ThreadSanitizer's instrumentation, which then sees a race in every hand-over. Under
+/// it the blocks run on plain threads instead: what they do is checked, oneTBB is not.
+void run_on_plain_threads(std::size_t threads, std::size_t blocks, function_ref<void(std::size_t)> run_block) {
+  std::atomic<std::size_t> next = 0;
+  std::mutex guard;
+  std::exception_ptr error;
+  auto work = [&] {
+    for (std::size_t block; (block = next++) < blocks;) try {
+        run_block(block);
+      } catch (...) {
+        const std::lock_guard lock(guard);
+        if (!error) error = std::current_exception();
+        next = blocks;
+      }
+  };
+  std::vector<std::thread> helpers;
+  for (std::size_t t = 1; t < std::min(threads, blocks); ++t) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace
+#endif
+
 void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t, std::size_t)> body,
                   Arena* arena) {
   if (count == 0) return;
@@ -93,16 +119,19 @@ void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::s
     for (std::size_t block = 0; block < blocks; ++block) run_block(block);
     return;
   }
-  char handed_out = 0, handed_back = 0;  // their addresses stand for the two hand-overs
-  REDOUBT_TSAN_RELEASE(&handed_out);
+#if defined(REDOUBT_TSAN)
+  if (current_arena == &target) {
+    for (std::size_t block = 0; block < blocks; ++block) run_block(block);
+    return;
+  }
+  run_on_plain_threads(static_cast<std::size_t>(target.threads_), blocks, run_block);
+#else
   target.impl_->arena.execute([&] {
     tbb::parallel_for(tbb::blocked_range<std::size_t>(0, blocks, 1), [&](const tbb::blocked_range<std::size_t>& range) {
-      REDOUBT_TSAN_ACQUIRE(&handed_out);
       for (std::size_t block = range.begin(); block != range.end(); ++block) run_block(block);
-      REDOUBT_TSAN_RELEASE(&handed_back);
     });
   });
-  REDOUBT_TSAN_ACQUIRE(&handed_back);
+#endif
 }
 
 }  // namespace redoubt

@@ -23,7 +23,7 @@ std::vector<std::byte> npy(const std::string& header, const std::string& data, i
   if (major > 1) text += std::string(2, '\0');
   text += header + data;
   std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
   return bytes;
 }
 
@@ -67,7 +67,7 @@ std::vector<std::byte> stored_zip(const std::string& name, std::span<const std::
   const std::size_t size = text.size() - directory;
   put(0x06054b50, 4), put(0, 4), put(1, 2), put(1, 2), put(size, 4), put(directory, 4), put(0, 2);
   std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
   return bytes;
 }
 
