@@ -38,7 +38,9 @@ void add_train(CLI::App& app, int&) {
     const Dataset data = read(arguments->data);
     print_quarantine(data);
     Dataset train = data, test;
-    if (arguments->holdout > 0 && data.task() != Task::none) {
+    // An isolation forest predicts no target, so a holdout would have nothing to be compared with.
+    const bool has_target = data.task() != Task::none && arguments->estimator != "isolation_forest";
+    if (arguments->holdout > 0 && has_target) {
       std::tie(train, test) = data.split(arguments->holdout, arguments->seed);
       test = test.seal();
     }

@@ -381,7 +381,8 @@ Archive Archive::from_bytes(std::span<const std::byte> bytes, std::string_view o
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
   if (length > max_header)
-    corrupt(0, fmt::format("states a header of {} bytes; at most {} are allowed", length, max_header));
+    corrupt(0, fmt::format("states a header of {} bytes; at most {} are allowed; it may not be a model file at all",
+                           length, max_header));
   if (length > bytes.size() - 8)
     corrupt(0, fmt::format("states a header of {} bytes, but only {} bytes follow", length, bytes.size() - 8));
   if (length < 2 || bytes[8] != std::byte{'{'}) corrupt(8, "the header does not start with '{'");

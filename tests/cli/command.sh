@@ -45,6 +45,10 @@ expect 0 "$redoubt" predict reviews.redoubt clean.csv "${roles[@]}" --json
 expect 0 "$redoubt" report reviews.redoubt clean.csv "${roles[@]}" --out report.html
 grep -q "<svg" report.html || fail "report has no picture"
 
+# An estimator without a target is trained on every row of a file that has one, and has nothing to evaluate.
+expect 0 "$redoubt" train clean.csv "${roles[@]}" --model isolation_forest --out unusual.redoubt --json
+[[ $(json 'd["test_rows"]') == 0 ]] || fail "an isolation forest needs no holdout"
+
 # What goes wrong says what and where.
 expect 3 "$redoubt" train "$reviews" --target genuin --out never.redoubt
 grep -q genuine err.txt || fail "a wrong column name should name the nearest: $(cat err.txt)"
@@ -56,6 +60,8 @@ grep -q 'broken.csv:3' err.txt || fail "broken CSV should name file and line: $(
 head -c 1000 reviews.redoubt >short.redoubt
 expect 3 "$redoubt" inspect short.redoubt
 grep -q -i 'byte\|short.redoubt' err.txt || fail "a truncated model should name the place: $(cat err.txt)"
+expect 3 "$redoubt" predict clean.csv clean.csv
+grep -q 'not be a model file' err.txt || fail "a CSV in place of a model should be recognised: $(cat err.txt)"
 [[ ! -e never.redoubt ]] || fail "a failed train left a file"
 expect 3 "$redoubt" train clean.csv "${roles[@]}" --set leafs=3 --out never.redoubt
 grep -q max_leaves err.txt || fail "an unknown setting should list the known ones"
