@@ -49,6 +49,10 @@ function(redoubt_room room)
       # Keeps the registration of the form when a static library is linked.
       target_link_options(${target}_form INTERFACE "LINKER:-u,redoubt_form_${name}")
     endforeach()
+    if(BUILD_SHARED_LIBS)
+      # Nothing but the registration may be used of a shared one, and linkers that drop unused libraries do not see that.
+      target_link_options(${target}_form INTERFACE "LINKER:--no-as-needed")
+    endif()
     install(TARGETS ${target}_form EXPORT redoubtTargets)
     set_property(GLOBAL APPEND PROPERTY REDOUBT_FORM_TARGETS ${target}_form)
     list(APPEND depends ${target}_form)

@@ -11,7 +11,7 @@ bare=(-DREDOUBT_TESTS=OFF -DREDOUBT_BENCH=OFF -DREDOUBT_EXAMPLES=OFF -DREDOUBT_C
 here=$source/tests/consumers
 mkdir -p "$work/$mode"
 cd "$work/$mode"
-rm -rf consumer prefix
+rm -rf consumer prefix light
 
 python3 "$source/tests/house/readme.py" "$source/README.md" --first-program >program.cpp
 
@@ -62,5 +62,12 @@ else
   ./consumer/consumer | tee output.txt
   grep -q roc_auc output.txt || { echo "the program printed no evaluation"; exit 1; }
   [[ -s reviews.redoubt ]] || { echo "the program saved no model"; exit 1; }
+fi
+
+if [[ $mode == shared ]]; then
+  # The light consumer too must find the learned forms, which only registration brings in.
+  "$cmake" -S "$here/predict_only" -B light "${common[@]}" -DCMAKE_PREFIX_PATH="$PWD/prefix" >/dev/null
+  "$cmake" --build light
+  ./light/consumer ../numeric.redoubt
 fi
 echo "consumer $mode: ok"
