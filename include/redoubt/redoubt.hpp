@@ -1,5 +1,5 @@
 #pragma once
-// Everything that applications use, in one include. It costs about six times what <vector> costs to parse; a file that
+// Everything that applications use, in one include. It costs about five times what <vector> costs to parse; a file that
 // only predicts includes redoubt/predict.hpp. The library itself never includes this header.
 #include <iostream>
 
