@@ -72,6 +72,12 @@ void check_size(const char* what, std::size_t have, std::size_t wanted) {
     detail::fail(errc::shape_mismatch, fmt::format("the {} holds {} floats, the encoder needs {}", what, have, wanted));
 }
 
+void check_row(const RowView& row) {
+  if (row.index() >= row.dataset().rows())
+    detail::fail(errc::invalid_argument,
+                 fmt::format("row {} of a dataset that has {} rows", row.index(), row.dataset().rows()));
+}
+
 detail::NumberStep fit_number(const Column& column, const EncoderOptions& options) {
   detail::NumberStep step;
   std::vector<float> values = raw_values(column);
@@ -314,6 +320,7 @@ Tensor<float> Encoder::apply(const Dataset& data, Arena* arena) const {
 
 void Encoder::apply(const RowView& row, std::span<float> dst) const {
   check_size("encoded row", dst.size(), width());
+  check_row(row);
   ColumnMatcher match(row.dataset(), schema());
   for (std::size_t i = 0; i < inputs(); ++i) {
     const Column& column = match(i);
@@ -339,6 +346,7 @@ errc Encoder::apply(std::span<const float> raw, std::span<float> dst) const noex
 
 void Encoder::raw_row(const RowView& row, std::span<float> dst) const {
   check_size("raw row", dst.size(), inputs());
+  check_row(row);
   ColumnMatcher match(row.dataset(), schema());
   for (std::size_t i = 0; i < inputs(); ++i) {
     const Column& column = match(i);

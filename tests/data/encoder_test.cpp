@@ -263,6 +263,11 @@ TEST_CASE("columns are matched by name and categories by name", "[encoder]") {
   std::vector<float> small(2);
   CHECK(code_of([&] { encoder.apply(data.row(0), small); }) == errc::shape_mismatch);
   CHECK(code_of([&] { encoder.raw_row(data.row(0), small); }) == errc::shape_mismatch);
+  std::vector<float> encoded(encoder.width()), raw_cells(encoder.inputs());
+  for (const std::size_t beyond : {data.rows(), data.rows() + 100'000'000}) {
+    CHECK(code_of([&] { encoder.apply(data.row(beyond), encoded); }) == errc::invalid_argument);
+    CHECK(code_of([&] { encoder.raw_row(data.row(beyond), raw_cells); }) == errc::invalid_argument);
+  }
   CHECK(encoder.apply(small, small) == errc::shape_mismatch);
 }
 

@@ -55,7 +55,7 @@ class Dataset {
   std::span<const std::int64_t> times() const noexcept;  ///< empty without a time column
   std::span<const double> weights() const noexcept;      ///< empty without a weight column (all ones)
 
-  RowView row(std::size_t index) const noexcept;
+  RowView row(std::size_t index) const noexcept;  ///< unchecked; predicting a row beyond rows() throws
 
   // --- subsets; row ids, quarantine and the seal are kept -----------------------------------------
   Dataset take(std::span<const std::size_t> rows) const;
