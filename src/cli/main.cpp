@@ -33,7 +33,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("redoubt ") + redoubt::version());
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done; 1 a check, gate or self-test says no; 2 wrong command line; 3 a file cannot be used as "
+      "Exit codes: 0 done; 1 a check, gate or self-test says no; 2 wrong command line; 3 a file or setting cannot be "
+      "used as "
       "asked;\n"
       "4 the system refused. `redoubt COMMAND --help` teaches a command.");
   int exit_code = redoubt::cli::done;

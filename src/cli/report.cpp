@@ -69,7 +69,7 @@ void add_report(CLI::App& app, int&) {
              {"evaluation", nlohmann::json::parse(evaluation.to_json())},
              {"sensitivity", nlohmann::json::parse(curves.to_json())}});
     else
-      std::cout << evaluation << curves << "report: " << arguments->out << '\n';
+      std::cout << evaluation << '\n' << curves << "report: " << arguments->out << '\n';
   });
 }
 
