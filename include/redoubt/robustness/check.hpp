@@ -94,7 +94,9 @@ concept Check = std::copy_constructible<C> && requires(C check, const C& other, 
 /// Immutable and cheap to copy; each run works on a fresh copy of the check. Thread-safe.
 class AnyCheck {
  public:
-  template <Check C>
+  // In this order: a copy of AnyCheck must not ask whether AnyCheck is a Check.
+  template <class C>
+    requires(!std::same_as<C, AnyCheck>) && Check<C>
   AnyCheck(C check)  // NOLINT: implicit by design
       : held_(Shared<const Held<C>>::make(std::move(check))), id_(C::id), stage_(C::stage), needs_(C::needs) {}
 
