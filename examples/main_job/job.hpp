@@ -2,6 +2,7 @@
 // The parts of the main job; main.cpp tells the story.
 #include <redoubt/redoubt.hpp>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ Split make_split(const Input& input, std::string& how);
 
 /// Share of the planted poison of `train` that `blocked` names, and share of its other rows.
 struct PoisonFound {
-  double recall = 0, false_positive_rate = 0;
+  double recall = std::numeric_limits<double>::quiet_NaN();  ///< NaN if nothing was planted
+  double false_positive_rate = 0;
   std::size_t planted = 0, found = 0, false_alarms = 0, clean = 0;
 };
 PoisonFound compare(const Input& input, const Dataset& train, const std::vector<RowId>& blocked);
