@@ -53,21 +53,12 @@ IdxHeader read_header(std::span<const std::byte> bytes, std::string_view origin)
   if (rank == 0 || rank > max_rank) corrupt(3, fmt::format("{} dimensions; 1 to {} can be read", rank, max_rank));
   header.data = 4 + 4 * rank;
   if (bytes.size() < header.data) corrupt(bytes.size(), "the file ends inside its header");
-  std::size_t count = 1, bounded = header.item;
-  bool overflow = false;
   for (std::size_t d = 0; d < rank; ++d) {
     std::size_t extent = 0;
     for (std::size_t i = 0; i < 4; ++i) extent = extent << 8 | std::to_integer<std::size_t>(bytes[4 + 4 * d + i]);
     header.shape.push_back(extent);
-    overflow = overflow || __builtin_mul_overflow(bounded, std::max<std::size_t>(extent, 1), &bounded);
-    count *= extent;
   }
-  const std::size_t there = bytes.size() - header.data;
-  if (overflow || count != there / header.item || there % header.item != 0) {
-    corrupt(header.data, fmt::format("shape ({}) of {}-byte elements does not fit the {} bytes that follow",
-                                     fmt::join(header.shape, ", "), header.item, there));
-  }
-  header.count = count;
+  header.count = detail::element_count(header.shape, header.item, bytes.size(), header.data, origin);
   return header;
 }
 

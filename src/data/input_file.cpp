@@ -83,4 +83,20 @@ std::vector<std::byte> read_whole_file(const std::string& path, std::size_t limi
 
 std::string read_whole_text(const std::string& path, std::size_t limit) { return slurp<std::string>(path, limit); }
 
+std::size_t element_count(std::span<const std::size_t> shape, std::size_t item, std::size_t size, std::size_t start,
+                          std::string_view origin) {
+  std::size_t count = 1, bounded = item;
+  bool overflow = false;
+  for (const std::size_t extent : shape) {
+    overflow = overflow || __builtin_mul_overflow(bounded, std::max<std::size_t>(extent, 1), &bounded);
+    count *= extent;
+  }
+  const std::size_t there = size - start;
+  if (overflow || count != there / item || there % item != 0) {
+    fail(errc::corrupt, fmt::format("{}: byte {}: shape ({}) of {}-byte elements does not fit the {} bytes that follow",
+                                    origin, start, fmt::join(shape, ", "), item, there));
+  }
+  return count;
+}
+
 }  // namespace redoubt::detail

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace redoubt::detail {
@@ -30,5 +31,10 @@ class InputFile {
 /// The whole file or pipe; Error(unsupported) beyond `limit` bytes.
 std::vector<std::byte> read_whole_file(const std::string& path, std::size_t limit = std::size_t{1} << 36);
 std::string read_whole_text(const std::string& path, std::size_t limit = std::size_t{1} << 36);
+
+/// Elements of a dense array whose header has been read: `shape` of `item`-byte elements that must fill the file from
+/// byte `start` to its end, `size`, exactly. Error(corrupt) naming `start`; nothing is allocated, no product overflows.
+std::size_t element_count(std::span<const std::size_t> shape, std::size_t item, std::size_t size, std::size_t start,
+                          std::string_view origin);
 
 }  // namespace redoubt::detail

@@ -189,18 +189,7 @@ NpyHeader read_header(Bytes bytes, std::string_view origin) {
                  fmt::format("{}: {} dimensions; at most {} can be read", origin, header.shape.size(), max_rank));
   }
   if (header.shape.empty()) header.shape = {1};  // a scalar
-  std::size_t count = 1, bounded = header.item;
-  bool overflow = false;
-  for (const std::size_t extent : header.shape) {
-    overflow = overflow || __builtin_mul_overflow(bounded, std::max<std::size_t>(extent, 1), &bounded);
-    count *= extent;
-  }
-  const std::size_t there = bytes.size() - header.data;
-  if (overflow || count != there / header.item || there % header.item != 0) {
-    corrupt(header.data, fmt::format("shape ({}) of {}-byte elements does not fit the {} bytes that follow",
-                                     fmt::join(header.shape, ", "), header.item, there));
-  }
-  header.count = count;
+  header.count = detail::element_count(header.shape, header.item, bytes.size(), header.data, origin);
   return header;
 }
 

@@ -14,9 +14,12 @@
 #include "data/number.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
+#include "support/dataset_facts.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
+using test::class_counts;
+using test::missing_cells;
 
 namespace {
 
@@ -38,20 +41,6 @@ std::string message_of(std::string_view text, const CsvOptions& options, errc co
 }
 
 using Strings = std::vector<std::string>;
-
-std::map<std::string, int> class_counts(const Dataset& data) {
-  std::map<std::string, int> counts;
-  for (const std::int32_t label : data.labels()) ++counts[label < 0 ? "missing" : data.classes()[label]];
-  return counts;
-}
-
-std::size_t missing_cells(const Dataset& data) {
-  std::size_t missing = 0;
-  for (std::size_t c = 0; c < data.cols(); ++c) {
-    for (std::size_t row = 0; row < data.rows(); ++row) missing += data.column(c).missing(row);
-  }
-  return missing;
-}
 
 // An independent reader of RFC 4180 text, one character at a time.
 std::vector<Strings> naive_rows(const std::string& text, char delimiter) {
