@@ -73,7 +73,7 @@ std::vector<float> find_cuts(std::span<const float> values, std::size_t max_bins
 
 /// Category code of an encoded cell, or -1: the same rule as the forest's.
 std::int64_t code_of(float x, std::uint32_t categories) {
-  return x >= 0 && static_cast<double>(x) < categories ? static_cast<std::int64_t>(x) : -1;
+  return x > -1 && static_cast<double>(x) < categories ? static_cast<std::int64_t>(x) : -1;
 }
 
 ColumnBins bin_categories(MatrixView<const float> x, std::size_t column, std::uint32_t categories,

@@ -11,7 +11,8 @@
 namespace redoubt {
 namespace {
 
-constexpr std::uint32_t max_inputs = 1u << 31;
+constexpr std::uint32_t max_inputs = 1u << 29;  // an index and the flags share 32 bits
+constexpr float zero_bound = 1e-35f;            // of ForestFlag::zero_missing
 constexpr std::size_t max_nodes = (std::size_t{1} << 31) - 1;
 constexpr std::size_t rows_per_block = 64;
 constexpr std::size_t nodes_per_block = 4096;  // 64 KiB of packed nodes: they stay in L2 while a block of rows passes
@@ -40,7 +41,7 @@ void check_shape(const ForestShape& shape) {
   if (shape.outputs == 0) fail("0 outputs, at least 1 is needed");
   if (shape.leaf_width != 1 && shape.leaf_width != shape.outputs)
     fail(fmt::format("leaf_width {} is neither 1 nor the number of outputs {}", shape.leaf_width, shape.outputs));
-  if (shape.link > ForestLink::isolation) fail(fmt::format("unknown link {}", static_cast<int>(shape.link)));
+  if (shape.link > ForestLink::step) fail(fmt::format("unknown link {}", static_cast<int>(shape.link)));
   const bool one_output = shape.link == ForestLink::sigmoid || shape.link == ForestLink::isolation;
   if (one_output && shape.outputs != 1) fail(fmt::format("{} outputs, but its link takes exactly 1", shape.outputs));
   if (!std::isfinite(shape.normaliser) || shape.normaliser <= 0)
@@ -74,7 +75,7 @@ void check_arrays(const ForestShape& shape, const ForestArrays& a) {
   check_size("threshold", a.threshold, nodes, "node");
   check_size("left", a.left, nodes, "node");
   check_size("right", a.right, nodes, "node");
-  check_size("default_left", a.default_left, nodes, "node");
+  check_size("flags", a.flags, nodes, "node");
   check_size("category_set", a.category_set, nodes, "node");
   check_size("cover", a.cover, nodes, "node");
   check_size("gain", a.gain, nodes, "node");
@@ -87,6 +88,8 @@ void check_arrays(const ForestShape& shape, const ForestArrays& a) {
                              a.leaf_values.size(), leaves, shape.leaf_width, nodes, trees));
   check_finite("leaf_values", a.leaf_values, std::numeric_limits<float>::lowest());
   check_finite("cover", a.cover, 0);
+  check_size("leaf_cover", a.leaf_cover, leaves, "leaf");
+  check_finite("leaf_cover", a.leaf_cover, 0);
   check_finite("gain", a.gain, std::numeric_limits<float>::lowest());
   check_category_sets(a);
 
@@ -116,7 +119,8 @@ void check_arrays(const ForestShape& shape, const ForestArrays& a) {
     if (a.feature[i] >= shape.inputs)
       corrupt("feature", i, fmt::format("{} is not below the {} inputs", a.feature[i], shape.inputs));
     if (std::isnan(a.threshold[i])) corrupt("threshold", i, "NaN");
-    if (a.default_left[i] > 1) corrupt("default_left", i, fmt::format("{} is neither 0 nor 1", a.default_left[i]));
+    if (a.flags[i] > (missing_left | zero_missing | others_left))
+      corrupt("flags", i, fmt::format("{} has unknown bits", a.flags[i]));
     if (a.category_set[i] < -1 || (a.category_set[i] >= 0 && static_cast<std::size_t>(a.category_set[i]) >= sets))
       corrupt("category_set", i, fmt::format("set {} does not exist (there are {})", a.category_set[i], sets));
     reach("left", i, a.left[i], static_cast<std::int64_t>(i));
@@ -132,8 +136,7 @@ Forest::Forest(ForestShape shape, ForestArrays arrays) : shape_(std::move(shape)
   check_arrays(shape_, arrays_);
   nodes_.resize(arrays_.feature.size());
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    nodes_[i] = {
-        arrays_.threshold[i], arrays_.feature[i] << 1 | arrays_.default_left[i], {arrays_.left[i], arrays_.right[i]}};
+    nodes_[i] = {arrays_.threshold[i], arrays_.feature[i] << 3 | arrays_.flags[i], {arrays_.left[i], arrays_.right[i]}};
     has_categories_ = has_categories_ || arrays_.category_set[i] >= 0;
   }
 }
@@ -147,22 +150,23 @@ std::uint32_t Forest::leaf_of(std::int32_t index, const float* row) const noexce
   const Node* const nodes = nodes_.data();
   while (index >= 0) {
     const Node& node = nodes[index];
-    const float x = row[node.feature_and_default >> 1];
-    const bool by_default = node.feature_and_default & 1;
+    const float x = row[node.feature_and_flags >> 3];
+    const std::uint32_t flags = node.feature_and_flags;
     bool left;
     if (Categories && arrays_.category_set[index] >= 0) {
       const std::uint32_t set = static_cast<std::uint32_t>(arrays_.category_set[index]);
       const std::uint32_t first = arrays_.category_offsets[set];
       const std::uint32_t words = arrays_.category_offsets[set + 1] - first;
       // In double, so that the bound is exact; false for NaN.
-      if (x >= 0 && static_cast<double>(x) < 32.0 * words) {
+      if (x > -1 && std::max(static_cast<double>(x), 0.0) < 32.0 * words) {
         const auto code = static_cast<std::uint64_t>(x);
         left = arrays_.category_bits[first + code / 32] >> (code % 32) & 1;
       } else {
-        left = by_default;
+        left = (flags & (x != x ? missing_left : others_left)) != 0;
       }
     } else {
-      left = (x <= node.threshold) | (by_default & (x != x));
+      const bool missing = x != x || ((flags & zero_missing) && std::abs(x) <= zero_bound);
+      left = missing ? flags & missing_left : x <= node.threshold;
     }
     index = node.child[!left];
   }
@@ -219,6 +223,33 @@ void Forest::apply_link(std::span<float> dst) const noexcept {
       for (float& x : dst) x /= count;
       break;
     case ForestLink::isolation: dst[0] = std::exp2(-dst[0] / count / shape_.normaliser); break;
+    case ForestLink::exponential:
+      for (float& x : dst) x = static_cast<float>(std::exp(static_cast<double>(x)));
+      break;
+    case ForestLink::sigmoids:
+      for (float& x : dst) x = static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(x))));
+      break;
+    case ForestLink::one_vs_all: {
+      // In double no score of a float is so low that all sigmoids vanish, except beyond -700: then all are equal.
+      double total = 0;
+      for (const float x : dst) total += 1.0 / (1.0 + std::exp(-static_cast<double>(x)));
+      for (float& x : dst)
+        x = total > 0 ? static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(x))) / total)
+                      : 1.0f / static_cast<float>(dst.size());
+      break;
+    }
+    case ForestLink::signed_square:
+      for (float& x : dst) x *= std::abs(x);
+      break;
+    case ForestLink::softplus:
+      for (float& x : dst) {
+        const double s = x;
+        x = static_cast<float>(s > 0 ? s + std::log1p(std::exp(-s)) : std::log1p(std::exp(s)));
+      }
+      break;
+    case ForestLink::step:
+      for (float& x : dst) x = x > 0 ? 1.0f : 0.0f;
+      break;
   }
 }
 

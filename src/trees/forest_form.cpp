@@ -23,7 +23,7 @@ Shared<const Predictor> load_forest(const Archive& archive) {
   shape.outputs = get_count(archive, "forest.outputs");
   shape.leaf_width = get_count(archive, "forest.leaf_width");
   const std::uint32_t link = get_count(archive, "forest.link");
-  if (link > static_cast<std::uint32_t>(ForestLink::isolation))
+  if (link > static_cast<std::uint32_t>(ForestLink::step))
     detail::fail(errc::corrupt, fmt::format("forest.link: unknown link {}", link));
   shape.link = static_cast<ForestLink>(link);
   shape.normaliser = static_cast<float>(archive.get_number("forest.normaliser"));
@@ -36,12 +36,13 @@ Shared<const Predictor> load_forest(const Archive& archive) {
   arrays.threshold = archive.get_vector<float>("forest.threshold");
   arrays.left = archive.get_vector<std::int32_t>("forest.left");
   arrays.right = archive.get_vector<std::int32_t>("forest.right");
-  arrays.default_left = archive.get_vector<std::uint8_t>("forest.default_left");
+  arrays.flags = archive.get_vector<std::uint8_t>("forest.flags");
   arrays.category_set = archive.get_vector<std::int32_t>("forest.category_set");
   arrays.category_offsets = archive.get_vector<std::uint32_t>("forest.category_offsets");
   arrays.category_bits = archive.get_vector<std::uint32_t>("forest.category_bits");
   arrays.leaf_values = archive.get_vector<float>("forest.leaf_values");
   arrays.cover = archive.get_vector<float>("forest.cover");
+  arrays.leaf_cover = archive.get_vector<float>("forest.leaf_cover");
   arrays.gain = archive.get_vector<float>("forest.gain");
   return Shared<const Forest>::make(std::move(shape), std::move(arrays));
 }
@@ -77,7 +78,7 @@ void append_trees(std::string& out, const ForestShape& shape, const ForestArrays
   append_array(out, "float", "threshold", a.threshold);
   append_array(out, "int", "left", a.left);
   append_array(out, "int", "right", a.right);
-  append_array(out, "unsigned char", "default_left", a.default_left);
+  append_array(out, "unsigned char", "flags", a.flags);
   append_array(out, "float", "leaf", a.leaf_values);
   if (categories) {
     append_array(out, "int", "category_set", a.category_set);
@@ -88,12 +89,15 @@ void append_trees(std::string& out, const ForestShape& shape, const ForestArrays
   out += fmt::format("  for (unsigned t = 0; t < {}u; ++t) {{\n    int i = roots[t];\n    while (i >= 0) {{\n",
                      a.roots.size());
   out += "      const float x = src[feature[i]];\n";
-  const char* numeric = "x <= threshold[i] || (x != x && default_left[i])";
+  const bool zeros = std::any_of(a.flags.begin(), a.flags.end(), [](auto f) { return (f & zero_missing) != 0; });
+  const char* const numeric =
+      zeros ? "x != x || ((flags[i] & 2) && std::fabs(x) <= 1e-35f) ? (flags[i] & 1) != 0 : x <= threshold[i]"
+            : "x <= threshold[i] || (x != x && (flags[i] & 1))";
   if (categories) {
-    out += "      bool go_left = default_left[i];\n      if (category_set[i] >= 0) {\n";
+    out += "      bool go_left = (flags[i] & (x != x ? 1 : 4)) != 0;\n      if (category_set[i] >= 0) {\n";
     out += "        const unsigned first = category_offsets[category_set[i]];\n";
     out += "        const unsigned words = category_offsets[category_set[i] + 1] - first;\n";
-    out += "        if (x >= 0 && static_cast<double>(x) < 32.0 * words) {\n";
+    out += "        if (x > -1 && (x < 0 ? 0.0 : static_cast<double>(x)) < 32.0 * words) {\n";
     out += "          const unsigned long long code = static_cast<unsigned long long>(x);\n";
     out += "          go_left = category_bits[first + code / 32] >> (code % 32) & 1;\n        }\n";
     out += fmt::format("      }} else {{\n        go_left = {};\n      }}\n", numeric);
@@ -112,6 +116,7 @@ void append_trees(std::string& out, const ForestShape& shape, const ForestArrays
 /// The statements that turn the sums in dst into outputs.
 void append_link(std::string& out, const ForestShape& shape, std::size_t count) {
   const std::uint32_t outputs = shape.outputs;
+  const char* const sigmoid = "1.0 / (1.0 + std::exp(-static_cast<double>(dst[k])))";
   switch (shape.link) {
     case ForestLink::identity: break;
     case ForestLink::sigmoid:
@@ -136,6 +141,32 @@ void append_link(std::string& out, const ForestShape& shape, std::size_t count) 
       out += fmt::format("  dst[0] = std::exp2(-dst[0] / {} / {});\n", literal(static_cast<float>(count)),
                          literal(shape.normaliser));
       break;
+    case ForestLink::exponential:
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = static_cast<float>({});\n", outputs,
+                         "std::exp(static_cast<double>(dst[k]))");
+      break;
+    case ForestLink::sigmoids:
+    case ForestLink::one_vs_all:
+      if (shape.link == ForestLink::one_vs_all)
+        out +=
+            fmt::format("  double total = 0;\n  for (unsigned k = 0; k < {}u; ++k) total += {};\n", outputs, sigmoid);
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k)\n", outputs);
+      if (shape.link == ForestLink::sigmoids)
+        out += fmt::format("    dst[k] = static_cast<float>({});\n", sigmoid);
+      else
+        out += fmt::format("    dst[k] = total > 0 ? static_cast<float>({} / total) : 1.0f / {};\n", sigmoid,
+                           literal(static_cast<float>(outputs)));
+      break;
+    case ForestLink::signed_square:
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] *= std::fabs(dst[k]);\n", outputs);
+      break;
+    case ForestLink::softplus:
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) {{\n    const double s = dst[k];\n", outputs);
+      out += "    dst[k] = static_cast<float>(s > 0 ? s + std::log1p(std::exp(-s)) : std::log1p(std::exp(s)));\n  }\n";
+      break;
+    case ForestLink::step:
+      out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = dst[k] > 0 ? 1.0f : 0.0f;\n", outputs);
+      break;
   }
 }
 
@@ -154,12 +185,13 @@ void Forest::save(Archive& archive) const {
   archive.put("forest.threshold", arrays_.threshold);
   archive.put("forest.left", arrays_.left);
   archive.put("forest.right", arrays_.right);
-  archive.put("forest.default_left", arrays_.default_left);
+  archive.put("forest.flags", arrays_.flags);
   archive.put("forest.category_set", arrays_.category_set);
   archive.put("forest.category_offsets", arrays_.category_offsets);
   archive.put("forest.category_bits", arrays_.category_bits);
   archive.put("forest.leaf_values", arrays_.leaf_values);
   archive.put("forest.cover", arrays_.cover);
+  archive.put("forest.leaf_cover", arrays_.leaf_cover);
   archive.put("forest.gain", arrays_.gain);
 }
 

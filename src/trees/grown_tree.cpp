@@ -45,7 +45,7 @@ void append_tree(ForestArrays& forest, const GrownTree& tree, const BinnedMatrix
     forest.feature.push_back(node.column);
     forest.left.push_back(moved(node.left));
     forest.right.push_back(moved(node.right));
-    forest.default_left.push_back(missing_left);
+    forest.flags.push_back(missing_left ? redoubt::missing_left | others_left : 0);
     forest.cover.push_back(node.cover);
     forest.gain.push_back(node.gain);
     if (column.categories == 0) {
@@ -70,6 +70,7 @@ void append_tree(ForestArrays& forest, const GrownTree& tree, const BinnedMatrix
     forest.category_offsets.push_back(static_cast<std::uint32_t>(forest.category_bits.size()));
   }
   forest.leaf_values.insert(forest.leaf_values.end(), tree.leaf_values.begin(), tree.leaf_values.end());
+  forest.leaf_cover.insert(forest.leaf_cover.end(), tree.leaf_cover.begin(), tree.leaf_cover.end());
 }
 
 void check_target(const TreeTarget& y, std::size_t rows) {

@@ -42,6 +42,7 @@ struct GrownTree {
   std::int32_t root = ~0;
   std::vector<GrownNode> nodes;
   std::vector<float> leaf_values;
+  std::vector<float> leaf_cover;
 
   std::uint32_t leaf_of(const std::uint8_t* codes) const noexcept {
     std::int32_t i = root;

@@ -75,7 +75,7 @@ class IsolationGrower {
 void IsolationGrower::add_node(std::uint32_t column, float threshold, bool default_left, std::int32_t set) {
   arrays_.feature.push_back(column);
   arrays_.threshold.push_back(threshold);
-  arrays_.default_left.push_back(default_left);
+  arrays_.flags.push_back(default_left ? missing_left | others_left : 0);
   arrays_.category_set.push_back(set);
   arrays_.left.push_back(0);
   arrays_.right.push_back(0);
@@ -105,7 +105,7 @@ bool IsolationGrower::split_categorical(std::uint32_t column, std::span<const st
   const std::uint32_t categories = category_counts_[column];
   std::vector<std::uint32_t> present;
   for (const auto r : rows)
-    if (const float v = x_(r, column); v >= 0 && static_cast<double>(v) < categories)
+    if (const float v = x_(r, column); v > -1 && static_cast<double>(v) < categories)
       present.push_back(static_cast<std::uint32_t>(v));
   std::sort(present.begin(), present.end());
   present.erase(std::unique(present.begin(), present.end()), present.end());
@@ -139,10 +139,10 @@ bool IsolationGrower::split(const Job& job, const std::vector<std::uint32_t>& ro
 /// Side of a row at the newest node.
 bool IsolationGrower::goes_left(std::uint32_t row) const {
   const float v = x_(row, arrays_.feature.back());
-  if (arrays_.category_set.back() < 0) return v != v ? arrays_.default_left.back() != 0 : v <= arrays_.threshold.back();
+  if (arrays_.category_set.back() < 0)
+    return v != v ? (arrays_.flags.back() & missing_left) != 0 : v <= arrays_.threshold.back();
   const std::uint32_t first = arrays_.category_offsets[arrays_.category_offsets.size() - 2];
-  if (!(v >= 0 && static_cast<double>(v) < category_counts_[arrays_.feature.back()]))
-    return arrays_.default_left.back();
+  if (!(v > -1 && static_cast<double>(v) < category_counts_[arrays_.feature.back()])) return arrays_.flags.back() != 0;
   const auto code = static_cast<std::uint32_t>(v);
   return arrays_.category_bits[first + code / 32] >> (code % 32) & 1;
 }
@@ -168,6 +168,7 @@ void IsolationGrower::grow(std::vector<std::uint32_t> rows, Random& random) {
     } else {
       child = ~static_cast<std::int32_t>(arrays_.leaf_values.size());
       arrays_.leaf_values.push_back(static_cast<float>(job.depth + mean_path(count)));
+      arrays_.leaf_cover.push_back(static_cast<float>(count));
     }
     if (job.parent < 0)
       arrays_.roots.push_back(child);

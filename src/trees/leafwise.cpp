@@ -288,6 +288,7 @@ GrownTree LeafwiseGrower::grow(std::vector<std::uint32_t>& rows, const Gradients
     const double h = hessian(leaf.total) + options_.l2;
     const double step = h > 0 ? -static_cast<double>(leaf.total.g) / g_scale_ / h : 0;
     tree.leaf_values.push_back(static_cast<float>(options_.learning_rate * step));
+    tree.leaf_cover.push_back(cover(std::span(rows).subspan(leaf.begin, leaf.end - leaf.begin)));
   }
   return tree;
 }

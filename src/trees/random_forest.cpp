@@ -290,6 +290,7 @@ detail::GrownTree TreeGrower::grow(std::vector<std::uint32_t> rows, std::vector<
     } else {
       child = ~static_cast<std::int32_t>(tree.leaf_values.size() / y_.width);
       for (const double s : node_) tree.leaf_values.push_back(static_cast<float>(y_.mean + s / node_weight_));
+      tree.leaf_cover.push_back(static_cast<float>(node_weight_));
     }
     if (job.parent < 0) {
       tree.root = child;

@@ -42,6 +42,7 @@ ForestArrays random_arrays(const RandomForestShape& s, std::uint64_t seed) {
     const auto new_leaf = [&] {
       const auto leaf = static_cast<std::int32_t>(a.leaf_values.size() / s.leaf_width);
       for (std::uint32_t k = 0; k < s.leaf_width; ++k) a.leaf_values.push_back(static_cast<float>(random.normal()));
+      a.leaf_cover.push_back(5);
       return ~leaf;
     };
     a.roots.push_back(new_leaf());
@@ -60,7 +61,7 @@ ForestArrays random_arrays(const RandomForestShape& s, std::uint64_t seed) {
       *place = static_cast<std::int32_t>(a.feature.size());
       a.feature.push_back(static_cast<std::uint32_t>(random.below(s.inputs)));
       a.threshold.push_back(random.below(10) == 0 ? infinite : static_cast<float>(random.normal()));
-      a.default_left.push_back(random() & 1);
+      a.flags.push_back(static_cast<std::uint8_t>(random.below(8)));
       a.left.push_back(old_leaf);
       a.right.push_back(new_leaf());
       a.cover.push_back(10);
@@ -83,13 +84,15 @@ std::uint32_t naive_leaf(const ForestArrays& a, std::size_t tree, std::span<cons
   while (i >= 0) {
     const auto n = static_cast<std::size_t>(i);
     const float x = row[a.feature[n]];
-    bool left = a.default_left[n];
+    bool left = a.flags[n] & missing_left;
     if (a.category_set[n] < 0) {
-      if (!std::isnan(x)) left = x <= a.threshold[n];
-    } else {
+      const bool zero = x >= -1e-35f && x <= 1e-35f;
+      if (!std::isnan(x) && !(zero && (a.flags[n] & zero_missing))) left = x <= a.threshold[n];
+    } else if (!std::isnan(x)) {
       const auto set = static_cast<std::size_t>(a.category_set[n]);
       const std::size_t words = a.category_offsets[set + 1] - a.category_offsets[set];
-      if (!std::isnan(x) && x >= 0 && std::trunc(x) < 32.0 * static_cast<double>(words)) {
+      left = a.flags[n] & others_left;
+      if (x > -1 && std::trunc(x) < 32.0 * static_cast<double>(words)) {
         const auto code = static_cast<std::size_t>(x);
         left = a.category_bits[a.category_offsets[set] + code / 32] & (1u << code % 32);
       }
@@ -103,11 +106,13 @@ Tensor<float> probing_rows(std::size_t rows, std::size_t cols, std::uint64_t see
   Tensor<float> x({rows, cols});
   Random random(seed);
   for (float& v : x.flat()) {
-    switch (random.below(8)) {
+    switch (random.below(10)) {
       case 0: v = not_a_number; break;
       case 1: v = static_cast<float>(random.below(100)); break;  // a category code, known or not
       case 2: v = random() & 1 ? infinite : -infinite; break;
       case 3: v = static_cast<float>(random.normal()) * 1e9f; break;
+      case 4: v = static_cast<float>(random.normal()) * 1e-35f; break;  // about the bound of a missing zero
+      case 5: v = static_cast<float>(random.uniform()) * -1.5f; break;  // truncates to code 0, or to none
       default: v = static_cast<float>(random.normal());
     }
   }
@@ -121,6 +126,12 @@ const std::vector<RandomForestShape> all_shapes = {
     {.outputs = 4, .leaf_width = 4, .link = ForestLink::average},
     {.outputs = 2, .leaf_width = 2, .link = ForestLink::identity, .categories = true},
     {.inputs = 2, .link = ForestLink::isolation, .trees = 20},
+    {.link = ForestLink::exponential},
+    {.outputs = 3, .link = ForestLink::sigmoids},
+    {.outputs = 3, .link = ForestLink::one_vs_all},
+    {.link = ForestLink::signed_square},
+    {.link = ForestLink::softplus},
+    {.link = ForestLink::step},
     {.trees = 3, .nodes_per_tree = 0},
     {.trees = 0},
 };
@@ -163,6 +174,19 @@ TEST_CASE("a forest predicts what its definition says", "[forest]") {
           for (std::size_t k = 0; k < out.size(); ++k) CHECK(out[k] == Approx(expected[k] / n));
           break;
         case ForestLink::isolation: CHECK(out[0] == Approx(std::pow(2.0, -expected[0] / n / 3.5))); break;
+        case ForestLink::exponential: CHECK(out[0] == Approx(std::exp(expected[0]))); break;
+        case ForestLink::signed_square: CHECK(out[0] == Approx(std::abs(expected[0]) * expected[0])); break;
+        case ForestLink::softplus: CHECK(out[0] == Approx(std::log1p(std::exp(expected[0])))); break;
+        case ForestLink::step: CHECK(out[0] == (expected[0] > 0 ? 1.0f : 0.0f)); break;
+        case ForestLink::sigmoids:
+        case ForestLink::one_vs_all: {
+          double total = 0;
+          for (const float e : expected) total += 1 / (1 + std::exp(static_cast<double>(-e)));
+          for (std::size_t k = 0; k < 3; ++k)
+            CHECK(out[k] == Approx(1 / (1 + std::exp(static_cast<double>(-expected[k]))) /
+                                   (s.link == ForestLink::sigmoids ? 1 : total)));
+          break;
+        }
       }
     }
   }
@@ -229,20 +253,21 @@ TEST_CASE("hostile forests are refused with the place", "[forest]") {
   refused([](S&, A& a) { a.threshold[3] = not_a_number; }, "forest.threshold[3]");
   refused([](S&, A& a) { a.leaf_values[3] = infinite; }, "forest.leaf_values[3]");
   refused([](S&, A& a) { a.leaf_values.pop_back(); }, "forest.leaf_values");
-  refused([](S&, A& a) { a.default_left[0] = 2; }, "forest.default_left[0]");
+  refused([](S&, A& a) { a.flags[0] = 8; }, "forest.flags[0]");
   refused([](S&, A& a) { a.outputs_of[2] = 2; }, "forest.outputs_of[2]");
   refused([](S&, A& a) { a.category_set[0] = 1 << 20; }, "forest.category_set[0]");
   refused([](S&, A& a) { a.category_set[0] = -2; }, "forest.category_set[0]");
   refused([](S&, A& a) { a.category_offsets.back() += 1; }, "forest.category_offsets");
   refused([](S&, A& a) { a.category_offsets[1] = 0xffffffff; }, "forest.category_offsets");
   refused([](S&, A& a) { a.cover.pop_back(); }, "forest.cover");
+  refused([](S&, A& a) { a.leaf_cover.pop_back(); }, "forest.leaf_cover");
   refused([](S&, A& a) { a.gain[1] = not_a_number; }, "forest.gain[1]");
   refused([](S& shape, A&) { shape.base.pop_back(); }, "forest.base");
   refused([](S& shape, A&) { shape.leaf_width = 0; }, "leaf_width");
   refused([](S& shape, A&) { shape.leaf_width = 7; }, "leaf_width");
   refused([](S& shape, A&) { shape.outputs = 0; }, "outputs");
   refused([](S& shape, A&) { shape.link = ForestLink::sigmoid; }, "link");
-  refused([](S& shape, A&) { shape.link = static_cast<ForestLink>(9); }, "link");
+  refused([](S& shape, A&) { shape.link = static_cast<ForestLink>(13); }, "link");
   refused([](S& shape, A&) { shape.normaliser = 0; }, "normaliser");
 }
 

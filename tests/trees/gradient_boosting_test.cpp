@@ -173,7 +173,7 @@ void check_same(const ForestArrays& forest, std::int32_t child, const std::vecto
   CHECK(forest.cover[i] == static_cast<float>(node.rows.size()));
   bool any_missing = false;
   for (const auto r : node.rows) any_missing = any_missing || std::isnan(x(r, forest.feature[i]));
-  if (any_missing) CHECK(static_cast<bool>(forest.default_left[i]) == node.missing_left);
+  if (any_missing) CHECK(static_cast<bool>(forest.flags[i] & missing_left) == node.missing_left);
   check_same(forest, forest.left[i], nodes, node.left, x);
   check_same(forest, forest.right[i], nodes, node.right, x);
 }
@@ -309,7 +309,7 @@ TEST_CASE("missing values go the way that gains", "[gradient_boosting]") {
   }
   const GradientBoosting boosting{{.trees = 1, .learning_rate = 1, .max_leaves = 2}};
   const auto forest = boosting.fit_encoded(x, {}, {.values = y});
-  CHECK(forest->arrays().default_left[0] == 1);
+  CHECK((forest->arrays().flags[0] & missing_left) != 0);
   CHECK(forest->arrays().threshold[0] == Approx(200).margin(1.1));
   const std::vector<float> gap = {not_a_number}, low = {5}, high = {300};
   CHECK(test::predict_row(*forest, gap)[0] == Approx(10));

@@ -79,7 +79,7 @@ void check_tree(const Forest& forest, std::int32_t child, std::vector<std::size_
   std::vector<std::size_t> left, right;
   for (const auto r : rows) {
     const float v = x(r, a.feature[i]);
-    ((std::isnan(v) ? a.default_left[i] != 0 : v <= a.threshold[i]) ? left : right).push_back(r);
+    ((std::isnan(v) ? (a.flags[i] & missing_left) != 0 : v <= a.threshold[i]) ? left : right).push_back(r);
   }
   REQUIRE(!left.empty());
   REQUIRE(!right.empty());

@@ -12,32 +12,47 @@ namespace redoubt {
 
 /// How the sums over the trees become outputs.
 enum class ForestLink : std::uint8_t {
-  identity,  ///< base + sum: regression
-  sigmoid,   ///< one score s; outputs {1 - sigmoid(s), sigmoid(s)}
-  softmax,   ///< one score per class
-  average,   ///< sum / trees: random forests (leaves hold class probabilities or values)
-  isolation  ///< 2^(-(sum / trees) / c(n)): isolation forest; leaves hold path lengths
+  identity,       ///< base + sum: regression
+  sigmoid,        ///< one score s; outputs {1 - sigmoid(s), sigmoid(s)}
+  softmax,        ///< one score per class
+  average,        ///< sum / trees: random forests (leaves hold class probabilities or values)
+  isolation,      ///< 2^(-(sum / trees) / c(n)): isolation forest; leaves hold path lengths
+  exponential,    ///< e^score: counts, times, amounts
+  sigmoids,       ///< sigmoid(score) per output, each for itself
+  one_vs_all,     ///< the same, divided by their sum
+  signed_square,  ///< sign(score) score^2: trained on square roots
+  softplus,       ///< log(1 + e^score)
+  step            ///< 1 where score > 0, else 0
+};
+
+/// Bits of `ForestArrays::flags`.
+enum ForestFlag : std::uint8_t {
+  missing_left = 1,  ///< missing values go left
+  zero_missing = 2,  ///< numeric node: |x| <= 1e-35 counts as missing too, as in files that leave zeros out
+  others_left = 4    ///< categorical node: codes that its set does not know, and negative ones, go left
 };
 
 /// The one learned form of every tree model: flat arrays over all nodes of all trees (rule 8 of the house).
 ///
 /// Tree t starts at node `roots[t]` and adds to output `outputs_of[t]` (or, where `leaf_width` > 1, its leaves
 /// hold `leaf_width` values that are added to all outputs). Child c >= 0 is a node, c < 0 is leaf ~c.
-/// A numeric node sends x left iff x <= threshold in float32; NaN goes left iff `default_left`.
-/// A categorical node sends code k (x truncated) left iff bit k of its set is on; NaN, negative numbers and
-/// codes beyond the words of the set go by `default_left`. A root may itself be a leaf: roots[t] < 0.
+/// A numeric node sends x left iff x <= threshold in float32; a missing value (NaN, with `zero_missing` also zero) goes
+/// left iff `missing_left`. A categorical node sends code k (x truncated towards zero) left iff bit k of its set is on;
+/// NaN goes left iff `missing_left`, x <= -1 and codes beyond the words of the set iff `others_left`.
+/// A root may itself be a leaf: roots[t] < 0.
 struct ForestArrays {
   std::vector<std::int32_t> roots;              ///< per tree
   std::vector<std::uint32_t> outputs_of;        ///< per tree: which output it adds to (0 if leaf_width > 1)
   std::vector<std::uint32_t> feature;           ///< per node: index into the encoded row
   std::vector<float> threshold;                 ///< per node
   std::vector<std::int32_t> left, right;        ///< per node
-  std::vector<std::uint8_t> default_left;       ///< per node
+  std::vector<std::uint8_t> flags;              ///< per node: bits of ForestFlag
   std::vector<std::int32_t> category_set;       ///< per node: -1 numeric, else index into category_offsets
   std::vector<std::uint32_t> category_offsets;  ///< per set, plus one: words [offsets[i], offsets[i+1])
   std::vector<std::uint32_t> category_bits;     ///< bit k of a set: category code k goes left
   std::vector<float> leaf_values;               ///< leaves x leaf_width
   std::vector<float> cover;                     ///< per node: training weight that passed through; for explanations
+  std::vector<float> leaf_cover;                ///< per leaf: training weight that ended there
   std::vector<float> gain;                      ///< per node: loss reduction of its split; for importances
 };
 
@@ -85,9 +100,9 @@ class Forest final : public Predictor {
  private:
   /// One node as prediction walks it: 16 bytes, four to a cache line.
   struct Node {
-    float threshold;                    ///< categorical: unused
-    std::uint32_t feature_and_default;  ///< feature << 1 | default_left
-    std::int32_t child[2];              ///< left, right
+    float threshold;                  ///< categorical: unused
+    std::uint32_t feature_and_flags;  ///< feature << 3 | flags
+    std::int32_t child[2];            ///< left, right
   };
   template <bool Categories>
   std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
