@@ -49,20 +49,7 @@ void write_report(const Story& story, const std::string& path) {
     html.reliability(story.evaluation);
     if (!story.evaluation.roc().empty()) html.roc(story.evaluation);
   }
-  Chart chart{.title = "Robustness: " + story.sensitivity.metric + " against perturbation size",
-              .x_label = "size (standard deviations, or share of missing cells)",
-              .y_label = story.sensitivity.metric,
-              .lines = {},
-              .y_from_zero_to_one = story.evaluation.task() == Task::classification};
-  for (const SensitivityCurve& curve : story.sensitivity.curves) {
-    ChartLine line{.name = to_string(curve.perturbation), .x = {}, .y = {}, .low = {}, .high = {}};
-    for (const SensitivityPoint& point : curve.points) {
-      line.x.push_back(point.size);
-      line.y.push_back(point.metric);
-    }
-    chart.lines.push_back(std::move(line));
-  }
-  html.chart(chart);
+  html.robustness(story.sensitivity);
 
   html.section("Release");
   html.gate(story.accepted);

@@ -48,21 +48,7 @@ void add_report(CLI::App& app, int&) {
     }
     html.section("Robustness",
                  "How the metric falls when inputs are perturbed. The search shows weakness; it proves no strength.");
-    Chart chart{.title = curves.metric + " against perturbation size",
-                .x_label = "size",
-                .y_label = curves.metric,
-                .lines = {}};
-    chart.y_from_zero_to_one = model.task() == Task::classification;
-    for (const SensitivityCurve& curve : curves.curves) {
-      ChartLine line;
-      line.name = to_string(curve.perturbation);
-      for (const SensitivityPoint& point : curve.points) {
-        line.x.push_back(point.size);
-        line.y.push_back(point.metric);
-      }
-      chart.lines.push_back(std::move(line));
-    }
-    html.chart(chart);
+    html.robustness(curves);
     html.write(arguments->out);
     if (arguments->json)
       print({{"report", arguments->out},

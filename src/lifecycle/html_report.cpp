@@ -11,6 +11,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/version.hpp"
 #include "redoubt/lifecycle/gate.hpp"
+#include "redoubt/robustness/evasion/sensitivity.hpp"
 
 namespace redoubt {
 
@@ -162,6 +163,23 @@ HtmlReport& HtmlReport::chart(const Chart& chart) {
          fmt::format("{} against {}{}.", chart.y_label, chart.x_label,
                      bands ? "; the band is the confidence interval" : ""));
   return *this;
+}
+
+HtmlReport& HtmlReport::robustness(const SensitivityReport& report, std::string_view title) {
+  Chart curves{.title = std::string(title),
+               .x_label = "size (standard deviations, or share of missing cells)",
+               .y_label = report.metric,
+               .lines = {}};
+  for (const SensitivityCurve& curve : report.curves) {
+    ChartLine& line = curves.lines.emplace_back();
+    line.name = to_string(curve.perturbation);
+    for (const SensitivityPoint& point : curve.points) {
+      line.x.push_back(point.size);
+      line.y.push_back(point.metric);
+      curves.y_from_zero_to_one = curves.y_from_zero_to_one && point.metric >= 0 && point.metric <= 1;
+    }
+  }
+  return chart(curves);
 }
 
 HtmlReport& HtmlReport::bars(std::string_view title, const std::vector<Bar>& bars, std::size_t limit) {

@@ -9,6 +9,7 @@
 #include "redoubt/lifecycle/gate.hpp"
 #include "redoubt/lifecycle/registry.hpp"
 #include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -149,6 +150,28 @@ TEST_CASE("pictures of nothing, or of odd values, are still pictures") {
   CHECK(count(html, "<svg") == 7);
   CHECK(html.find("=\"nan") == std::string::npos);
   CHECK(html.find("=\"inf") == std::string::npos);
+}
+
+TEST_CASE("robustness curves are drawn one line per perturbation, errors on an axis of their own") {
+  SensitivityReport report{.metric = "rmse", .rows = 10, .clean = 2, .curves = {}};
+  report.curves.push_back({Perturbation::noise, {{0, 2, 0}, {0.5, 3, 0.1}}});
+  report.curves.push_back({Perturbation::missing, {{0, 2, 0}, {0.5, 7, 0.2}}});
+  const std::string size = "size (standard deviations, or share of missing cells)";
+  HtmlReport page("r"), by_hand("r");
+  page.robustness(report, "How it bends");
+  by_hand.chart({"How it bends",
+                 size,
+                 "rmse",
+                 {{"noise", {0, 0.5}, {2, 3}, {}, {}}, {"missing", {0, 0.5}, {2, 7}, {}, {}}},
+                 /*y_from_zero_to_one=*/false});
+  CHECK(page.str() == by_hand.str());
+
+  report.metric = "accuracy";
+  report.curves = {{Perturbation::noise, {{0, 0.9, 0}, {0.5, 0.6, 0.1}}}};
+  HtmlReport share("r"), share_by_hand("r");
+  share.robustness(report);
+  share_by_hand.chart({"Robustness", size, "accuracy", {{"noise", {0, 0.5}, {0.9, 0.6}, {}, {}}}});
+  CHECK(share.str() == share_by_hand.str());
 }
 
 TEST_CASE("a report refuses what it cannot draw and a path it cannot write") {

@@ -11,6 +11,7 @@
 namespace redoubt {
 
 struct GateReport;
+struct SensitivityReport;
 
 /// One line of a chart. `low` and `high` draw a band when both have as many values as `y`.
 struct ChartLine {
@@ -49,8 +50,9 @@ class HtmlReport {
   HtmlReport& confusion(const Evaluation& evaluation, std::string_view title = "Confusion matrix");
   HtmlReport& reliability(const Evaluation& evaluation, std::string_view title = "Reliability");
   HtmlReport& roc(const Evaluation& evaluation, std::string_view title = "ROC curve");
-  /// For example a robustness curve: metric against size of the perturbation.
   HtmlReport& chart(const Chart& chart);
+  /// Robustness curves: the metric against the size of each perturbation.
+  HtmlReport& robustness(const SensitivityReport& report, std::string_view title = "Robustness");
   /// For example suspicion per source. At most `limit` bars are drawn, in the given order; the caption says so.
   HtmlReport& bars(std::string_view title, const std::vector<Bar>& bars, std::size_t limit = 20);
   /// Stages, datasets, models and releases, data flowing downwards; verdicts are counted at their stage.
