@@ -13,8 +13,8 @@
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
+#include "trees/grower.hpp"
 #include "trees/grown_tree.hpp"
-#include "trees/leafwise.hpp"
 
 namespace redoubt {
 namespace {
@@ -90,7 +90,6 @@ class Booster {
   double weight(std::uint32_t row) const { return y_.weights.empty() ? 1.0 : y_.weights[row]; }
   void start(const std::vector<std::uint32_t>& rows);
   void compute_gradients(const std::vector<std::uint32_t>& rows);
-  detail::Gradients quantise(std::size_t output, const std::vector<std::uint32_t>& rows) const;
   double loss(const std::vector<std::uint32_t>& rows) const;
   Shared<const Forest> assemble(std::size_t rounds) const;
 
@@ -100,7 +99,7 @@ class Booster {
   std::size_t outputs_;
   std::vector<float> base_;
   std::vector<float> scores_;
-  std::vector<double> g_, h_;  // same layout as scores_
+  std::vector<float> g_, h_;  // same layout as scores_
   std::vector<detail::GrownTree> trees_;
 };
 
@@ -144,12 +143,12 @@ void Booster::compute_gradients(const std::vector<std::uint32_t>& rows) {
           const std::uint32_t r = rows[i];
           const double w = weight(r);
           if (y_.task == Task::regression) {
-            g_[r] = w * (scores_[r] - y_.values[r]);
-            h_[r] = w;
+            g_[r] = static_cast<float>(w * (scores_[r] - y_.values[r]));
+            h_[r] = static_cast<float>(w);
           } else if (outputs_ == 1) {
             const double probability = 1 / (1 + std::exp(-static_cast<double>(scores_[r])));
-            g_[r] = w * (probability - y_.labels[r]);
-            h_[r] = w * probability * (1 - probability);
+            g_[r] = static_cast<float>(w * (probability - y_.labels[r]));
+            h_[r] = static_cast<float>(w * probability * (1 - probability));
           } else {
             double largest = scores_[r], total = 0;
             for (std::size_t k = 1; k < outputs_; ++k) largest = std::max<double>(largest, scores_[k * n + r]);
@@ -158,53 +157,13 @@ void Booster::compute_gradients(const std::vector<std::uint32_t>& rows) {
             const double factor = static_cast<double>(outputs_) / static_cast<double>(outputs_ - 1);
             for (std::size_t k = 0; k < outputs_; ++k) {
               const double q = p[k] / total;
-              g_[k * n + r] = w * (q - (static_cast<std::size_t>(y_.labels[r]) == k));
-              h_[k * n + r] = w * factor * q * (1 - q);
+              g_[k * n + r] = static_cast<float>(w * (q - (static_cast<std::size_t>(y_.labels[r]) == k)));
+              h_[k * n + r] = static_cast<float>(w * factor * q * (1 - q));
             }
           }
         }
       },
       options_.arena);
-}
-
-/// Power of two that brings numbers up to `largest` below 2^30.
-double integer_scale(double largest) {
-  int exponent = 0;
-  std::frexp(largest, &exponent);
-  return largest > 0 ? std::ldexp(1.0, std::min(30 - exponent, 1000)) : 1.0;
-}
-
-detail::Gradients Booster::quantise(std::size_t output, const std::vector<std::uint32_t>& rows) const {
-  const double* g = g_.data() + output * bins_.rows();
-  const double* h = h_.data() + output * bins_.rows();
-  const std::size_t blocks = (rows.size() + rows_per_block - 1) / rows_per_block;
-  std::vector<double> largest_g(blocks), largest_h(blocks);
-  parallel_for(
-      rows.size(), rows_per_block,
-      [&](std::size_t begin, std::size_t end) {
-        double& block_g = largest_g[begin / rows_per_block];
-        double& block_h = largest_h[begin / rows_per_block];
-        for (std::size_t i = begin; i < end; ++i) {
-          block_g = std::max(block_g, std::abs(g[rows[i]]));
-          block_h = std::max(block_h, h[rows[i]]);
-        }
-      },
-      options_.arena);
-  detail::Gradients result;
-  result.g_scale = integer_scale(*std::max_element(largest_g.begin(), largest_g.end()));
-  result.h_scale = integer_scale(*std::max_element(largest_h.begin(), largest_h.end()));
-  result.rows.resize(bins_.rows());
-  parallel_for(
-      rows.size(), rows_per_block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          const auto r = rows[i];
-          result.rows[r] = {static_cast<std::int32_t>(std::lrint(g[r] * result.g_scale)),
-                            static_cast<std::int32_t>(std::lrint(h[r] * result.h_scale))};
-        }
-      },
-      options_.arena);
-  return result;
 }
 
 /// Mean squared error or mean log loss.
@@ -243,7 +202,23 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
     rows = std::move(kept);
   }
   start(rows);
-  detail::LeafwiseGrower grower(bins_, options_, y_.weights);
+  detail::GrowerOptions growing;
+  growing.max_leaves = options_.max_leaves;
+  growing.max_depth = options_.max_depth;
+  growing.min_leaf_rows = options_.min_leaf_rows;
+  growing.min_leaf_hessian = options_.min_leaf_hessian;
+  growing.l2 = options_.l2;
+  growing.min_gain = options_.min_gain;
+  growing.max_one_hot = options_.max_one_hot;
+  growing.category_smoothing = options_.category_smoothing;
+  growing.category_l2 = options_.category_l2;
+  growing.min_category_rows = options_.min_category_rows;
+  growing.max_category_side = options_.max_category_side;
+  growing.weights = y_.weights;
+  growing.seed = options_.seed;
+  growing.unit_hessian = y_.task == Task::regression && y_.weights.empty();
+  growing.arena = options_.arena;
+  detail::Grower grower(bins_, growing);
   std::vector<std::uint8_t> column_on(bins_.cols(), 1);
   std::vector<std::uint32_t> columns(bins_.cols());
   double best_loss = std::numeric_limits<double>::infinity();
@@ -262,9 +237,11 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
         std::fill(column_on.begin(), column_on.end(), std::uint8_t{0});
         for (std::size_t i = 0; i < share_of(options_.column_fraction, columns.size()); ++i) column_on[columns[i]] = 1;
       }
-      const detail::Gradients gradients = quantise(k, rows);
-      std::vector<std::uint32_t> bag = options_.row_fraction < 1 ? drawn : rows;  // grow changes the order
-      detail::GrownTree tree = grower.grow(bag, gradients, column_on);
+      const std::size_t first = k * bins_.rows();
+      detail::GrownTree tree =
+          grower.grow(options_.row_fraction < 1 ? drawn : rows, std::span(g_).subspan(first, bins_.rows()),
+                      std::span(h_).subspan(first, bins_.rows()), round * outputs_ + k, column_on);
+      for (float& value : tree.leaf_values) value *= static_cast<float>(options_.learning_rate);
       any_split = any_split || !tree.nodes.empty();
       float* scores = scores_.data() + k * bins_.rows();
       const auto add_walked = [&](const std::vector<std::uint32_t>& walked) {
@@ -280,8 +257,7 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
         add_walked(rows);
       } else {
         for (std::size_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf)
-          for (std::size_t i = grower.leaf_begin(leaf); i < grower.leaf_end(leaf); ++i)
-            scores[bag[i]] += tree.leaf_values[leaf];
+          for (const auto r : grower.leaf_rows(leaf)) scores[r] += tree.leaf_values[leaf];
       }
       add_walked(validation);
       trees_.push_back(std::move(tree));

@@ -1,0 +1,58 @@
+#pragma once
+// Grows one regression tree on gradients: the engine of gradient boosting.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "trees/grown_tree.hpp"
+
+namespace redoubt::detail {
+
+struct GrowerOptions {
+  int max_leaves = 31;
+  int max_depth = 0;       ///< 0: unlimited
+  bool depthwise = false;  ///< level by level; otherwise always the leaf that gains most
+  int min_leaf_rows = 20;
+  double min_leaf_hessian = 1e-3;
+  double l1 = 0, l2 = 0;
+  double min_gain = 0;
+  double max_delta_step = 0;  ///< 0: unlimited
+  double path_smooth = 0;
+  int max_one_hot = 4;
+  double category_smoothing = 10, category_l2 = 10;
+  int min_category_rows = 10;
+  int max_category_side = 32;
+  double node_column_fraction = 1;                           ///< columns drawn for each node
+  bool random_thresholds = false;                            ///< one random cut per column and node
+  std::span<const std::int8_t> monotone;                     ///< per column -1, 0 or 1; empty: none
+  std::span<const std::vector<std::uint32_t>> interactions;  ///< groups of columns allowed together; empty: all
+  std::span<const double> weights;                           ///< of rows, for cover; empty: 1 each
+  std::uint64_t seed = 0;
+  bool unit_hessian = false;  ///< the hessian is the same for every row
+  Arena* arena = nullptr;
+};
+
+/// Not thread-safe; uses several threads itself. Keeps its memory between trees.
+class Grower {
+ public:
+  /// `bins` and what the spans of `options` show must outlive the grower.
+  Grower(const BinnedMatrix& bins, const GrowerOptions& options);
+  ~Grower();
+  Grower(Grower&&) noexcept;
+
+  /// A tree on `rows` (ascending), using the columns that are on. `g` and `h` have one float per row of the matrix and
+  /// are read for `rows` only; they are quantised here. Leaf values are raw Newton steps, without a learning rate.
+  GrownTree grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
+                 std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
+  /// Those of the last `rows` that fell into a leaf; valid until the next grow.
+  std::span<const std::uint32_t> leaf_rows(std::size_t leaf) const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace redoubt::detail
