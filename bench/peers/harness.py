@@ -10,18 +10,24 @@ import subprocess
 
 
 class Worker:
-    def __init__(self, name, command):
+    def __init__(self, name, command, **options):
         self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
         self.seconds = []
 
-    def run(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
+    def ask(self, request):
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the reason is in its exit code
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended: exit code {self.process.wait()}")
-        return float(line)
+        return line
+
+    def run(self):
+        return float(self.ask("run"))
 
     def close(self):
         self.process.stdin.close()

@@ -1,17 +1,45 @@
 #!/usr/bin/env bash
 # Sourced by the peer scripts: builds what they need and makes the one virtual environment, outside the tree.
-#   peers_setup PACKAGE...   sets $PEERS_PYTHON and $PEERS_BUILD
+#   peers_setup PACKAGE...         sets $PEERS_PYTHON and $PEERS_BUILD
+#   peers_trees_setup PACKAGE...   installs only what is missing, one by one: a peer that cannot be had is left out and
+#                                  named by trees.py; sets $PEERS_XGBOOST, too
 set -euo pipefail
 peers_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$peers_root/cmake/setup.sh"
 
-peers_setup() {
+peers_venv() {
   redoubt_setup python3-venv
-  local venv=${REDOUBT_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/redoubt-peers}
+  venv=${REDOUBT_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/redoubt-peers}
   [[ -x $venv/bin/python ]] || /usr/bin/python3 -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check --upgrade "$@" >&2
   PEERS_PYTHON=$venv/bin/python
+}
+
+peers_configure() {
   PEERS_BUILD=${REDOUBT_BUILD_DIR:-$peers_root/build/peers}
-  "$CMAKE" -S "$peers_root" -B "$PEERS_BUILD" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-    -DREDOUBT_TESTS=OFF -DREDOUBT_EXAMPLES=OFF -DREDOUBT_FUZZ=OFF >/dev/null
+  [[ -n ${REDOUBT_BUILD_DIR:-} && -f $PEERS_BUILD/CMakeCache.txt ]] ||
+    "$CMAKE" -S "$peers_root" -B "$PEERS_BUILD" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+      -DREDOUBT_TESTS=OFF -DREDOUBT_EXAMPLES=OFF -DREDOUBT_FUZZ=OFF >/dev/null
+}
+
+peers_setup() {
+  peers_venv
+  "$venv/bin/pip" install -q --disable-pip-version-check --upgrade "$@" >&2
+  peers_configure
+}
+
+peers_trees_setup() {
+  peers_venv
+  local package
+  for package in "$@"; do
+    compgen -G "$venv/lib/python3*/site-packages/${package//-/[_-]}-*.dist-info" >/dev/null ||
+      "$venv/bin/pip" install -q --disable-pip-version-check "$package" >&2 ||
+      echo "setup: $package cannot be installed" >&2
+  done
+  # XGBoost 3.3 and later say that they need Python 3.12, but run on Debian's 3.11: kept beside the others.
+  PEERS_XGBOOST=$venv/xgboost-latest
+  if [[ ! -d $PEERS_XGBOOST/xgboost ]]; then
+    "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --ignore-requires-python --target "$PEERS_XGBOOST" \
+      'xgboost>=3.4' >&2 || PEERS_XGBOOST=
+  fi
+  peers_configure
 }
