@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "redoubt/core/parallel.hpp"
+#include "trees/forest_compiled.hpp"
 
 namespace redoubt {
 namespace {
@@ -14,8 +14,6 @@ namespace {
 constexpr std::uint32_t max_inputs = 1u << 29;  // an index and the flags share 32 bits
 constexpr float zero_bound = 1e-35f;            // of ForestFlag::zero_missing
 constexpr std::size_t max_nodes = (std::size_t{1} << 31) - 1;
-constexpr std::size_t rows_per_block = 64;
-constexpr std::size_t nodes_per_block = 4096;  // 64 KiB of packed nodes: they stay in L2 while a block of rows passes
 
 [[noreturn]] void corrupt(const char* array, std::size_t position, const std::string& reason) {
   detail::fail(errc::corrupt, fmt::format("forest.{}[{}]: {}", array, position, reason));
@@ -131,7 +129,8 @@ void check_arrays(const ForestShape& shape, const ForestArrays& a) {
 
 }  // namespace
 
-Forest::Forest(ForestShape shape, ForestArrays arrays) : shape_(std::move(shape)), arrays_(std::move(arrays)) {
+Forest::Forest(ForestShape shape, ForestArrays arrays, const ForestTuning& tuning)
+    : shape_(std::move(shape)), arrays_(std::move(arrays)) {
   check_shape(shape_);
   check_arrays(shape_, arrays_);
   nodes_.resize(arrays_.feature.size());
@@ -139,6 +138,7 @@ Forest::Forest(ForestShape shape, ForestArrays arrays) : shape_(std::move(shape)
     nodes_[i] = {arrays_.threshold[i], arrays_.feature[i] << 3 | arrays_.flags[i], {arrays_.left[i], arrays_.right[i]}};
     has_categories_ = has_categories_ || arrays_.category_set[i] >= 0;
   }
+  compiled_ = detail::compile_forest(shape_, arrays_, tuning);
 }
 
 std::size_t Forest::outputs() const noexcept { return shape_.link == ForestLink::sigmoid ? 2 : shape_.outputs; }
@@ -173,31 +173,37 @@ std::uint32_t Forest::leaf_of(std::int32_t index, const float* row) const noexce
   return static_cast<std::uint32_t>(~index);
 }
 
-template <bool Categories>
-void Forest::add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept {
+std::uint32_t Forest::leaf_of(std::int32_t node, const float* row) const noexcept {
+  return has_categories_ ? leaf_of<true>(node, row) : leaf_of<false>(node, row);
+}
+
+float Forest::score(std::size_t output, std::int64_t sum) const noexcept {
+  return static_cast<float>(static_cast<double>(shape_.base[output]) +
+                            static_cast<double>(sum) * compiled_->leaves.inverse);
+}
+
+void Forest::walk_scores(std::span<const float> src, std::span<float> dst, std::size_t count) const noexcept {
+  // Outputs in parts that fit the stack.
+  constexpr std::size_t part = 64;
+  const detail::FixedLeaves& leaves = compiled_->leaves;
   const std::size_t width = shape_.leaf_width;
-  if (width == 1) {
-    for (std::size_t t = begin; t < end; ++t)
-      scores[arrays_.outputs_of[t]] += arrays_.leaf_values[leaf_of<Categories>(arrays_.roots[t], row)];
-    return;
-  }
-  for (std::size_t t = begin; t < end; ++t) {
-    const float* leaf = arrays_.leaf_values.data() + leaf_of<Categories>(arrays_.roots[t], row) * width;
-    for (std::size_t k = 0; k < width; ++k) scores[k] += leaf[k];
+  for (std::size_t begin = 0; begin < shape_.outputs; begin += part) {
+    const std::size_t end = std::min<std::size_t>(begin + part, shape_.outputs);
+    std::int64_t sums[part] = {};
+    const auto value = [&](std::size_t i) { return leaves.wide ? leaves.wide_values[i] : leaves.values[i]; };
+    for (std::size_t t = 0; t < count; ++t) {
+      if (width > 1) {
+        const std::size_t leaf = leaf_of(arrays_.roots[t], src.data());
+        for (std::size_t k = begin; k < end; ++k) sums[k - begin] += value(leaf * width + k);
+      } else if (arrays_.outputs_of[t] >= begin && arrays_.outputs_of[t] < end) {
+        sums[arrays_.outputs_of[t] - begin] += value(leaf_of(arrays_.roots[t], src.data()));
+      }
+    }
+    for (std::size_t k = begin; k < end; ++k) dst[k] = score(k, sums[k - begin]);
   }
 }
 
-void Forest::add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept {
-  if (has_categories_)
-    add_trees<true>(begin, end, row, scores);
-  else
-    add_trees<false>(begin, end, row, scores);
-}
-
-void Forest::scores(std::span<const float> src, std::span<float> dst) const noexcept {
-  std::copy(shape_.base.begin(), shape_.base.end(), dst.begin());
-  add_trees(0, trees(), src.data(), dst.data());
-}
+const ForestEngine& Forest::engine() const noexcept { return compiled_->description; }
 
 void Forest::apply_link(std::span<float> dst) const noexcept {
   const float count = static_cast<float>(std::max<std::size_t>(trees(), 1));
@@ -253,34 +259,8 @@ void Forest::apply_link(std::span<float> dst) const noexcept {
   }
 }
 
-void Forest::predict(std::span<const float> src, std::span<float> dst, std::span<float>) const noexcept {
-  scores(src, dst);
-  apply_link(dst.first(outputs()));
-}
-
-void Forest::predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
-  if (src.cols() != inputs() || dst.cols() != outputs() || src.rows() != dst.rows())
-    detail::fail(errc::shape_mismatch,
-                 fmt::format("forest of {} inputs and {} outputs was given rows {} x {} and room for {} x {}", inputs(),
-                             outputs(), src.rows(), src.cols(), dst.rows(), dst.cols()));
-  const std::size_t per_tree = nodes_.size() / std::max<std::size_t>(trees(), 1) + 1;
-  const std::size_t tree_block = std::max<std::size_t>(nodes_per_block / per_tree, 1);
-  parallel_for(
-      src.rows(), rows_per_block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = begin; r < end; ++r) std::copy(shape_.base.begin(), shape_.base.end(), dst.row(r).begin());
-        for (std::size_t t = 0; t < trees(); t += tree_block)
-          for (std::size_t r = begin; r < end; ++r)
-            add_trees(t, std::min(t + tree_block, trees()), src.row(r).data(), dst.row(r).data());
-        for (std::size_t r = begin; r < end; ++r) apply_link(dst.row(r));
-      },
-      arena);
-}
-
 void Forest::leaf_ids(std::span<const float> src, std::span<std::uint32_t> dst) const noexcept {
-  for (std::size_t t = 0; t < trees(); ++t)
-    dst[t] =
-        has_categories_ ? leaf_of<true>(arrays_.roots[t], src.data()) : leaf_of<false>(arrays_.roots[t], src.data());
+  for (std::size_t t = 0; t < trees(); ++t) dst[t] = leaf_of(arrays_.roots[t], src.data());
 }
 
 std::vector<double> Forest::gain_importance() const {

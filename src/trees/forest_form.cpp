@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "redoubt/data/archive.hpp"
-#include "redoubt/trees/forest.hpp"
+#include "trees/forest_compiled.hpp"
 
 namespace redoubt {
 namespace {
@@ -55,6 +55,7 @@ std::string literal(float value) {
   return text + "f";
 }
 std::string literal(std::int32_t value) { return fmt::format("{}", value); }
+std::string literal(std::int64_t value) { return fmt::format("{}LL", value); }
 std::string literal(std::uint32_t value) { return fmt::format("{}u", value); }
 std::string literal(std::uint8_t value) { return fmt::format("{}", value); }
 
@@ -71,7 +72,8 @@ void append_array(std::string& out, const char* type, const char* name, const st
 }
 
 /// The statements that add the leaf values of all trees to dst.
-void append_trees(std::string& out, const ForestShape& shape, const ForestArrays& a, bool categories) {
+void append_trees(std::string& out, const ForestShape& shape, const ForestArrays& a, const detail::FixedLeaves& leaves,
+                  bool categories) {
   const std::size_t outputs = shape.outputs;
   append_array(out, "int", "roots", a.roots);
   append_array(out, "unsigned", "feature", a.feature);
@@ -79,7 +81,11 @@ void append_trees(std::string& out, const ForestShape& shape, const ForestArrays
   append_array(out, "int", "left", a.left);
   append_array(out, "int", "right", a.right);
   append_array(out, "unsigned char", "flags", a.flags);
-  append_array(out, "float", "leaf", a.leaf_values);
+  if (leaves.wide)
+    append_array(out, "long long", "leaf", leaves.wide_values);
+  else
+    append_array(out, "int", "leaf", leaves.values);
+  out += fmt::format("  {} sum[{}] = {{0}};\n", leaves.wide ? "long long" : "int", outputs);
   if (categories) {
     append_array(out, "int", "category_set", a.category_set);
     append_array(out, "unsigned", "category_offsets", a.category_offsets);
@@ -106,11 +112,16 @@ void append_trees(std::string& out, const ForestShape& shape, const ForestArrays
   }
   out += "      i = go_left ? left[i] : right[i];\n    }\n";
   if (shape.leaf_width > 1)
-    out += fmt::format("    for (unsigned k = 0; k < {0}u; ++k) dst[k] += leaf[~i * {0} + static_cast<int>(k)];\n",
+    out += fmt::format("    for (unsigned k = 0; k < {0}u; ++k) sum[k] += leaf[~i * {0} + static_cast<int>(k)];\n",
                        outputs);
   else
-    out += fmt::format("    dst[{}] += leaf[~i];\n", outputs > 1 ? "output_of[t]" : "0");
+    out += fmt::format("    sum[{}] += leaf[~i];\n", outputs > 1 ? "output_of[t]" : "0");
   out += "  }\n";
+  out += fmt::format("  for (unsigned k = 0; k < {}u; ++k)\n", outputs);
+  // A power of two: 17 digits give it back exactly.
+  out += fmt::format(
+      "    dst[k] = static_cast<float>(static_cast<double>(base[k]) + static_cast<double>(sum[k]) * {:.17g});\n",
+      leaves.inverse);
 }
 
 /// The statements that turn the sums in dst into outputs.
@@ -198,11 +209,10 @@ void Forest::save(Archive& archive) const {
 std::string Forest::to_source(std::string_view name) const {
   std::string out = fmt::format("inline void {}(const float* src, float* dst) {{\n", name);
   append_array(out, "float", "base", shape_.base);
-  out += fmt::format("  for (unsigned k = 0; k < {}u; ++k) dst[k] = base[k];\n", shape_.outputs);
   if (trees() == 0)
-    out += "  (void)src;\n";
+    out += fmt::format("  (void)src;\n  for (unsigned k = 0; k < {}u; ++k) dst[k] = base[k];\n", shape_.outputs);
   else
-    append_trees(out, shape_, arrays_, has_categories_);
+    append_trees(out, shape_, arrays_, compiled_->leaves, has_categories_);
   append_link(out, shape_, std::max<std::size_t>(trees(), 1));
   return out + "}\n";
 }

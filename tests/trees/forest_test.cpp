@@ -102,6 +102,57 @@ std::uint32_t naive_leaf(const ForestArrays& a, std::size_t tree, std::span<cons
   return static_cast<std::uint32_t>(~i);
 }
 
+std::vector<std::int32_t> leaves_of_tree(const ForestArrays& a, std::size_t tree) {
+  std::vector<std::int32_t> open = {a.roots[tree]}, leaves;
+  while (!open.empty()) {
+    const std::int32_t i = open.back();
+    open.pop_back();
+    if (i < 0) {
+      leaves.push_back(~i);
+    } else {
+      open.push_back(a.left[static_cast<std::size_t>(i)]);
+      open.push_back(a.right[static_cast<std::size_t>(i)]);
+    }
+  }
+  return leaves;
+}
+
+/// The scale of the header: the largest power of two that keeps the sum of the largest leaves within 2^30.
+double naive_scale(const ForestShape& shape, const ForestArrays& a) {
+  double bound = 0;
+  for (std::uint32_t k = 0; k < shape.outputs; ++k) {
+    double sum = 0;
+    for (std::size_t t = 0; t < a.roots.size(); ++t) {
+      if (shape.leaf_width == 1 && a.outputs_of[t] != k) continue;
+      double largest = 0;
+      for (const std::int32_t leaf : leaves_of_tree(a, t))
+        largest = std::max(
+            largest,
+            std::abs(static_cast<double>(
+                a.leaf_values[static_cast<std::size_t>(leaf) * shape.leaf_width + (shape.leaf_width > 1 ? k : 0)])));
+      sum += largest;
+    }
+    bound = std::max(bound, sum);
+  }
+  if (bound == 0) return 1;
+  return std::exp2(std::floor(30 - std::log2(bound)));
+}
+
+std::vector<float> naive_scores(const ForestShape& shape, const ForestArrays& a, double scale,
+                                std::span<const float> row) {
+  std::vector<double> sums(shape.outputs);
+  for (std::size_t t = 0; t < a.roots.size(); ++t) {
+    const std::uint32_t leaf = naive_leaf(a, t, row);
+    for (std::uint32_t k = 0; k < shape.leaf_width; ++k)
+      sums[shape.leaf_width > 1 ? k : a.outputs_of[t]] +=
+          std::nearbyint(static_cast<double>(a.leaf_values[leaf * shape.leaf_width + k]) * scale);
+  }
+  std::vector<float> scores(shape.outputs);
+  for (std::uint32_t k = 0; k < shape.outputs; ++k)
+    scores[k] = static_cast<float>(static_cast<double>(shape.base[k]) + sums[k] / scale);
+  return scores;
+}
+
 Tensor<float> probing_rows(std::size_t rows, std::size_t cols, std::uint64_t seed) {
   Tensor<float> x({rows, cols});
   Random random(seed);
@@ -140,18 +191,13 @@ TEST_CASE("a forest predicts what its definition says", "[forest]") {
   for (const auto& s : all_shapes) {
     const Forest forest(shape_of(s), random_arrays(s, 3));
     const auto x = probing_rows(200, s.inputs, 4);
+    const double scale = naive_scale(forest.shape(), forest.arrays());
     std::vector<float> scores(s.outputs);
     std::vector<std::uint32_t> leaves(forest.trees());
     for (std::size_t r = 0; r < x.rows(); ++r) {
-      std::vector<float> expected = forest.shape().base;
+      const auto expected = naive_scores(forest.shape(), forest.arrays(), scale, x.row(r));
       forest.leaf_ids(x.row(r), leaves);
-      for (std::size_t t = 0; t < forest.trees(); ++t) {
-        const auto leaf = naive_leaf(forest.arrays(), t, x.row(r));
-        REQUIRE(leaves[t] == leaf);
-        for (std::uint32_t k = 0; k < s.leaf_width; ++k)
-          expected[s.leaf_width > 1 ? k : forest.arrays().outputs_of[t]] +=
-              forest.arrays().leaf_values[leaf * s.leaf_width + k];
-      }
+      for (std::size_t t = 0; t < forest.trees(); ++t) REQUIRE(leaves[t] == naive_leaf(forest.arrays(), t, x.row(r)));
       forest.scores(x.row(r), scores);
       REQUIRE(scores == expected);
       const auto out = test::predict_row(forest, x.row(r));

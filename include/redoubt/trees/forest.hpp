@@ -65,12 +65,51 @@ struct ForestShape {
   std::vector<float> base;  ///< per score: added before the link
 };
 
+/// The ways through a forest. All give the same bits.
+enum class ForestPath : std::uint8_t {
+  automatic,  ///< the rule of `Forest::engine()`
+  walk,       ///< node by node, several trees or rows at once; any tree, any machine
+  sweep,      ///< one row, 64 trees per vector, every node visited without a branch; AVX-512, trees of <= 256 leaves
+  sliced      ///< 64 to 512 rows as bit masks, one select per node; AVX2 or AVX-512, trees of <= 256 leaves
+};
+
+/// For tests and measurements: narrows the choice of the engines. What a path cannot take is walked.
+struct ForestTuning {
+  ForestPath row = ForestPath::automatic;    ///< walk or sweep
+  ForestPath batch = ForestPath::automatic;  ///< walk, sweep (row by row) or sliced
+  bool avx512 = true, avx2 = true;           ///< false: as if the machine lacked it (avx2 = false: both)
+};
+
+/// What a forest chose and what it costs.
+struct ForestEngine {
+  std::string row, batch;        ///< names, for example "sweep (avx512)"
+  std::string reason;            ///< one sentence
+  std::size_t bytes = 0;         ///< memory of the compiled form, beside the arrays
+  std::size_t swept_trees = 0;   ///< trees that one-row prediction sweeps; it walks the others
+  std::size_t sliced_trees = 0;  ///< trees that batches slice; they walk the others
+  std::size_t columns = 0;       ///< one-byte codes that a row is turned into
+  std::size_t conditions = 0;    ///< distinct tests (column and threshold, or category set)
+  double resolution = 0;         ///< leaf values are multiples of this
+};
+
+namespace detail {
+struct CompiledForest;
+}
+
+/// Leaf values are summed in fixed point: the forest takes the largest power of two `scale` for which the sum over the
+/// trees of max |leaf|, the largest of the outputs, times `scale` is at most 2^30; each leaf value becomes
+/// round(leaf * scale) once, sums are integers, score = float(base + sum / scale). The sum is exact, so that every
+/// engine, instruction set, batch size and order of trees gives the same bits; it differs from the sum of the floats
+/// by less than trees * 2^-30 of the sum of the largest |leaf|. Where single leaves are so large that this would lose
+/// the others (that sum exceeds 4096 times the same sum of mean |leaf|), the integers have 64 bits and scale is up to
+/// 2^31 times finer; such a forest is walked.
 class Forest final : public Predictor {
  public:
   /// Checks every index, that children come after their parent (no cycles), that each node and each leaf is reached
   /// once, and that no number is one that would break a comparison or a sum.
   /// Throws Error(corrupt) naming array and position.
-  Forest(ForestShape shape, ForestArrays arrays);
+  /// Then compiles the engines: a few milliseconds and about 4 to 20 bytes per node on top of the 24 of the walk.
+  Forest(ForestShape shape, ForestArrays arrays, const ForestTuning& tuning = {});
 
   const ForestShape& shape() const noexcept { return shape_; }
   const ForestArrays& arrays() const noexcept { return arrays_; }
@@ -81,17 +120,23 @@ class Forest final : public Predictor {
   std::size_t inputs() const noexcept override { return shape_.inputs; }
   std::size_t outputs() const noexcept override;
   std::size_t scratch_size() const noexcept override;
-  /// One row. No allocation; needs no scratch.
+  /// One row. No allocation; needs no scratch; up to 8 KB of stack.
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
-  /// Blocks of rows x blocks of trees, in parallel over the rows; bit-identical to the one-row form, because each
-  /// row still adds its trees in order.
+  /// In parallel over blocks of 512 rows, fewer rows on the calling thread. Bit-identical to the one-row form.
+  /// Works in buffers (about 64 bytes per distinct test and 512 per column) that are kept for the next call, one per
+  /// thread that ever predicted at the same time.
   void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const override;
   void save(Archive& archive) const override;
   /// The arrays and a loop over them; the same floats as `predict`. Needs <cmath>.
   std::string to_source(std::string_view name) const override;
 
+  /// How this forest predicts, and why.
+  const ForestEngine& engine() const noexcept;
+
   /// Scores before the link, one row: dst has shape().outputs floats. No allocation.
   void scores(std::span<const float> src, std::span<float> dst) const noexcept;
+  /// The same by the definition, tree after tree, node by node, of the first `count` trees: the oracle of all engines.
+  void walk_scores(std::span<const float> src, std::span<float> dst, std::size_t count) const noexcept;
   /// Leaf index that each tree sends the row to (0 .. leaves()-1). dst has trees() entries. No allocation.
   void leaf_ids(std::span<const float> src, std::span<std::uint32_t> dst) const noexcept;
   /// Sum of split gains per encoded column.
@@ -106,15 +151,18 @@ class Forest final : public Predictor {
   };
   template <bool Categories>
   std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
-  template <bool Categories>
-  void add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept;
-  void add_trees(std::size_t begin, std::size_t end, const float* row, float* scores) const noexcept;
+  std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
+  void walk_sums(std::span<const std::uint32_t> trees, const float* row, float* dst) const noexcept;
+  float score(std::size_t output, std::int64_t sum) const noexcept;
+  void finish_sums(float* dst) const noexcept;
+  void predict_block(MatrixView<const float> src, MatrixView<float> dst) const;
   void apply_link(std::span<float> dst) const noexcept;
 
   ForestShape shape_;
   ForestArrays arrays_;
   std::vector<Node> nodes_;
   bool has_categories_ = false;
+  Shared<const detail::CompiledForest> compiled_;
 };
 
 }  // namespace redoubt

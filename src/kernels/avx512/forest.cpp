@@ -1,0 +1,259 @@
+// The compiled forest on AVX-512 F/BW/DQ/VL/VBMI. Compiled with the flags of this level: no other includes, see
+// body.hpp.
+#include <immintrin.h>
+
+#include "kernels/forest_table.hpp"
+
+namespace redoubt::kernels::detail {
+namespace {
+
+// Codes -------------------------------------------------------------------------------------------------------------
+
+/// Two looks of 16 thresholds each. A NaN is below all thresholds, or above all if `High`.
+template <bool High, bool Zero>
+void code_columns(size_t count, const unsigned* input, const float* thresholds, const float* src, size_t src_row,
+                  size_t rows, unsigned char* dst, size_t dst_col) {
+  constexpr int below = High ? _CMP_NGE_UQ : _CMP_LT_OQ;
+  for (size_t c = 0; c < count; ++c, thresholds += forest_column_floats, dst += dst_col) {
+    const float* x = src + input[c];
+    const __m512 first = _mm512_load_ps(thresholds);
+    for (size_t r = 0; r < rows; ++r, x += src_row) {
+      float value = *x;
+      if (Zero) value = __builtin_fabsf(value) <= 1e-35f ? __builtin_nanf("") : value;
+      const __m512 v = _mm512_set1_ps(value);
+      const unsigned block = __builtin_popcount(_mm512_cmp_ps_mask(first, v, below));
+      const __m512 second = _mm512_load_ps(thresholds + 16 + 16 * block);
+      const unsigned code = 16 * block + __builtin_popcount(_mm512_cmp_ps_mask(second, v, below));
+      dst[r] = High ? static_cast<unsigned char>(code < 255 ? code : 255) : static_cast<unsigned char>(code);
+    }
+  }
+}
+
+void code(const ForestColumns& columns, const float* src, size_t src_row, size_t rows, unsigned char* dst,
+          size_t dst_col) {
+  const unsigned* input = columns.input;
+  const float* thresholds = columns.thresholds;
+  const auto next = [&](size_t kind) {
+    input += columns.count[kind];
+    thresholds += columns.count[kind] * forest_column_floats;
+    dst += columns.count[kind] * dst_col;
+  };
+  code_columns<false, false>(columns.count[0], input, thresholds, src, src_row, rows, dst, dst_col);
+  next(0);
+  code_columns<true, false>(columns.count[1], input, thresholds, src, src_row, rows, dst, dst_col);
+  next(1);
+  code_columns<false, true>(columns.count[2], input, thresholds, src, src_row, rows, dst, dst_col);
+  next(2);
+  code_columns<true, true>(columns.count[3], input, thresholds, src, src_row, rows, dst, dst_col);
+}
+
+// Sweep -------------------------------------------------------------------------------------------------------------
+
+template <int Vectors>
+struct Row {
+  __m512i v[Vectors];
+  explicit Row(const unsigned char* codes) {
+    for (int i = 0; i < Vectors; ++i) v[i] = _mm512_load_si512(codes + 64 * i);
+  }
+  __m512i pick(__m512i column) const {
+    if constexpr (Vectors == 1) return _mm512_permutexvar_epi8(column, v[0]);
+    if constexpr (Vectors == 2) return _mm512_permutex2var_epi8(v[0], column, v[1]);
+    if constexpr (Vectors == 4) {
+      const __m512i low = _mm512_permutex2var_epi8(v[0], column, v[1]);
+      const __m512i high = _mm512_permutex2var_epi8(v[2], column, v[3]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), low, high);
+    }
+  }
+};
+
+/// `Groups` groups in step, so that the latency of one hides behind the others.
+template <int Vectors, int Groups>
+void sweep_some(const ForestGroup* groups, const unsigned char* const* codes, unsigned char* leaves) {
+  // Groups with the same codes could share these registers; the compiler cannot know, and loads are cheap.
+  const Row<Vectors> row(codes[0]);
+  __m512i leaf[Groups];
+  const unsigned char* nodes[Groups];
+  size_t slots = 0;
+  for (int g = 0; g < Groups; ++g) {
+    leaf[g] = _mm512_setzero_si512();
+    nodes[g] = groups[g].nodes;
+    if (groups[g].slots > slots) slots = groups[g].slots;
+  }
+  __m512i next = _mm512_set1_epi8(1);
+  const __m512i one = next;
+  for (size_t i = 0; i < slots; ++i) {
+    for (int g = 0; g < Groups; ++g) {
+      const unsigned char* p = nodes[g] + 192 * i;
+      const __m512i x = row.pick(_mm512_load_si512(p));
+      const __mmask64 right = _mm512_cmpgt_epu8_mask(x, _mm512_load_si512(p + 64));
+      const __mmask64 here = _mm512_mask_cmpeq_epi8_mask(right, leaf[g], _mm512_load_si512(p + 128));
+      leaf[g] = _mm512_mask_mov_epi8(leaf[g], here, next);
+    }
+    next = _mm512_add_epi8(next, one);
+  }
+  for (int g = 0; g < Groups; ++g) _mm512_storeu_si512(leaves + 64 * g, leaf[g]);
+}
+
+template <int Vectors>
+void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves) {
+  while (count > 0) {
+    size_t same = 1;  // groups that read the same codes and have the same number of slots
+    while (same < count && same < 4 && codes[same] == codes[0] && groups[same].slots == groups[0].slots) ++same;
+    if (same == 4)
+      sweep_some<Vectors, 4>(groups, codes, leaves);
+    else if (same >= 2)
+      sweep_some<Vectors, 2>(groups, codes, leaves), same = 2;
+    else
+      sweep_some<Vectors, 1>(groups, codes, leaves);
+    groups += same, codes += same, leaves += 64 * same, count -= same;
+  }
+}
+
+void sweep(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves) {
+  while (count > 0) {
+    size_t same = 1;
+    while (same < count && groups[same].vectors == groups[0].vectors) ++same;
+    if (groups[0].vectors <= 1)
+      sweep_alike<1>(groups, same, codes, leaves);
+    else if (groups[0].vectors == 2)
+      sweep_alike<2>(groups, same, codes, leaves);
+    else
+      sweep_alike<4>(groups, same, codes, leaves);
+    groups += same, codes += same, leaves += 64 * same, count -= same;
+  }
+}
+
+// Slices ------------------------------------------------------------------------------------------------------------
+
+void tests_512(const ForestTests* tests, size_t count, const unsigned char* codes, uint64_t* masks) {
+  for (; count-- > 0; ++tests) {
+    __m512i row[8];
+    for (int i = 0; i < 8; ++i) row[i] = _mm512_load_si512(codes + 512 * tests->column + 64 * i);
+    uint64_t* mask = masks + 8 * tests->slot;
+    for (size_t t = 0; t < tests->count; ++t, mask += 8) {
+      const __m512i threshold = _mm512_set1_epi8(static_cast<char>(tests->thresholds[t]));
+      for (int i = 0; i < 8; ++i) mask[i] = _cvtmask64_u64(_mm512_cmpgt_epu8_mask(row[i], threshold));
+    }
+  }
+}
+
+void tests_64(const ForestTests* tests, size_t count, const unsigned char* codes, uint64_t* masks) {
+  for (; count-- > 0; ++tests) {
+    const __m512i row = _mm512_load_si512(codes + 64 * tests->column);
+    uint64_t* mask = masks + tests->slot;
+    for (size_t t = 0; t < tests->count; ++t)
+      mask[t] = _cvtmask64_u64(_mm512_cmpgt_epu8_mask(row, _mm512_set1_epi8(static_cast<char>(tests->thresholds[t]))));
+  }
+}
+
+template <int Bits>
+inline __m512i look_up(__m512i code, const unsigned char* table) {
+  if constexpr (Bits <= 6) return _mm512_permutexvar_epi8(code, _mm512_load_si512(table));
+  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64));
+  if constexpr (Bits == 7) return low;
+  const __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), code, _mm512_load_si512(table + 192));
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high);
+}
+
+/// Adds the leaf values of 64 rows.
+template <int Bits>
+inline void add_values(__m512i code, const unsigned char* table, int bytes, __m512i sum[4]) {
+  constexpr size_t size = size_t{1} << (Bits < 6 ? 6 : Bits);
+  const __m512i zero = _mm512_setzero_si512();
+  const __m512i b0 = look_up<Bits>(code, table);
+  const __m512i b1 = bytes > 1 ? look_up<Bits>(code, table + size) : zero;
+  const __m512i b2 = bytes > 2 ? look_up<Bits>(code, table + 2 * size) : zero;
+  const __m512i b3 = bytes > 3 ? look_up<Bits>(code, table + 3 * size) : zero;
+  const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
+  const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
+  sum[0] = _mm512_add_epi32(sum[0], _mm512_unpacklo_epi16(low0, high0));
+  sum[1] = _mm512_add_epi32(sum[1], _mm512_unpackhi_epi16(low0, high0));
+  sum[2] = _mm512_add_epi32(sum[2], _mm512_unpacklo_epi16(low1, high1));
+  sum[3] = _mm512_add_epi32(sum[3], _mm512_unpackhi_epi16(low1, high1));
+}
+
+inline void add_values(const ForestSliceTree& tree, size_t k, __m512i code, __m512i sum[4]) {
+  const size_t size = size_t{1} << (tree.bits < 6 ? 6 : tree.bits);
+  const unsigned char* table = tree.tables + k * tree.bytes * size;
+  if (tree.bits <= 6)
+    add_values<6>(code, table, tree.bytes, sum);
+  else if (tree.bits == 7)
+    add_values<7>(code, table, tree.bytes, sum);
+  else
+    add_values<8>(code, table, tree.bytes, sum);
+}
+
+/// Adds `count` trees of one output (or all outputs, if leaf_width > 1) to the sums of `words` * 64 rows.
+template <size_t Words>
+inline void add_trees(const ForestSliceTree* trees, size_t count, size_t leaf_width, const unsigned char* leaf_codes,
+                      uint32_t* sums) {
+  for (size_t k = 0; k < leaf_width; ++k) {
+    uint32_t* out = sums + 64 * Words * (leaf_width > 1 ? k : trees->output);
+    for (size_t w = 0; w < Words; ++w) {
+      __m512i sum[4];
+      for (int i = 0; i < 4; ++i) sum[i] = _mm512_loadu_si512(out + 64 * w + 16 * i);
+      for (size_t t = 0; t < count; ++t)
+        add_values(trees[t], k, _mm512_load_si512(leaf_codes + 64 * Words * t + 64 * w), sum);
+      for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out + 64 * w + 16 * i, sum[i]);
+    }
+  }
+}
+
+/// Bit planes to bytes.
+template <size_t Words>
+inline void unslice(const ForestSliceTree& tree, const uint64_t* masks, unsigned char* leaf_codes) {
+  for (size_t w = 0; w < Words; ++w) {
+    __m512i code = _mm512_setzero_si512();
+    __m512i bit = _mm512_set1_epi8(1);
+    for (int j = 0; j < tree.bits; ++j) {
+      code = _mm512_mask_add_epi8(code, _cvtu64_mask64(masks[Words * tree.planes[j] + w]), code, bit);
+      bit = _mm512_add_epi8(bit, bit);
+    }
+    _mm512_store_si512(leaf_codes + 64 * w, code);
+  }
+}
+
+void select_512(const ForestSliceTree& tree, uint64_t* masks) {
+  char* const base = reinterpret_cast<char*>(masks);
+  char* out = base + 64 * size_t{tree.first_result};
+  const ForestSelect* s = tree.selects;
+  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s, out += 64) {
+    const __m512i condition = _mm512_load_si512(base + 64 * size_t{s->condition});
+    const __m512i left = _mm512_load_si512(base + 64 * size_t{s->left});
+    const __m512i right = _mm512_load_si512(base + 64 * size_t{s->right});
+    _mm512_store_si512(out, _mm512_ternarylogic_epi64(condition, right, left, 0xca));  // condition ? right : left
+  }
+}
+
+void select_64(const ForestSliceTree& tree, uint64_t* masks) {
+  uint64_t* out = masks + tree.first_result;
+  const ForestSelect* s = tree.selects;
+  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s) {
+    const uint64_t left = masks[s->left];
+    *out++ = left ^ (masks[s->condition] & (left ^ masks[s->right]));
+  }
+}
+
+template <size_t Words>
+void slice(const ForestSliceTree* trees, size_t count, size_t leaf_width, uint64_t* masks, unsigned char* leaf_codes,
+           uint32_t* sums) {
+  while (count > 0) {
+    size_t n = 0;
+    for (; n < count && n < forest_trees_at_once && trees[n].output == trees->output; ++n) {
+      if constexpr (Words == 8)
+        select_512(trees[n], masks);
+      else
+        select_64(trees[n], masks);
+      unslice<Words>(trees[n], masks, leaf_codes + 64 * Words * n);
+    }
+    add_trees<Words>(trees, n, leaf_width, leaf_codes, sums);
+    trees += n, count -= n;
+  }
+}
+
+}  // namespace
+
+const ForestTable forest_avx512_table = {2, code, sweep, 8, tests_512, slice<8>};
+const ForestTable forest_avx512_narrow_table = {2, code, sweep, 1, tests_64, slice<1>};
+
+}  // namespace redoubt::kernels::detail

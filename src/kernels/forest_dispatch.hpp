@@ -1,0 +1,15 @@
+#pragma once
+#include "kernels/forest_table.hpp"
+#include "redoubt/core/cpu.hpp"
+
+namespace redoubt::kernels::detail {
+
+/// The naive reference: every kernel but the sweep, for blocks of 64 rows.
+extern const ForestTable forest_naive_table;
+
+/// Table for large blocks of the highest level that has one and is not above `isa`.
+const ForestTable& forest_table(Isa isa) noexcept;
+/// The same for blocks of 64 rows.
+const ForestTable& forest_narrow_table(Isa isa) noexcept;
+
+}  // namespace redoubt::kernels::detail

@@ -1,0 +1,197 @@
+// Prediction with the compiled form.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "redoubt/core/parallel.hpp"
+#include "trees/forest_compiled.hpp"
+
+namespace redoubt {
+namespace {
+
+using detail::CompiledForest;
+using kernels::detail::ForestTable;
+
+constexpr std::size_t groups_at_once = 8;
+constexpr std::size_t max_row_columns = 4096;
+
+/// Sums in place of floats: the room of the caller's result holds them until they are converted.
+std::uint32_t load_sum(const float* place) {
+  std::uint32_t sum;
+  std::memcpy(&sum, place, sizeof sum);
+  return sum;
+}
+void add_sum(float* place, std::uint32_t value) {
+  value += load_sum(place);
+  std::memcpy(place, &value, sizeof value);
+}
+
+void code_row(const CompiledForest& f, const float* row, unsigned char* codes) noexcept {
+  f.row_table->code(f.numeric, row, 0, 1, codes, 1);
+  for (std::size_t s = 0; s < f.sets.size(); ++s)
+    codes[f.numeric_columns + s] = !detail::set_goes_left(f.sets[s], f.set_bits.data(), row[f.sets[s].input]);
+}
+
+/// Adds the swept trees of one row to the sums in dst.
+void sweep_row(const CompiledForest& f, std::size_t width, const float* row, float* dst) noexcept {
+  alignas(64) unsigned char codes[max_row_columns];
+  alignas(64) unsigned char picked[groups_at_once][256];
+  alignas(64) unsigned char leaves[groups_at_once * 64];
+  const unsigned char* group_codes[groups_at_once];
+  code_row(f, row, codes);
+  for (std::size_t begin = 0; begin < f.groups.size(); begin += groups_at_once) {
+    const std::size_t count = std::min(groups_at_once, f.groups.size() - begin);
+    for (std::size_t g = 0; g < count; ++g) {
+      const auto& columns = f.group_columns[begin + g];
+      group_codes[g] = columns.empty() ? codes : picked[g];
+      for (std::size_t c = 0; c < columns.size(); ++c) picked[g][c] = codes[columns[c]];
+    }
+    f.row_table->sweep(f.groups.data() + begin, count, group_codes, leaves);
+    for (std::size_t g = 0; g < count; ++g) {
+      const std::size_t stride = (f.groups[begin + g].slots + 1) * width;
+      const std::int32_t* value = f.sweep_values.data() + f.group_leaves[begin + g];
+      const unsigned char* const leaf = leaves + 64 * g;
+      if (width > 1) {
+        for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
+          for (std::size_t k = 0; k < width; ++k)
+            add_sum(dst + k, static_cast<std::uint32_t>(value[leaf[lane] * width + k]));
+      } else if (f.lane_output.empty()) {
+        std::uint32_t sum[4] = {};
+        for (std::size_t lane = 0; lane < 64; lane += 4)
+          for (std::size_t i = 0; i < 4; ++i, value += stride)
+            sum[i] += static_cast<std::uint32_t>(value[leaf[lane + i]]);
+        add_sum(dst, sum[0] + sum[1] + sum[2] + sum[3]);
+      } else {
+        const std::uint32_t* const output = f.lane_output.data() + 64 * (begin + g);
+        for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
+          add_sum(dst + output[lane], static_cast<std::uint32_t>(value[leaf[lane]]));
+      }
+    }
+  }
+}
+
+/// Where the parts of a block's buffer begin, in bytes.
+struct BlockLayout {
+  std::size_t rows, codes = 0, masks, leaf_codes, sums, size;
+  BlockLayout(const CompiledForest& f, std::size_t outputs, std::size_t words) : rows(64 * words) {
+    masks = (f.columns() * rows + 63) / 64 * 64;
+    leaf_codes = masks + (f.slice_slots * words * 8 + 63) / 64 * 64;
+    sums = leaf_codes + kernels::detail::forest_trees_at_once * rows;
+    size = sums + outputs * rows * sizeof(std::uint32_t);
+  }
+};
+
+/// Masks of the tests of category sets: rows by category, joined per set.
+void test_sets(const CompiledForest& f, const CompiledForest::Slice& slice, MatrixView<const float> rows,
+               std::size_t words, std::uint64_t* masks) {
+  for (std::size_t i = 0; i < slice.set_slots.size(); i += 2) {
+    const detail::SetTest& test = f.sets[slice.set_slots[i]];
+    std::uint64_t* const mask = masks + words * slice.set_slots[i + 1];
+    std::fill_n(mask, words, 0);
+    for (std::size_t r = 0; r < rows.rows(); ++r)
+      mask[r / 64] |= std::uint64_t{!detail::set_goes_left(test, f.set_bits.data(), rows(r, test.input))} << r % 64;
+  }
+}
+
+/// Sums of the sliced trees of up to 64 * words rows, in REDOUBT_FOREST_POSITION order per output.
+const std::uint32_t* slice_block(const CompiledForest& f, const ForestTable& table, std::size_t outputs,
+                                 std::size_t width, MatrixView<const float> rows, unsigned char* buffer) {
+  const BlockLayout layout(f, outputs, table.words);
+  const std::size_t words = table.words;
+  auto* const masks = reinterpret_cast<std::uint64_t*>(buffer + layout.masks);
+  auto* const sums = reinterpret_cast<std::uint32_t*>(buffer + layout.sums);
+  table.code(f.numeric, rows.data(), rows.stride(), rows.rows(), buffer, layout.rows);
+  for (std::size_t k = 0; k < outputs; ++k) std::fill_n(sums + k * layout.rows, layout.rows, f.constants[k]);
+  std::fill_n(masks, words, 0);
+  std::fill_n(masks + words, words, ~std::uint64_t{0});
+  for (const auto& slice : f.slices) {
+    table.tests(slice.tests.data(), slice.tests.size(), buffer, masks);
+    test_sets(f, slice, rows, words, masks);
+    table.slice(slice.trees.data(), slice.trees.size(), width, masks, buffer + layout.leaf_codes, sums);
+  }
+  return sums;
+}
+
+}  // namespace
+
+void Forest::walk_sums(std::span<const std::uint32_t> trees, const float* row, float* dst) const noexcept {
+  const std::size_t width = shape_.leaf_width;
+  const std::int32_t* const values = compiled_->leaves.values.data();
+  for (const std::uint32_t t : trees) {
+    const std::size_t leaf = leaf_of(arrays_.roots[t], row);
+    if (width == 1) {
+      add_sum(dst + arrays_.outputs_of[t], static_cast<std::uint32_t>(values[leaf]));
+    } else {
+      for (std::size_t k = 0; k < width; ++k) add_sum(dst + k, static_cast<std::uint32_t>(values[leaf * width + k]));
+    }
+  }
+}
+
+void Forest::finish_sums(float* dst) const noexcept {
+  for (std::size_t k = 0; k < shape_.outputs; ++k) dst[k] = score(k, static_cast<std::int32_t>(load_sum(dst + k)));
+}
+
+void Forest::scores(std::span<const float> src, std::span<float> dst) const noexcept {
+  if (compiled_->leaves.wide) {
+    walk_scores(src, dst, trees());
+    return;
+  }
+  std::memset(dst.data(), 0, shape_.outputs * sizeof(float));
+  if (!compiled_->groups.empty()) sweep_row(*compiled_, shape_.leaf_width, src.data(), dst.data());
+  walk_sums(compiled_->row_walk, src.data(), dst.data());
+  finish_sums(dst.data());
+}
+
+void Forest::predict(std::span<const float> src, std::span<float> dst, std::span<float>) const noexcept {
+  scores(src, dst);
+  apply_link(dst.first(outputs()));
+}
+
+void Forest::predict_block(MatrixView<const float> src, MatrixView<float> dst) const {
+  const CompiledForest& f = *compiled_;
+  const std::size_t outputs = shape_.outputs;
+  for (std::size_t begin = 0; begin < src.rows();) {
+    const std::size_t left = src.rows() - begin;
+    const ForestTable* table = nullptr;
+    if (!f.slices.empty()) {
+      if (left > f.narrow_table->words * 64)
+        table = f.wide_table;
+      else if (left >= 8)
+        table = f.narrow_table;
+    }
+    if (!table) {
+      for (; begin < src.rows(); ++begin) predict(src.row(begin), dst.row(begin), {});
+      return;
+    }
+    const std::size_t rows = std::min(left, 64 * table->words);
+    auto buffer = f.scratch.take(BlockLayout(f, outputs, table->words).size);
+    const std::uint32_t* const sums =
+        slice_block(f, *table, outputs, shape_.leaf_width, src.slice(begin, begin + rows), buffer.data());
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const out = dst.row(begin + r).data();
+      const std::size_t place = r / 64 * 64 + REDOUBT_FOREST_POSITION(r % 64);
+      for (std::size_t k = 0; k < outputs; ++k)
+        std::memcpy(out + k, sums + k * 64 * table->words + place, sizeof(float));
+      walk_sums(f.batch_walk, src.row(begin + r).data(), out);
+      finish_sums(out);
+      apply_link(dst.row(begin + r).first(this->outputs()));
+    }
+    f.scratch.give_back(std::move(buffer));
+    begin += rows;
+  }
+}
+
+void Forest::predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
+  if (src.cols() != inputs() || dst.cols() != outputs() || src.rows() != dst.rows())
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("forest of {} inputs and {} outputs was given rows {} x {} and room for {} x {}", inputs(),
+                             outputs(), src.rows(), src.cols(), dst.rows(), dst.cols()));
+  constexpr std::size_t rows_per_task = 512;
+  parallel_for(
+      src.rows(), rows_per_task,
+      [&](std::size_t begin, std::size_t end) { predict_block(src.slice(begin, end), dst.slice(begin, end)); }, arena);
+}
+
+}  // namespace redoubt

@@ -1,0 +1,284 @@
+// Batches: every distinct test of a slice of the forest becomes one mask over the rows of a block, and every bit of the
+// code that says which leaf a tree gives them is computed from those masks with selects, bottom up.
+//
+// The code of a tree is chosen to need few selects. In a *cube* of dimension d, the top bit of d is the test of its
+// root, the lower bits are those of the child that the test picks: bit j costs a select only where both children have
+// it, and leaves above the deepest ones stand for all codes of their part. Where that takes more codes than a table
+// has, the upper nodes of the tree select between the codes of small cubes instead, all bits.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <queue>
+#include <tuple>
+
+#include "trees/forest_compiled.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+using kernels::detail::ForestSelect;
+using kernels::detail::ForestSliceTree;
+
+constexpr std::size_t max_tests = 8192;   // masks of a block of 512 rows: 512 KiB, half of a common L2
+constexpr std::size_t max_slots = 65000;  // what ForestSelect can name
+
+/// Operand of a select before slots are known.
+struct Operand {
+  enum Kind : std::uint8_t { none, zero, one, test, result } kind = none;
+  std::uint32_t index = 0;  // node, or select
+  bool operator==(const Operand&) const = default;
+};
+struct SymbolicSelect {
+  std::uint32_t node;
+  Operand left, right;
+};
+using Planes = std::array<Operand, 8>;
+
+struct Program {
+  unsigned bits = 0;
+  std::vector<SymbolicSelect> selects;
+  Planes planes{};
+  std::vector<std::int32_t> leaf_of;  // per code: leaf of the forest, as ~leaf; 0 where unused
+  double cost = 0;
+};
+
+class Encoder {
+ public:
+  Encoder(const TreeNodes& tree, unsigned bits) : tree_(tree.nodes), bits_(bits), dimension_(tree_.size(), -1) {}
+
+  Program run() {
+    Program p;
+    p.bits = bits_;
+    p.leaf_of.assign(std::size_t{1} << bits_, 0);
+    choose_cubes();
+    // Codes for the topmost cubes, largest first, so that each is aligned to its size.
+    struct Top {
+      std::int32_t child;
+      int dimension;
+    };
+    std::vector<Top> tops;
+    if (dimension_[0] >= 0) {
+      tops.push_back({0, dimension_[0]});
+    } else {
+      for (std::size_t i = 0; i < tree_.size(); ++i)
+        if (dimension_[i] < 0)
+          for (const std::int32_t c : {tree_[i].left, tree_[i].right})
+            if (dimension(c) >= 0) tops.push_back({c, dimension(c)});
+    }
+    std::stable_sort(tops.begin(), tops.end(), [](auto& a, auto& b) { return a.dimension > b.dimension; });
+    std::map<std::int32_t, std::size_t> base;
+    std::size_t next = 0;
+    for (const Top& top : tops) {
+      base[top.child] = next;
+      fill(p, top.child, next, top.dimension);
+      next += std::size_t{1} << top.dimension;
+    }
+    // Children come after their parents: backwards, both sides of a node are done.
+    std::vector<Planes> planes(tree_.size());
+    for (std::size_t i = tree_.size(); i-- > 0;) {
+      const int d = dimension_[i];
+      const auto side = [&](std::int32_t child, int bit) -> Operand {
+        const int cd = dimension(child);
+        if (cd < 0 || bit < cd) return planes[static_cast<std::size_t>(child)][static_cast<std::size_t>(bit)];
+        if (d >= 0) return {};
+        return {base.at(child) >> bit & 1 ? Operand::one : Operand::zero};
+      };
+      for (int bit = 0; bit < (d >= 0 ? d - 1 : static_cast<int>(bits_)); ++bit)
+        planes[i][static_cast<std::size_t>(bit)] =
+            select(p, static_cast<std::uint32_t>(i), side(tree_[i].left, bit), side(tree_[i].right, bit));
+      if (d >= 0) planes[i][static_cast<std::size_t>(d - 1)] = {Operand::test, static_cast<std::uint32_t>(i)};
+    }
+    p.planes = planes[0];
+    if (dimension_[0] >= 0 && dimension_[0] < static_cast<int>(bits_)) p.bits = static_cast<unsigned>(dimension_[0]);
+    return p;
+  }
+
+ private:
+  int dimension(std::int32_t child) const { return child < 0 ? 0 : dimension_[static_cast<std::size_t>(child)]; }
+
+  /// Makes nodes the roots of cubes, those that waste the fewest codes first.
+  void choose_cubes() {
+    std::vector<std::int32_t> parent(tree_.size(), -1);
+    std::size_t used = tree_.size() + 1;
+    using Entry = std::pair<std::size_t, std::int32_t>;  // wasted codes, node; later nodes (deeper) first
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> open;
+    const auto offer = [&](std::int32_t i) {
+      const int l = dimension(tree_[static_cast<std::size_t>(i)].left);
+      const int r = dimension(tree_[static_cast<std::size_t>(i)].right);
+      if (l < 0 || r < 0 || std::max(l, r) >= static_cast<int>(bits_)) return;
+      open.push({(std::size_t{2} << std::max(l, r)) - (std::size_t{1} << l) - (std::size_t{1} << r), -i});
+    };
+    for (std::size_t i = 0; i < tree_.size(); ++i) {
+      for (const std::int32_t c : {tree_[i].left, tree_[i].right})
+        if (c >= 0) parent[static_cast<std::size_t>(c)] = static_cast<std::int32_t>(i);
+      if (tree_[i].left < 0 && tree_[i].right < 0) offer(static_cast<std::int32_t>(i));
+    }
+    while (!open.empty()) {
+      const auto [waste, negative] = open.top();
+      open.pop();
+      const auto i = static_cast<std::size_t>(-negative);
+      if (used + waste > std::size_t{1} << bits_) continue;
+      used += waste;
+      dimension_[i] = 1 + std::max(dimension(tree_[i].left), dimension(tree_[i].right));
+      if (parent[i] >= 0) offer(parent[i]);
+    }
+  }
+
+  /// The codes [base, base + 2^room) all belong to `child`.
+  void fill(Program& p, std::int32_t child, std::size_t base, int room) const {
+    if (child < 0) {
+      std::fill_n(p.leaf_of.begin() + static_cast<std::ptrdiff_t>(base), std::size_t{1} << room, child);
+      return;
+    }
+    const auto& node = tree_[static_cast<std::size_t>(child)];
+    const int d = dimension(child);
+    for (std::size_t part = base; part < base + (std::size_t{1} << room); part += std::size_t{1} << d) {
+      fill(p, node.left, part, d - 1);
+      fill(p, node.right, part + (std::size_t{1} << (d - 1)), d - 1);
+    }
+  }
+
+  static Operand select(Program& p, std::uint32_t node, const Operand& left, const Operand& right) {
+    if (left.kind == Operand::none || left == right) return right;
+    if (right.kind == Operand::none) return left;
+    if (left.kind == Operand::zero && right.kind == Operand::one) return {Operand::test, node};
+    p.selects.push_back({node, left, right});
+    return {Operand::result, static_cast<std::uint32_t>(p.selects.size() - 1)};
+  }
+
+  const std::vector<TreeNodes::Node>& tree_;
+  unsigned bits_;
+  std::vector<int> dimension_;  // per node: of its cube, -1: none
+};
+
+/// The table size that makes the tree cheapest, in cycles per block of 512 rows (measured on Zen 4).
+Program encode(const TreeNodes& tree) {
+  Program best;
+  for (unsigned bits = 6; bits <= 8; ++bits) {
+    if (tree.nodes.size() + 1 > std::size_t{1} << bits) continue;
+    Program p = Encoder(tree, bits).run();
+    p.cost = 3.5 * static_cast<double>(p.selects.size()) + 16.0 * p.bits + (p.bits <= 6 ? 90 : p.bits == 7 ? 110 : 170);
+    if (best.bits == 0 || p.cost < best.cost) best = std::move(p);
+  }
+  return best;
+}
+
+}  // namespace
+
+void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees) {
+  const std::size_t width = shape.leaf_width;
+  std::vector<const TreeNodes*> order;
+  for (const TreeNodes& tree : trees) order.push_back(&tree);
+  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->output < b->output; });
+  struct Place {
+    std::size_t select, table;
+  };
+  std::vector<Place> places;
+  std::vector<std::size_t> threshold_places;
+  for (std::size_t begin = 0; begin < order.size();) {
+    // As many trees as share a set of masks that fits.
+    std::map<std::pair<std::uint32_t, std::uint8_t>, std::uint16_t> slot_of;
+    std::vector<Program> programs;
+    std::size_t results = 0;
+    std::size_t end = begin;
+    for (; end < order.size(); ++end) {
+      Program p = encode(*order[end]);
+      const std::size_t most = std::max(results, p.selects.size());
+      std::vector<std::pair<std::uint32_t, std::uint8_t>> added;
+      for (const auto& node : order[end]->nodes)
+        if (slot_of.try_emplace({node.column, node.threshold}, 0).second)
+          added.push_back({node.column, node.threshold});
+      if (end > begin && (slot_of.size() > max_tests || slot_of.size() + most + 2 > max_slots)) {
+        for (const auto& key : added) slot_of.erase(key);
+        break;
+      }
+      results = most;
+      programs.push_back(std::move(p));
+    }
+    auto& slice = out.slices.emplace_back();
+    std::uint16_t slot = 2;  // 0: no row, 1: all rows
+    for (auto& [key, place] : slot_of) {
+      place = slot++;
+      if (key.first >= out.numeric_columns) {
+        slice.set_slots.push_back(key.first - static_cast<std::uint32_t>(out.numeric_columns));
+        slice.set_slots.push_back(place);
+        continue;
+      }
+      if (slice.tests.empty() || slice.tests.back().column != key.first) {
+        slice.tests.push_back({key.first, place, 0, nullptr});
+        threshold_places.push_back(out.test_thresholds.size());
+      }
+      ++slice.tests.back().count;
+      out.test_thresholds.push_back(key.second);
+    }
+    const std::uint16_t first_result = slot;
+    out.slice_slots = std::max(out.slice_slots, first_result + results);
+    for (std::size_t t = begin; t < end; ++t) {
+      const Program& p = programs[t - begin];
+      const TreeNodes& tree = *order[t];
+      const auto slot_of_node = [&](std::uint32_t node) {
+        return slot_of.at({tree.nodes[node].column, tree.nodes[node].threshold});
+      };
+      const auto slot_of_operand = [&](const Operand& o) -> std::uint16_t {
+        switch (o.kind) {
+          case Operand::one: return 1;
+          case Operand::test: return slot_of_node(o.index);
+          case Operand::result: return static_cast<std::uint16_t>(first_result + o.index);
+          default: return 0;
+        }
+      };
+      ForestSliceTree made{};
+      made.select_count = static_cast<std::uint32_t>(p.selects.size());
+      made.bits = static_cast<std::uint8_t>(p.bits);
+      made.first_result = first_result;
+      made.output = width > 1 ? 0 : tree.output;
+      for (unsigned j = 0; j < p.bits; ++j) made.planes[j] = slot_of_operand(p.planes[j]);
+      places.push_back({out.selects.size(), out.slice_tables.size()});
+      for (const auto& s : p.selects)
+        out.selects.push_back({slot_of_node(s.node), slot_of_operand(s.left), slot_of_operand(s.right)});
+      // Values as unsigned offsets from the smallest, in as few bytes as hold the largest.
+      std::vector<std::int32_t> lowest(width);
+      std::uint32_t range = 0;
+      const auto value = [&](std::int32_t child, std::size_t k) {
+        return out.leaves.values[static_cast<std::size_t>(~child) * width + k];
+      };
+      for (std::size_t k = 0; k < width; ++k) {
+        std::int32_t low = 0, high = 0;
+        bool any = false;
+        for (const std::int32_t child : p.leaf_of) {
+          if (child == 0) continue;
+          const std::int32_t v = value(child, k);
+          low = any ? std::min(low, v) : v;
+          high = any ? std::max(high, v) : v;
+          any = true;
+        }
+        lowest[k] = low;
+        range = std::max(range, static_cast<std::uint32_t>(high) - static_cast<std::uint32_t>(low));
+        out.constants[width > 1 ? k : tree.output] += static_cast<std::uint32_t>(low);
+      }
+      made.bytes = static_cast<std::uint8_t>(range >> 24 ? 4 : range >> 16 ? 3 : range >> 8 ? 2 : 1);
+      const std::size_t size = std::size_t{1} << std::max(p.bits, 6u);
+      for (std::size_t k = 0; k < width; ++k)
+        for (unsigned b = 0; b < made.bytes; ++b)
+          for (std::size_t code = 0; code < size; ++code) {
+            const std::int32_t child = code < p.leaf_of.size() ? p.leaf_of[code] : 0;
+            const std::uint32_t v =
+                child == 0 ? 0 : static_cast<std::uint32_t>(value(child, k)) - static_cast<std::uint32_t>(lowest[k]);
+            out.slice_tables.push_back(static_cast<unsigned char>(v >> 8 * b));
+          }
+      slice.trees.push_back(made);
+    }
+    begin = end;
+  }
+  std::size_t next = 0, next_test = 0;
+  for (auto& slice : out.slices) {
+    for (auto& tree : slice.trees) {
+      tree.selects = out.selects.data() + places[next].select;
+      tree.tables = out.slice_tables.data() + places[next].table;
+      ++next;
+    }
+    for (auto& tests : slice.tests) tests.thresholds = out.test_thresholds.data() + threshold_places[next_test++];
+  }
+}
+
+}  // namespace redoubt::detail
