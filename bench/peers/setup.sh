@@ -35,11 +35,17 @@ peers_trees_setup() {
       "$venv/bin/pip" install -q --disable-pip-version-check "$package" >&2 ||
       echo "setup: $package cannot be installed" >&2
   done
-  # XGBoost 3.3 and later say that they need Python 3.12, but run on Debian's 3.11: kept beside the others.
-  PEERS_XGBOOST=$venv/xgboost-latest
-  if [[ ! -d $PEERS_XGBOOST/xgboost ]]; then
-    "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --ignore-requires-python --target "$PEERS_XGBOOST" \
-      'xgboost>=3.4' >&2 || PEERS_XGBOOST=
-  fi
+  # XGBoost 3.3 and later say that they need Python 3.12, but run on Debian's 3.11; lleaves needs an older llvmlite than
+  # others do: kept beside the others.
+  PEERS_XGBOOST=$venv/xgboost-latest REDOUBT_PEERS_LLEAVES=$venv/lleaves-latest
+  peers_beside "$PEERS_XGBOOST" --ignore-requires-python 'xgboost>=3.4' || PEERS_XGBOOST=
+  peers_beside "$REDOUBT_PEERS_LLEAVES" lleaves 'llvmlite==0.43.0' || REDOUBT_PEERS_LLEAVES=
+  export REDOUBT_PEERS_LLEAVES
   peers_configure
+}
+
+peers_beside() {
+  local folder=$1
+  shift
+  [[ -d $folder ]] || "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$folder" "$@" >&2
 }

@@ -10,6 +10,9 @@ import sys
 import time
 import traceback
 
+import trees_forests
+import trees_predict
+import trees_quality
 import trees_train
 from harness import cpu_name
 from trees_common import Context
@@ -39,7 +42,7 @@ def main():
     parser.add_argument("--only", action="append", help="glob over the names of figures; may be repeated")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
-    parts = trees_train.figures()
+    parts = [part for module in (trees_train, trees_quality, trees_predict, trees_forests) for part in module.figures()]
     if arguments.list:
         print("\n".join(name for names, _ in parts for name in names))
         return 0

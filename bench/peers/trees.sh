@@ -12,6 +12,6 @@ packages=(lightgbm xgboost catboost ydf scikit-learn scikit-learn-intelex onnxru
   lleaves pyod shap numpy pandas scipy)
 peers_trees_setup "${packages[@]}"
 if [[ " $* " != *" --list "* ]]; then
-  "$CMAKE" --build "$PEERS_BUILD" --target peer_trees_worker >&2
+  "$CMAKE" --build "$PEERS_BUILD" --target peer_trees_worker peer_trees_engines >&2
 fi
 exec "$PEERS_PYTHON" "$peers_root/bench/peers/trees.py" --build "$PEERS_BUILD" --xgboost-path "$PEERS_XGBOOST" "$@"

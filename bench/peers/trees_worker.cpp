@@ -5,20 +5,22 @@
 // the folder `dir`.
 //   bin     binning alone            dir threads
 //   train   boosting on binned data  dir trees leaves threads [depthwise]
+//   predict seconds per row       dir of trees_models.py, batch [cold]
+//   forest  a random forest from floats   dir trees threads
+//   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves seed out [objective]
+//   iforest_fit, iforest_score, iforest_seeds   isolation forests on x.npy   dir [seeds out]
 //   memory  reads, bins and boosts once, prints peak and earlier resident bytes
 #include <sys/resource.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/peers/trees_loop.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
@@ -26,36 +28,14 @@
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "redoubt/trees/isolation_forest.hpp"
+#include "redoubt/trees/random_forest.hpp"
 
 namespace {
 
 using namespace redoubt;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-class Settings {
- public:
-  Settings(int argc, char** argv) {
-    for (int i = 2; i < argc; ++i) {
-      const std::string text = argv[i];
-      const auto equals = text.find('=');
-      values_[text.substr(0, equals)] = equals == std::string::npos ? "1" : text.substr(equals + 1);
-    }
-  }
-  bool has(const std::string& name) const { return values_.contains(name); }
-  std::string text(const std::string& name) const { return values_.at(name); }
-  int number(const std::string& name, int otherwise) const {
-    return has(name) ? std::atoi(values_.at(name).c_str()) : otherwise;
-  }
-  double real(const std::string& name, double otherwise) const {
-    return has(name) ? std::atof(values_.at(name).c_str()) : otherwise;
-  }
-  /// Path of a file in `dir`.
-  std::string file(const std::string& name) const { return text("dir") + "/" + name; }
-
- private:
-  std::map<std::string, std::string> values_;
-};
+using bench::serve;
+using bench::Settings;
 
 /// x as floats (a sparse case is read as CSR and spread out: that is what the library takes), y, categories.
 struct Data {
@@ -130,22 +110,101 @@ void predict_test(const Forest& forest, const Settings& settings, const std::str
   write_npy<float>(out, path);
 }
 
-/// Answers the lines on stdin: "run" does `unit`, "predict FILE" predicts with `forest`.
-template <class Unit, class Predict>
-void serve(Unit unit, Predict predict) {
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line.starts_with("predict ")) {
-      predict(line.substr(8));
-      std::printf("ok\n");
-    } else if (line == "ready") {
-      std::printf("ok\n");
-    } else {
-      const double start = now();
-      unit();
-      std::printf("%.9f\n", now() - start);
-    }
-    std::fflush(stdout);
+/// The forest whose arrays trees_models.py wrote: the very trees that the other engines have.
+Forest read_forest(const Settings& settings) {
+  ForestArrays arrays;
+  const auto integers = [&](const char* name) { return read_npy<std::int32_t>(settings.file(name)); };
+  const auto floats = [&](const char* name) {
+    const auto values = read_npy<float>(settings.file(name));
+    return std::vector<float>(values.flat().begin(), values.flat().end());
+  };
+  for (const auto& [to, name] : {std::pair{&arrays.roots, "roots.npy"}, std::pair{&arrays.left, "left.npy"},
+                                 std::pair{&arrays.right, "right.npy"}}) {
+    const auto values = integers(name);
+    to->assign(values.flat().begin(), values.flat().end());
   }
+  const auto feature = integers("feature.npy");
+  arrays.feature.assign(feature.flat().begin(), feature.flat().end());
+  arrays.threshold = floats("threshold.npy");
+  arrays.leaf_values = floats("leaf.npy");
+  arrays.cover = floats("cover.npy");
+  arrays.leaf_cover = floats("leaf_cover.npy");
+  arrays.outputs_of.assign(arrays.roots.size(), 0);
+  arrays.flags.assign(arrays.feature.size(), 0);
+  arrays.category_set.assign(arrays.feature.size(), -1);
+  arrays.gain.assign(arrays.feature.size(), 0.0F);
+  return Forest({.inputs = 28, .outputs = 1, .base = {0.0F}}, std::move(arrays));
+}
+
+/// Seconds per row of a forest that other engines have, too.
+int predict(const Settings& settings, Arena& arena) {
+  const Forest forest = read_forest(settings);
+  const auto x = read_npy<float>(settings.file("x.npy"));
+  const MatrixView<const float> rows(x);
+  const auto batch = static_cast<std::size_t>(settings.number("batch", 1));
+  Tensor<float> out({x.rows(), 1});
+  const MatrixView<float> results(out);
+  const auto call = [&](std::size_t begin, std::size_t count) {
+    if (batch == 1)
+      forest.predict(rows.row(begin), results.row(begin), {});
+    else
+      forest.predict_batch(rows.slice(begin, begin + count), results.slice(begin, begin + count), &arena);
+  };
+  bench::PredictLoop loop(x.rows(), settings);
+  return serve([&] { return loop(call); },
+               [&](const std::string& path) {
+                 for (std::size_t r = 0; r < x.rows(); r += batch) call(r, std::min(batch, x.rows() - r));
+                 write_npy<float>(out, path);
+               });
+}
+
+/// Trains once and writes the predictions for the test rows.
+int quality(const Settings& settings, Arena& arena) {
+  const Data data(settings, "train");
+  BinningOptions binning;
+  binning.arena = &arena;
+  const BinnedMatrix bins(data.x, data.categories, binning);
+  if (settings.has("objective")) {
+    std::fprintf(stderr, "objective %s: not there yet\n", settings.text("objective").c_str());
+    return 1;
+  }
+  const auto forest = GradientBoosting{boosting(settings, arena)}.fit_binned(bins, data.target(settings));
+  predict_test(*forest, settings, settings.text("out"), arena);
+  return 0;
+}
+
+/// A unit of work whose seconds are those of the whole of it.
+template <class Unit>
+auto timed(Unit unit) {
+  return [unit] {
+    const double start = bench::now();
+    unit();
+    return bench::now() - start;
+  };
+}
+
+/// Fits isolation forests, or scores with one, or (seeds) writes a row of scores per seed.
+int isolation(const std::string& mode, const Settings& settings, Arena& arena) {
+  const auto x = read_npy<float>(settings.file("x.npy"));
+  IsolationForestOptions options;
+  if (mode == "iforest_fit")
+    return serve(timed([&] { (void)IsolationForest{options}.fit_encoded(x); }), [](const std::string&) {});
+  const auto score = [&](const Forest& forest, std::span<float> to) {
+    forest.predict_batch(x, MatrixView<float>(to.data(), x.rows(), 1), &arena);
+  };
+  if (mode == "iforest_score") {
+    const auto forest = IsolationForest{options}.fit_encoded(x);
+    Tensor<float> out({x.rows(), 1});
+    return serve(timed([&] { score(*forest, out.flat()); }), [](const std::string&) {});
+  }
+  const auto seeds = static_cast<std::size_t>(settings.number("seeds", 5));
+  Tensor<float> out({seeds, x.rows()});
+  for (std::size_t seed = 0; seed < seeds; ++seed) {
+    options.seed = seed;
+    score(*IsolationForest{options}.fit_encoded(x), out.row(seed));
+  }
+  write_npy<float>(out, settings.text("out"));
+  return 0;
 }
 
 int run(const std::string& mode, const Settings& settings) {
@@ -155,8 +214,12 @@ int run(const std::string& mode, const Settings& settings) {
   if (mode == "bin") {
     const Data data(settings, "train");
     std::optional<BinnedMatrix> last;  // freed outside the timed part, as the peers' are
-    serve([&] { last.reset(), last.emplace(data.x, data.categories, binning); }, [](const std::string&) {});
-    return 0;
+    return serve(
+        [&] {
+          last.reset();
+          return timed([&] { last.emplace(data.x, data.categories, binning); })();
+        },
+        [](const std::string&) {});
   }
   if (mode == "train") {
     std::optional<Data> data(std::in_place, settings, "train");
@@ -164,9 +227,8 @@ int run(const std::string& mode, const Settings& settings) {
     data->x = {};
     const auto options = boosting(settings, arena);
     std::optional<Shared<const Forest>> last;
-    serve([&] { last = GradientBoosting{options}.fit_binned(bins, data->target(settings)); },
-          [&](const std::string& path) { predict_test(**last, settings, path, arena); });
-    return 0;
+    return serve(timed([&] { last = GradientBoosting{options}.fit_binned(bins, data->target(settings)); }),
+                 [&](const std::string& path) { predict_test(**last, settings, path, arena); });
   }
   if (mode == "memory") {
     const Data data(settings, "train");
@@ -176,6 +238,16 @@ int run(const std::string& mode, const Settings& settings) {
     std::printf("%.0f %.0f %zu\n", status("VmHWM"), before, forest->trees());
     return 0;
   }
+  if (mode == "forest") {
+    const Data data(settings, "train");
+    const RandomForest learner{{.trees = settings.number("trees", 10), .arena = &arena}};
+    std::optional<RandomForestFit> last;
+    return serve(timed([&] { last = learner.fit_encoded(data.x, {}, data.target(settings), false); }),
+                 [&](const std::string& path) { predict_test(*last->forest, settings, path, arena); });
+  }
+  if (mode == "quality") return quality(settings, arena);
+  if (mode == "predict") return predict(settings, arena);
+  if (mode.starts_with("iforest_")) return isolation(mode, settings, arena);
   std::fprintf(stderr, "unknown mode %s\n", mode.c_str());
   return 2;
 }

@@ -1,0 +1,118 @@
+"""Random forests against scikit-learn, isolation forests against PyOD and scikit-learn, TreeSHAP against LightGBM."""
+import math
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+
+import trees_data
+import trees_metrics
+import trees_models
+import trees_predict
+from harness import Worker, figure
+from trees_common import HERE, against_best, duel, probe, stop
+
+ADBENCH = ("4_breastw", "5_campaign", "6_cardio", "10_cover", "12_fault", "18_Ionosphere", "25_musk", "28_pendigits",
+           "31_satimage-2", "32_shuttle", "38_thyroid", "44_Wilt")
+
+
+def forest(context):
+    """Fit from floats, one thread, 10 trees (square root of the columns, leaves of one row, bootstrap), no out-of-bag
+    results on either side. Ours bins within the time."""
+    folder, about = trees_data.case("50k28")
+    shared = dict(dir=str(folder), classes=2, trees=10, threads=1)
+    ours = context.ours("forest", **shared)
+    peer = context.python("trees_forests_peer.py", "forest", "sklearn", **shared)
+    print("random forest: 50000 x 28, 10 trees, one thread")
+    ratio, _, running = against_best(ours, [peer], 3 if context.quick else 7)
+    _, y, _ = trees_data.load(folder, "test")
+    shown = []
+    for worker in running:
+        path = context.file("forest.npy")
+        worker.ask("predict " + path)
+        shown.append(f"{worker.name} {trees_metrics.auc(y, np.load(path)[:, -1]):.5f}")
+        stop(worker)
+    print("  test auc: " + ", ".join(shown))
+    figure("trees.forest.vs_sklearn", ratio)
+
+
+def anomaly_case(name):
+    folder = trees_data.cache() / f"adbench-{name}"
+    if not (folder / "y.npy").exists():
+        folder.mkdir(exist_ok=True)
+        data = np.load(trees_data.SOURCE / f"adbench/{name}.npz")
+        np.save(folder / "x.npy", np.ascontiguousarray(data["X"], np.float32))
+        np.save(folder / "y.npy", data["y"].astype(np.float64))
+    return folder
+
+
+def isolation(context, step):
+    """One thread, 100 trees of 256 rows; geometric mean over the twelve sets of the ratio against the faster of PyOD
+    and scikit-learn. PyOD's fit also scores the training rows; scikit-learn's does not, as ours."""
+    logs, names = [], []
+    for name in ADBENCH:
+        folder = anomaly_case(name)
+        ours = context.ours("iforest_" + step, dir=folder, threads=1)
+        peers = [context.python("trees_forests_peer.py", f"iforest_{step}", peer, dir=str(folder), peer=peer, threads=1)
+                 for peer in ("pyod", "sklearn")]
+        running = probe([ours, *peers], 1.0)
+        others = [p for p in running if p is not ours]
+        ratios = duel(ours, others, 3 if statistics.median(p.best for p in others) > 1 else 5)
+        best = min(ratios, key=ratios.get)
+        logs.append(math.log(ratios[best]))
+        names.append(f"{name} {ratios[best]:.1f} ({best.name})")
+        for worker in running:
+            stop(worker)
+    print(f"isolation forest, {step}: " + ", ".join(names), flush=True)
+    figure(f"trees.iforest.{step}.vs_best", math.exp(statistics.mean(logs)))
+
+
+def isolation_auc(context):
+    """Mean over seeds of our AUC minus PyOD's: the worst of the twelve sets, and their mean."""
+    deltas, shown = [], []
+    for name in ADBENCH:
+        folder = anomaly_case(name)
+        y = np.load(folder / "y.npy")
+        seeds = 3 if name == "10_cover" else 10 if len(y) > 20_000 else 25
+        means = []
+        for command in ([context.ours_path, "iforest_seeds", f"dir={folder}", f"seeds={seeds}", "threads=2"],
+                        [sys.executable, str(HERE / "trees_forests_peer.py"), "iforest_seeds", str(folder), str(seeds)]):
+            path = context.file("seeds.npy")
+            subprocess.run(command + [f"out={path}" if command[0] == context.ours_path else path], check=True)
+            means.append([trees_metrics.auc(y, row) for row in np.load(path)])
+        delta = statistics.mean(means[0]) - statistics.mean(means[1])
+        error = math.sqrt(sum(statistics.variance(m) / len(m) for m in means))
+        deltas.append(delta)
+        shown.append(f"{name} {delta:+.4f} +- {error:.4f} (pyod {statistics.mean(means[1]):.3f})")
+    print("isolation forest AUC, ours minus PyOD's: " + ", ".join(shown), flush=True)
+    figure("trees.iforest.auc_delta", max(deltas, key=abs))
+    figure("trees.iforest.auc_delta.mean", statistics.mean(deltas))
+
+
+def shap(context):
+    """Path-dependent SHAP values of 500 rows, 500 trees of 31 leaves, one thread; equal to 1e-4 of LightGBM's."""
+    folder = trees_models.model("500x31")
+    ours = context.ours("shap", dir=folder, rows=500, threads=1)
+    command = trees_predict.engines(context, folder, 500)["lightgbm"]
+    peer = Worker("lightgbm", command + ["contributions=1"])
+    print("shap: us per row")
+    ratio, _, running = against_best(ours, [peer], 3 if context.quick else 7, unit=1e6, unit_name="us")
+    outputs = []
+    for worker in running:
+        path = context.file("shap.npy")
+        worker.ask("predict " + path)
+        outputs.append(np.load(path).reshape(500, -1)[:, :28])
+        stop(worker)
+    difference = float(np.abs(outputs[0] - outputs[1]).max())
+    print(f"  largest difference from lightgbm: {difference:.1e}")
+    if difference > 1e-4:
+        raise RuntimeError("our SHAP values differ from LightGBM's")
+    figure("trees.shap.vs_lightgbm", ratio)
+
+
+def figures():
+    return [(["trees.shap.vs_lightgbm"], shap), (["trees.forest.vs_sklearn"], forest),
+            (["trees.iforest.fit.vs_best"], lambda c: isolation(c, "fit")),
+            (["trees.iforest.score.vs_best"], lambda c: isolation(c, "score")),
+            (["trees.iforest.auc_delta", "trees.iforest.auc_delta.mean"], isolation_auc)]
