@@ -1,74 +1,500 @@
 #include "trees/grower.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
+#include <queue>
 
-#include "trees/leafwise.hpp"
+#include "kernels/grow.hpp"
+#include "redoubt/core/random.hpp"
+#include "trees/histogram.hpp"
+#include "trees/split_search.hpp"
 
 namespace redoubt::detail {
 namespace {
 
-/// Power of two that brings numbers up to `largest` below 2^30.
-double integer_scale(double largest) {
-  int exponent = 0;
-  std::frexp(largest, &exponent);
-  return largest > 0 ? std::ldexp(1.0, std::min(30 - exponent, 1000)) : 1.0;
+constexpr std::size_t wide_rows = 2048;             // up to so many rows gradients have 30 bits
+constexpr std::size_t exact_rows = 32 * 1024;       // up to so many rows leaf values come from the floats
+constexpr std::size_t quantised_block = 32 * 1024;  // rows
+constexpr std::size_t parallel_rows = 64 * 1024;    // fewer are partitioned by the calling thread
+constexpr std::size_t partition_block = 32 * 1024;  // a multiple of 16
+constexpr std::size_t serial_block = 4096;          // its masks stay in the cache
+
+std::uint64_t mix(std::uint64_t x) noexcept {  // SplitMix64
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
 }
 
-GradientBoostingOptions translate(const GrowerOptions& o) {
-  GradientBoostingOptions r;
-  r.learning_rate = 1;
-  r.max_leaves = o.max_leaves;
-  r.max_depth = o.max_depth;
-  r.min_leaf_rows = o.min_leaf_rows;
-  r.min_leaf_hessian = o.min_leaf_hessian;
-  r.l2 = o.l2;
-  r.min_gain = o.min_gain;
-  r.max_one_hot = o.max_one_hot;
-  r.category_smoothing = o.category_smoothing;
-  r.category_l2 = o.category_l2;
-  r.min_category_rows = o.min_category_rows;
-  r.max_category_side = o.max_category_side;
-  r.arena = o.arena;
-  return r;
+/// Power of two that brings numbers up to `largest` below 2^bits.
+double power_scale(double largest, int bits) {
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return largest > 0 ? std::ldexp(1.0, std::clamp(bits - exponent, -1000, 1000)) : 1.0;
 }
 
 }  // namespace
 
 struct Grower::Impl {
-  GradientBoostingOptions options;
-  LeafwiseGrower grower;
-  std::vector<std::uint32_t> rows;
-  Gradients gradients;
+  struct Leaf {
+    std::size_t begin = 0, end = 0;
+    int side = 0;  // which of the two buffers holds its rows
+    GradientSum total;
+    int depth = 0;
+    std::int32_t parent = -1;  // node, -1 at the root
+    bool is_left = false;
+    int histogram = -1;  // slot, -1: none
+    double output = 0, parent_output = 0;
+    double lower = -std::numeric_limits<double>::infinity(), upper = std::numeric_limits<double>::infinity();
+    Split best;
+  };
 
-  Impl(const BinnedMatrix& bins, const GrowerOptions& o) : options(translate(o)), grower(bins, options, o.weights) {}
+  Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
+      : bins(matrix),
+        options(o),
+        builder(matrix, o.arena),
+        search(matrix, builder.layout(), options),
+        kernels(kernels::detail::grow_table()) {}
+
+  GrownTree grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
+                 std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
+  GradientSum quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number);
+  GradientSum quantise_wide(std::span<const float> g, std::span<const float> h);
+  NodeRows rows_of(const Leaf& leaf) const noexcept;
+  void partition(const Leaf& leaf, const Split& split, std::size_t lefts);
+  const std::uint8_t* codes_for(const Split& split, std::array<std::uint32_t, 8>& set);
+  void forget_codes(std::uint32_t column);
+  bool splittable(const Leaf& leaf) const noexcept;
+  int take_slot();
+  std::span<const std::uint8_t> columns_for(const Leaf& leaf, std::uint32_t id, std::uint64_t tree_number,
+                                            const GrownTree& tree, std::span<const std::uint8_t> column_on,
+                                            std::vector<std::uint8_t>& out) const;
+  void set_covers(GrownTree& tree) const;
+  std::size_t threads() const {
+    return static_cast<std::size_t>(options.arena ? options.arena->threads() : Arena::default_arena().threads());
+  }
+
+  const BinnedMatrix& bins;
+  const GrowerOptions options;
+  HistogramBuilder builder;
+  SplitSearch search;
+  const kernels::detail::GrowTable& kernels;
+
+  GradientScale scale;
+  WidePairs wide;
+  std::span<const std::uint32_t> bag;  // the caller's, while a tree grows
+  bool all_rows = false;
+  std::array<PageVector<std::uint32_t>, 2> rows, pairs;  // of depth 0, 2, .. and 1, 3, ..
+  std::vector<std::uint16_t> masks;
+  std::vector<Leaf> leaves;
+  std::vector<std::int32_t> node_parents;
+  std::vector<Histogram> slots;
+  std::vector<int> free_slots;
+  PageVector<std::uint8_t> listed_codes;  // zero between splits
+  std::vector<std::uint8_t> small_columns, large_columns;
 };
+
+GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
+  double largest_g = 0, largest_h = 0;
+  for (const auto r : bag) {
+    largest_g = std::max(largest_g, std::abs(static_cast<double>(g[r])));
+    largest_h = std::max(largest_h, static_cast<double>(h[r]));
+  }
+  const double g_scale = power_scale(largest_g, 30), h_scale = power_scale(largest_h, 30);
+  scale.g = 1 / g_scale;
+  scale.h = 1 / h_scale;
+  wide.g.resize(bag.size());
+  wide.h.resize(bag.size());
+  GradientSum total;
+  for (std::size_t i = 0; i < bag.size(); ++i) {
+    wide.g[i] = static_cast<std::int32_t>(std::lrint(g[bag[i]] * g_scale));
+    wide.h[i] = static_cast<std::uint32_t>(std::max(std::lrint(h[bag[i]] * h_scale), 0l));
+    pairs[0][i] = static_cast<std::uint32_t>(i);
+    total += {wide.g[i], (static_cast<std::uint64_t>(wide.h[i]) << scale.count_bits) + 1};
+  }
+  return total;
+}
+
+GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number) {
+  const std::size_t n = bag.size(), blocks = (n + quantised_block - 1) / quantised_block;
+  struct Block {
+    float g_low, g_high, h_low, h_high;
+    std::int64_t sums[2] = {};
+  };
+  std::vector<Block> found(blocks);
+  const std::uint32_t* listed = all_rows ? nullptr : bag.data();
+  parallel_for(
+      n, quantised_block,
+      [&](std::size_t begin, std::size_t end) {
+        Block& block = found[begin / quantised_block];
+        const std::size_t first = listed ? 0 : begin;
+        kernels.bounds(g.data() + first, listed ? listed + begin : nullptr, end - begin, &block.g_low, &block.g_high);
+        kernels.bounds(h.data() + first, listed ? listed + begin : nullptr, end - begin, &block.h_low, &block.h_high);
+      },
+      options.arena);
+  Block all = found[0];
+  for (const Block& block : found) {
+    all.g_low = std::min(all.g_low, block.g_low);
+    all.g_high = std::max(all.g_high, block.g_high);
+    all.h_low = std::min(all.h_low, block.h_low);
+    all.h_high = std::max(all.h_high, block.h_high);
+  }
+  const double largest_g =
+      std::max(std::abs(static_cast<double>(all.g_low)), std::abs(static_cast<double>(all.g_high)));
+  // Their sum and the number of rows share 64 bits: from 2^25 rows on there is less room.
+  const int h_bits = std::min(14, 64 - 2 * static_cast<int>(scale.count_bits));
+  double g_scale = power_scale(largest_g, 13), h_scale = power_scale(all.h_high, h_bits);
+  scale.g = 1 / g_scale;
+  scale.h = 1 / h_scale;
+  if (all.h_low == all.h_high && all.h_high > 0) {
+    // Equal hessians count rows: exactly 1 each. A little more than 1 is never rounded up to 2.
+    scale.h = all.h_high;
+    h_scale = (1 + 0x1p-20) / static_cast<double>(all.h_high);
+  }
+  const std::uint64_t key = mix(tree_number);
+  parallel_for(
+      n, quantised_block,
+      [&](std::size_t begin, std::size_t end) {
+        kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
+                         static_cast<float>(g_scale), static_cast<float>(h_scale), key, pairs[0].data() + begin,
+                         found[begin / quantised_block].sums);
+      },
+      options.arena);
+  GradientSum total{0, n};
+  for (const Block& block : found)
+    total += {block.sums[0], static_cast<std::uint64_t>(block.sums[1]) << scale.count_bits};
+  return total;
+}
+
+NodeRows Grower::Impl::rows_of(const Leaf& leaf) const noexcept {
+  const std::size_t at = leaf.begin;
+  if (leaf.parent < 0) return {all_rows ? nullptr : bag.data(), pairs[0].data(), bag.size()};
+  return {rows[leaf.side].data() + at, pairs[leaf.side].data() + at, leaf.end - at};
+}
+
+/// Column of bytes whose codes in `set` go left.
+const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::array<std::uint32_t, 8>& set) {
+  set.fill(0);
+  const auto insert = [&](std::uint32_t code) { set[code / 32] |= std::uint32_t{1} << (code % 32); };
+  const BinnedMatrix::Place& place = bins.place(split.column);
+  const std::uint32_t count = bins.column(split.column).count, common = bins.common_bin(split.column);
+  if (place.stored != BinnedMatrix::Place::none) {
+    if (!place.bundled) {
+      for (std::uint32_t b = 0; b <= count; ++b)
+        if (split.left_bins.contains(b)) insert(b);
+    } else {
+      for (std::uint32_t code = 0; code < bins.stored_bins(place.stored); ++code) {
+        const std::uint32_t rank = code - place.first;  // large below first
+        const std::uint32_t bin = rank < place.codes ? rank + (rank >= common) : common;
+        if (split.left_bins.contains(bin)) insert(code);
+      }
+    }
+    return bins.stored_column(place.stored);
+  }
+  // Listed cells are spread over a column of their own, as distances from the common bin.
+  if (listed_codes.empty()) listed_codes.assign(bins.rows() + 3, std::uint8_t{0});
+  const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
+  for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
+    listed_codes[cells.cell_rows[e]] = static_cast<std::uint8_t>(cells.cell_bins[e] - common);
+  for (std::uint32_t b = 0; b <= count; ++b)
+    if (split.left_bins.contains(b)) insert((b - common) & 255);
+  return listed_codes.data();
+}
+
+void Grower::Impl::forget_codes(std::uint32_t column) {
+  const BinnedMatrix::Place& place = bins.place(column);
+  if (place.stored != BinnedMatrix::Place::none) return;
+  const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
+  for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
+    listed_codes[cells.cell_rows[e]] = 0;
+}
+
+/// Rows of a leaf into the other buffer, stable: the `lefts` that go left first.
+void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t lefts) {
+  std::array<std::uint32_t, 8> set;
+  const std::uint8_t* codes = codes_for(split, set);
+  const NodeRows node = rows_of(leaf);
+  std::uint32_t* const out_rows = rows[1 - leaf.side].data() + leaf.begin;
+  std::uint32_t* const out_pairs = pairs[1 - leaf.side].data() + leaf.begin;
+  const bool parallel = node.count >= parallel_rows && threads() > 1;
+  const std::size_t block = parallel ? partition_block : serial_block;
+  const auto listed = [&](std::size_t begin) { return node.rows ? node.rows + begin : nullptr; };
+  const auto split_block = [&](std::size_t begin, std::size_t end, const std::uint16_t* marks, std::size_t here,
+                               std::size_t lefts_before) {
+    const std::size_t l = lefts_before, r = lefts + (begin - lefts_before);
+    kernels.split(listed(begin), begin, node.pairs + begin, marks, end - begin, here, out_rows + l, out_pairs + l,
+                  out_rows + r, out_pairs + r);
+  };
+  if (!parallel) {
+    std::array<std::uint16_t, serial_block / 16> marks;
+    std::size_t before = 0;
+    for (std::size_t begin = 0; begin < node.count; begin += block) {
+      const std::size_t end = std::min(node.count, begin + block);
+      const std::size_t here = kernels.mark(codes, listed(begin), begin, end - begin, set.data(), marks.data());
+      split_block(begin, end, marks.data(), here, before);
+      before += here;
+    }
+  } else {
+    masks.resize((node.count + 15) / 16);
+    std::vector<std::size_t> before((node.count + block - 1) / block + 1);
+    parallel_for(
+        node.count, block,
+        [&](std::size_t begin, std::size_t end) {
+          before[begin / block + 1] =
+              kernels.mark(codes, listed(begin), begin, end - begin, set.data(), masks.data() + begin / 16);
+        },
+        options.arena);
+    for (std::size_t i = 1; i < before.size(); ++i) before[i] += before[i - 1];
+    parallel_for(
+        node.count, block,
+        [&](std::size_t begin, std::size_t end) {
+          const std::size_t i = begin / block;
+          split_block(begin, end, masks.data() + begin / 16, before[i + 1] - before[i], before[i]);
+        },
+        options.arena);
+  }
+  forget_codes(split.column);
+}
+
+bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
+  return scale.rows(leaf.total) >= 2 * static_cast<std::int64_t>(std::max(options.min_leaf_rows, 1)) &&
+         (options.max_depth == 0 || leaf.depth < options.max_depth);
+}
+
+int Grower::Impl::take_slot() {
+  if (free_slots.empty()) {
+    slots.emplace_back();
+    return static_cast<int>(slots.size()) - 1;
+  }
+  const int slot = free_slots.back();
+  free_slots.pop_back();
+  return slot;
+}
+
+/// The columns that may split a leaf: those that are on, that may meet the ones above, and that are drawn.
+std::span<const std::uint8_t> Grower::Impl::columns_for(const Leaf& leaf, std::uint32_t id, std::uint64_t tree_number,
+                                                        const GrownTree& tree, std::span<const std::uint8_t> column_on,
+                                                        std::vector<std::uint8_t>& out) const {
+  if (options.interactions.empty() && options.node_column_fraction >= 1) return column_on;
+  out.assign(column_on.begin(), column_on.end());
+  if (!options.interactions.empty()) {
+    std::vector<std::uint32_t> above;
+    for (std::int32_t node = leaf.parent; node >= 0; node = node_parents[static_cast<std::size_t>(node)])
+      above.push_back(tree.nodes[static_cast<std::size_t>(node)].column);
+    std::vector<std::uint8_t> grouped(bins.cols()), allowed(bins.cols());
+    for (const auto& group : options.interactions) {
+      for (const auto c : group) grouped[c] = 1;
+      const bool holds_all = std::all_of(above.begin(), above.end(), [&](std::uint32_t c) {
+        return std::find(group.begin(), group.end(), c) != group.end();
+      });
+      if (holds_all)
+        for (const auto c : group) allowed[c] = 1;
+    }
+    // A column of no group is a group of its own.
+    for (std::uint32_t c = 0; c < bins.cols(); ++c) {
+      const bool alone = !grouped[c] && std::all_of(above.begin(), above.end(), [&](auto a) { return a == c; });
+      if (!allowed[c] && !alone) out[c] = 0;
+    }
+  }
+  if (options.node_column_fraction < 1) {
+    const auto on = static_cast<std::size_t>(std::count(out.begin(), out.end(), std::uint8_t{1}));
+    const auto wanted = static_cast<std::size_t>(std::llround(options.node_column_fraction * static_cast<double>(on)));
+    std::size_t left = on, take = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(on, 1));
+    Random random(options.seed ^ 0x6e6f6465, tree_number << 20 ^ id);
+    for (auto& o : out) {
+      if (!o) continue;
+      const bool taken = random.below(left--) < take;
+      take -= taken;
+      o = taken;
+    }
+  }
+  return out;
+}
+
+void Grower::Impl::set_covers(GrownTree& tree) const {
+  std::vector<double> leaf_cover(leaves.size()), node_cover(tree.nodes.size());
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    if (options.weights.empty()) {
+      leaf_cover[i] = static_cast<double>(scale.rows(leaves[i].total));
+    } else {
+      const NodeRows node = rows_of(leaves[i]);
+      for (std::size_t k = 0; k < node.count; ++k) leaf_cover[i] += options.weights[node.rows ? node.rows[k] : k];
+    }
+  }
+  for (std::size_t i = tree.nodes.size(); i-- > 0;) {
+    GrownNode& node = tree.nodes[i];
+    const auto of = [&](std::int32_t child) {
+      return child >= 0 ? node_cover[static_cast<std::size_t>(child)] : leaf_cover[static_cast<std::size_t>(~child)];
+    };
+    node_cover[i] = of(node.left) + of(node.right);
+    node.cover = static_cast<float>(node_cover[i]);
+  }
+  tree.leaf_cover.assign(leaf_cover.begin(), leaf_cover.end());
+}
+
+GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<const float> g, std::span<const float> h,
+                             std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
+  bag = listed;
+  all_rows = bag.size() == bins.rows();
+  for (auto* buffer : {&rows[0], &rows[1], &pairs[0], &pairs[1]})
+    if (buffer->size() < bag.size()) buffer->resize(bag.size());
+  scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
+  const bool is_wide = bag.size() <= wide_rows;
+  GrownTree tree;
+  leaves.assign(1, Leaf{});
+  node_parents.clear();
+  Leaf& root = leaves[0];
+  root.end = bag.size();
+  if (bag.empty()) return tree;
+  root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
+  builder.use_columns(column_on);
+  builder.use_pairs(scale.count_bits, is_wide ? &wide : nullptr);
+  search.use_scale(scale);
+  root.output = search.output(root.total, 0, root.lower, root.upper);
+
+  free_slots.clear();
+  for (std::size_t i = slots.size(); i-- > 0;) free_slots.push_back(static_cast<int>(i));
+  const auto release = [&](Leaf& leaf) {
+    if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
+    leaf.histogram = -1;
+  };
+  // Depth-wise: the upper level first. Largest gain first, then the older leaf.
+  const auto later = [&](std::uint32_t a, std::uint32_t b) {
+    if (options.depthwise && leaves[a].depth != leaves[b].depth) return leaves[a].depth > leaves[b].depth;
+    return leaves[a].best.gain != leaves[b].best.gain ? leaves[a].best.gain < leaves[b].best.gain : a > b;
+  };
+  std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> queue(later);
+  const auto offer = [&](std::uint32_t leaf) {
+    if (leaves[leaf].best.gain > 0)
+      queue.push(leaf);
+    else
+      release(leaves[leaf]);
+  };
+  std::uint64_t searched = tree_number << 24;
+  const auto node_for_search = [&](std::uint32_t id, std::vector<std::uint8_t>& columns) {
+    const Leaf& leaf = leaves[id];
+    SearchedNode node;
+    node.total = leaf.total;
+    node.output = leaf.output;
+    node.lower = leaf.lower;
+    node.upper = leaf.upper;
+    node.random_stream = searched++;
+    node.columns =
+        columns_for(leaf, static_cast<std::uint32_t>(node.random_stream), tree_number, tree, column_on, columns);
+    return node;
+  };
+  const auto slot = [&](const Leaf& leaf) { return &slots[static_cast<std::size_t>(leaf.histogram)]; };
+
+  if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
+    root.histogram = take_slot();
+    builder.build(rows_of(root), *slot(root));
+    const SearchedNode node = node_for_search(0, small_columns);
+    search.find(&node, slot(root), nullptr, nullptr, column_on, &root.best, nullptr);
+    offer(0);
+  }
+  while (!queue.empty() && leaves.size() < static_cast<std::size_t>(options.max_leaves)) {
+    const std::uint32_t left_id = queue.top();
+    queue.pop();
+    const auto right_id = static_cast<std::uint32_t>(leaves.size());
+    leaves.emplace_back();
+    Leaf& left = leaves[left_id];
+    Leaf& right = leaves[right_id];
+    const Split split = left.best;
+    const auto node = static_cast<std::int32_t>(tree.nodes.size());
+    tree.nodes.push_back({split.column, split.last_bin, split.left_bins, ~static_cast<std::int32_t>(left_id),
+                          ~static_cast<std::int32_t>(right_id), 0, static_cast<float>(split.gain)});
+    node_parents.push_back(left.parent);
+    if (left.parent < 0) {
+      tree.root = node;
+    } else {
+      GrownNode& parent = tree.nodes[static_cast<std::size_t>(left.parent)];
+      (left.is_left ? parent.left : parent.right) = node;
+    }
+    const int parent_slot = left.histogram;
+    const std::size_t middle = left.begin + static_cast<std::size_t>(scale.rows(split.left));
+    partition(left, split, middle - left.begin);
+    right = left;
+    right.begin = middle;
+    right.total = left.total - split.left;
+    left.end = middle;
+    left.total = split.left;
+    for (Leaf* child : {&left, &right}) {
+      child->side = 1 - child->side;
+      ++child->depth;
+      child->parent = node;
+      child->is_left = child == &left;
+      child->histogram = -1;
+      child->best = {};
+    }
+    const double parent_output = left.output;
+    for (Leaf* child : {&left, &right}) {
+      child->parent_output = parent_output;
+      child->output = search.output(child->total, parent_output, child->lower, child->upper);
+    }
+    if (!options.monotone.empty() && options.monotone[split.column] != 0) {
+      // Neither side may ever cross the middle between them.
+      const double between = (left.output + right.output) / 2;
+      const bool up = options.monotone[split.column] > 0;
+      (up ? left : right).upper = std::min((up ? left : right).upper, between);
+      (up ? right : left).lower = std::max((up ? right : left).lower, between);
+    }
+
+    const bool left_is_small = scale.rows(left.total) <= scale.rows(right.total);
+    Leaf& small = left_is_small ? left : right;
+    Leaf& large = left_is_small ? right : left;
+    const bool more = leaves.size() < static_cast<std::size_t>(options.max_leaves);
+    const bool small_splits = more && splittable(small), large_splits = more && splittable(large);
+    large.histogram = parent_slot;
+    if (large_splits || small_splits) {
+      small.histogram = take_slot();
+      builder.build(rows_of(small), *slot(small));
+      SearchedNode small_node, large_node;
+      if (small_splits) small_node = node_for_search(left_is_small ? left_id : right_id, small_columns);
+      if (large_splits) large_node = node_for_search(left_is_small ? right_id : left_id, large_columns);
+      search.find(small_splits ? &small_node : nullptr, slot(small), large_splits ? &large_node : nullptr, slot(large),
+                  column_on, &small.best, &large.best);
+    }
+    offer(left_id);
+    offer(right_id);
+  }
+
+  tree.leaf_values.reserve(leaves.size());
+  for (const Leaf& leaf : leaves) {
+    double value = leaf.output;
+    if (bag.size() <= exact_rows) {
+      // Rounding averages out over many rows; here it could still be seen.
+      const NodeRows node = rows_of(leaf);
+      double g_sum = 0, h_sum = 0;
+      for (std::size_t i = 0; i < node.count; ++i) {
+        const std::size_t row = node.rows ? node.rows[i] : i;
+        g_sum += g[row];
+        h_sum += h[row];
+      }
+      value = search.output(g_sum, h_sum, scale.rows(leaf.total), leaf.parent_output, leaf.lower, leaf.upper);
+    }
+    tree.leaf_values.push_back(static_cast<float>(value));
+  }
+  set_covers(tree);
+  if (tree.nodes.empty()) std::copy(bag.begin(), bag.end(), rows[0].begin());
+  bag = {};
+  return tree;
+}
 
 Grower::Grower(const BinnedMatrix& bins, const GrowerOptions& options) : impl_(std::make_unique<Impl>(bins, options)) {}
 Grower::~Grower() = default;
 Grower::Grower(Grower&&) noexcept = default;
 
 GrownTree Grower::grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
-                       std::uint64_t, std::span<const std::uint8_t> column_on) {
-  Gradients& q = impl_->gradients;
-  double largest_g = 0, largest_h = 0;
-  for (const auto r : rows) {
-    largest_g = std::max(largest_g, std::abs(static_cast<double>(g[r])));
-    largest_h = std::max(largest_h, static_cast<double>(h[r]));
-  }
-  q.g_scale = integer_scale(largest_g);
-  q.h_scale = integer_scale(largest_h);
-  q.rows.resize(g.size());
-  for (const auto r : rows)
-    q.rows[r] = {static_cast<std::int32_t>(std::lrint(g[r] * q.g_scale)),
-                 static_cast<std::int32_t>(std::lrint(h[r] * q.h_scale))};
-  impl_->rows.assign(rows.begin(), rows.end());
-  return impl_->grower.grow(impl_->rows, q, column_on);
+                       std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
+  return impl_->grow(rows, g, h, tree_number, column_on);
 }
 
 std::span<const std::uint32_t> Grower::leaf_rows(std::size_t leaf) const noexcept {
-  const std::size_t begin = impl_->grower.leaf_begin(leaf);
-  return std::span(impl_->rows).subspan(begin, impl_->grower.leaf_end(leaf) - begin);
+  const Impl::Leaf& l = impl_->leaves[leaf];
+  return std::span<const std::uint32_t>(impl_->rows[l.side]).subspan(l.begin, l.end - l.begin);
 }
 
 }  // namespace redoubt::detail

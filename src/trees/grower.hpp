@@ -30,11 +30,14 @@ struct GrowerOptions {
   std::span<const std::int8_t> monotone;                     ///< per column -1, 0 or 1; empty: none
   std::span<const std::vector<std::uint32_t>> interactions;  ///< groups of columns allowed together; empty: all
   std::span<const double> weights;                           ///< of rows, for cover; empty: 1 each
-  std::uint64_t seed = 0;
-  bool unit_hessian = false;  ///< the hessian is the same for every row
+  std::uint64_t seed = 0;                                    ///< of drawn columns and cuts
+  bool unit_hessian = false;                                 ///< the hessian is the same for every row
   Arena* arena = nullptr;
 };
 
+/// Gradients are rounded to 14 bits with the sign and hessians to 14 bits (at least 13 of them used), up or down at
+/// random so that sums are unbiased; which way depends on the tree's number and the row only. Up to 2048 rows both have
+/// 30 bits, and up to 32768 rows leaf values come from the floats.
 /// Not thread-safe; uses several threads itself. Keeps its memory between trees.
 class Grower {
  public:

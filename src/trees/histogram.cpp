@@ -2,95 +2,199 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
+#include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
 
 namespace redoubt::detail {
 namespace {
 
-constexpr std::size_t block_columns = 8;         // their histograms, 8 x 256 x 24 bytes, about fill the L1 cache
-constexpr std::size_t serial_cells = 64 * 1024;  // less work than this is not worth a second thread
+using kernels::detail::grow_block_rows;
 
-/// Up to `block_columns` dense columns at once: one pass over the rows.
-void add_dense(const BinnedMatrix& bins, std::span<const std::uint32_t> columns, std::span<const std::uint32_t> rows,
-               const GradientPair* gradients, GradientSum* histogram) {
-  std::array<GradientSum*, block_columns> base{};
-  std::array<std::uint32_t, block_columns> column{};
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    column[i] = columns[i];
-    base[i] = histogram + bins.offsets()[columns[i]];
-    std::fill(base[i], histogram + bins.offsets()[columns[i] + 1], GradientSum{});
-  }
-  const auto add = [&](std::size_t width) {
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::uint8_t* codes = bins.row(rows[i]);
-      const std::int64_t g = gradients[i].g, h = gradients[i].h;
-      for (std::size_t j = 0; j < width; ++j) {
-        GradientSum& sum = base[j][codes[column[j]]];
-        sum.g += g;
-        sum.h += h;
-        ++sum.n;
-      }
-    }
-  };
-  if (columns.size() == block_columns)
-    add(block_columns);  // a constant: unrolled
-  else
-    add(columns.size());
-}
+constexpr std::size_t group_columns = 8;          // one kernel call: their bins take half of the L1 cache
+constexpr std::size_t tile_groups = 4;            // gathered together: half a cache line of each row
+constexpr std::size_t serial_cells = 128 * 1024;  // less work than this is not worth a second thread
+constexpr std::size_t smallest_part = 2 * grow_block_rows;
 
-/// Adds the uncommon cells; the common bin is what is left of the total.
-void add_sparse(const BinnedMatrix& bins, const BinnedMatrix::Sparse& group, std::span<const std::uint32_t> rows,
-                const GradientPair* gradients, const GradientSum& total, GradientSum* histogram) {
-  const auto offsets = bins.offsets();
-  for (const auto c : group.columns) std::fill(histogram + offsets[c], histogram + offsets[c + 1], GradientSum{});
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::int64_t g = gradients[i].g, h = gradients[i].h;
-    for (auto e = group.row_offsets[rows[i]]; e < group.row_offsets[rows[i] + 1]; ++e) {
-      GradientSum& sum = histogram[group.bins[e]];
-      sum.g += g;
-      sum.h += h;
-      ++sum.n;
-    }
-  }
-  for (const auto c : group.columns) {
-    GradientSum others;
-    for (auto b = offsets[c]; b < offsets[c + 1]; ++b) others += histogram[b];
-    histogram[offsets[c] + bins.common_bin(c)] = total - others;
-  }
+/// Of one thread, for one block of rows.
+struct Scratch {
+  alignas(64) std::array<std::uint64_t, 256 * group_columns> bins{};  // zero between calls
+  alignas(64) std::array<std::uint64_t, grow_block_rows> pairs;
+  alignas(64) std::array<std::uint64_t, grow_block_rows * tile_groups> codes;
+};
+
+Scratch& scratch() {
+  static thread_local const std::unique_ptr<Scratch> mine = std::make_unique<Scratch>();
+  return *mine;
 }
 
 }  // namespace
 
-void build_histogram(const BinnedMatrix& bins, std::span<const std::uint32_t> rows,
-                     std::span<const GradientPair> gradients, const GradientSum& total,
-                     std::span<const std::uint8_t> column_on, Histogram& out, std::vector<GradientPair>& ordered,
-                     Arena* arena) {
-  out.resize(bins.offsets().back());
-  ordered.resize(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) ordered[i] = gradients[rows[i]];
+HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
+  const auto up = [](std::uint32_t n) { return (n + 7) / 8 * 8; };
+  for (std::size_t s = 0; s < bins.stored_columns(); ++s) {
+    stored.push_back(size);
+    size += up(bins.stored_bins(s));
+  }
+  for (const auto& group : bins.sparse()) {
+    groups.push_back(size);
+    size += group.offsets.back();
+  }
+}
 
-  std::vector<std::uint32_t> dense;
-  dense.reserve(bins.dense_columns().size());
-  for (const auto c : bins.dense_columns())
-    if (column_on[c]) dense.push_back(c);
-  const std::size_t blocks = (dense.size() + block_columns - 1) / block_columns;
-  const std::size_t units = blocks + bins.sparse().size();
-  const bool serial = rows.size() * (dense.size() + bins.sparse().size() * block_columns) < serial_cells;
-  parallel_for(
-      units, serial ? units : 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t u = begin; u < end; ++u) {
-          if (u >= blocks) {
-            add_sparse(bins, bins.sparse()[u - blocks], rows, ordered.data(), total, out.data());
-            continue;
+void allocate(Histogram& histogram, const HistogramLayout& layout) {
+  histogram.g.resize(layout.size + 8);
+  histogram.hn.resize(layout.size + 8);
+}
+
+HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)
+    : bins_(bins), layout_(bins), arena_(arena) {}
+
+void HistogramBuilder::use_columns(std::span<const std::uint8_t> column_on) {
+  group_on_.assign((bins_.stored_columns() + group_columns - 1) / group_columns, 0);
+  for (std::size_t c = 0; c < bins_.cols(); ++c)
+    if (const auto s = bins_.place(c).stored; s != BinnedMatrix::Place::none && column_on[c])
+      group_on_[s / group_columns] = 1;
+  columns_on_ = 0;
+  for (std::size_t k = 0; k < group_on_.size(); ++k)
+    if (group_on_[k]) columns_on_ += std::min(group_columns, bins_.stored_columns() - k * group_columns);
+}
+
+void HistogramBuilder::add_stored(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t first_group,
+                                  std::size_t last_group, Histogram& out) const {
+  const auto& kernels = kernels::detail::grow_table();
+  Scratch& mine = scratch();
+  for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
+    const std::size_t n = std::min(end - from, std::size_t{grow_block_rows});
+    kernels.expand(node.pairs + from, n, mine.pairs.data());
+    for (std::size_t tile = first_group; tile < last_group; tile += tile_groups) {
+      const std::size_t groups = std::min(tile_groups, last_group - tile);
+      if (std::none_of(&group_on_[tile], &group_on_[tile] + groups, [](auto on) { return on != 0; })) continue;
+      kernels.gather(bins_.stored_rows() + tile * group_columns, bins_.stored_stride(),
+                     node.rows ? node.rows + from : nullptr, from, n, groups, mine.codes.data(), grow_block_rows);
+      for (std::size_t k = 0; k < groups; ++k) {
+        if (!group_on_[tile + k]) continue;
+        const std::size_t first = (tile + k) * group_columns;
+        const std::size_t columns = std::min(group_columns, bins_.stored_columns() - first);
+        kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data());
+        for (std::size_t c = 0; c < columns; ++c) {
+          const std::size_t at = layout_.stored[first + c];
+          kernels.flush(mine.bins.data() + 256 * c, bins_.stored_bins(first + c), count_bits_, from != begin,
+                        out.g.data() + at, out.hn.data() + at);
+        }
+      }
+    }
+  }
+}
+
+void HistogramBuilder::add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group,
+                                  Histogram& out) const {
+  const BinnedMatrix::Sparse& cells = bins_.sparse()[group];
+  std::int64_t* g = out.g.data() + layout_.groups[group];
+  std::uint64_t* hn = out.hn.data() + layout_.groups[group];
+  std::fill_n(g, cells.offsets.back(), std::int64_t{0});
+  std::fill_n(hn, cells.offsets.back(), std::uint64_t{0});
+  constexpr std::size_t ahead = 8;
+  for (std::size_t i = begin; i < end; ++i) {
+    if (node.rows && i + 2 * ahead < end) {
+      __builtin_prefetch(&cells.row_offsets[node.rows[i + 2 * ahead]]);
+      __builtin_prefetch(&cells.bins[cells.row_offsets[node.rows[i + ahead]]]);
+    }
+    const std::size_t row = node.rows ? node.rows[i] : i;
+    const std::uint32_t pair = node.pairs[i];
+    std::int64_t pair_g = static_cast<std::int32_t>(pair) >> 16;
+    std::uint64_t pair_h = pair & 0xffff;
+    if (wide_) {
+      pair_g = wide_->g[pair];
+      pair_h = wide_->h[pair];
+    }
+    const std::uint64_t pair_hn = (pair_h << count_bits_) + 1;
+    for (auto e = cells.row_offsets[row]; e < cells.row_offsets[row + 1]; ++e) {
+      g[cells.bins[e]] += pair_g;
+      hn[cells.bins[e]] += pair_hn;
+    }
+  }
+}
+
+void HistogramBuilder::add_wide(const NodeRows& node, Histogram& out) const {
+  std::fill(out.g.begin(), out.g.end(), std::int64_t{0});
+  std::fill(out.hn.begin(), out.hn.end(), std::uint64_t{0});
+  for (std::size_t i = 0; i < node.count; ++i) {
+    const std::uint8_t* codes = bins_.stored_rows() + (node.rows ? node.rows[i] : i) * bins_.stored_stride();
+    const std::int64_t g = wide_->g[node.pairs[i]];
+    const std::uint64_t hn = (static_cast<std::uint64_t>(wide_->h[node.pairs[i]]) << count_bits_) + 1;
+    for (std::size_t s = 0; s < layout_.stored.size(); ++s) {
+      out.g[layout_.stored[s] + codes[s]] += g;
+      out.hn[layout_.stored[s] + codes[s]] += hn;
+    }
+  }
+}
+
+void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
+  allocate(out, layout_);
+  const std::size_t groups = group_on_.size(), tiles = (groups + tile_groups - 1) / tile_groups;
+  const std::size_t lists = bins_.sparse().size();
+  if (wide_) {
+    add_wide(node, out);
+    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, out);
+    return;
+  }
+  const auto threads = static_cast<std::size_t>(arena_ ? arena_->threads() : Arena::default_arena().threads());
+  const std::size_t listed_columns = lists * 2 * group_columns;  // about as much work
+  if (threads == 1 || node.count * (columns_on_ + listed_columns) < serial_cells) {
+    if (groups > 0) add_stored(node, 0, node.count, 0, groups, out);
+    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, out);
+    return;
+  }
+  if (tiles + lists >= 2 * threads || node.count < 2 * smallest_part) {
+    // By columns. With few of them by single groups.
+    const std::size_t step = tiles >= 2 * threads ? tile_groups : 1;
+    const std::size_t units = (groups + step - 1) / step;
+    parallel_for(
+        units + lists, 1,
+        [&](std::size_t begin, std::size_t end) {
+          for (std::size_t u = begin; u < end; ++u) {
+            if (u < units)
+              add_stored(node, 0, node.count, u * step, std::min(groups, (u + 1) * step), out);
+            else
+              add_listed(node, 0, node.count, u - units, out);
           }
-          const std::size_t first = u * block_columns;
-          const auto columns = std::span(dense).subspan(first, std::min(block_columns, dense.size() - first));
-          add_dense(bins, columns, rows, ordered.data(), out.data());
+        },
+        arena_);
+    return;
+  }
+  // By rows.
+  const std::size_t count = std::min(threads, node.count / smallest_part);
+  const std::size_t per_part =
+      ((node.count + count - 1) / count + grow_block_rows - 1) / grow_block_rows * grow_block_rows;
+  const std::size_t parts = (node.count + per_part - 1) / per_part;
+  if (parts_.size() < parts - 1) parts_.resize(parts - 1);
+  for (std::size_t p = 0; p + 1 < parts; ++p) allocate(parts_[p], layout_);
+  parallel_for(
+      parts, 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t p = begin; p < end; ++p) {
+          Histogram& mine = p == 0 ? out : parts_[p - 1];
+          const std::size_t from = p * per_part, to = std::min(node.count, from + per_part);
+          if (groups > 0) add_stored(node, from, to, 0, groups, mine);
+          for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, mine);
         }
       },
-      arena);
+      arena_);
+  for (std::size_t p = 0; p + 1 < parts; ++p) {
+    // What is off was never written in any of them.
+    const auto add = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) {
+        out.g[i] += parts_[p].g[i];
+        out.hn[i] += parts_[p].hn[i];
+      }
+    };
+    for (std::size_t s = 0; s < layout_.stored.size(); ++s)
+      if (group_on_[s / group_columns]) add(layout_.stored[s], layout_.stored[s] + bins_.stored_bins(s));
+    for (std::size_t k = 0; k < lists; ++k)
+      add(layout_.groups[k], layout_.groups[k] + bins_.sparse()[k].offsets.back());
+  }
 }
 
 }  // namespace redoubt::detail

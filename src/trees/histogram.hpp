@@ -1,6 +1,6 @@
 #pragma once
-// Sums of gradients per bin. Gradients are integers here: sums are exact, so neither the order of the rows nor the
-// number of threads changes them, and a sibling is its parent minus the other child, exactly.
+// Sums of gradients per bin of a node. Gradients are integers here: sums are exact, so neither the order of the rows
+// nor the number of threads changes them, and a sibling is its parent minus the other child, exactly.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -9,35 +9,86 @@
 
 namespace redoubt::detail {
 
-/// Gradient and hessian of one row, times a power of two.
-struct GradientPair {
-  std::int32_t g = 0, h = 0;
-};
-
+/// Sums over some rows. `hn` = (hessian << count_bits) + number of rows.
 struct GradientSum {
-  std::int64_t g = 0, h = 0;
-  std::int64_t n = 0;  ///< rows
+  std::int64_t g = 0;
+  std::uint64_t hn = 0;
 
   GradientSum& operator+=(const GradientSum& o) noexcept {
     g += o.g;
-    h += o.h;
-    n += o.n;
+    hn += o.hn;
     return *this;
   }
   friend GradientSum operator+(GradientSum a, const GradientSum& b) noexcept { return a += b; }
-  friend GradientSum operator-(const GradientSum& a, const GradientSum& b) noexcept {
-    return {a.g - b.g, a.h - b.h, a.n - b.n};
+  friend GradientSum operator-(const GradientSum& a, const GradientSum& b) noexcept { return {a.g - b.g, a.hn - b.hn}; }
+};
+
+/// One entry per code of the stored columns and per bin of the listed ones, where `HistogramLayout` says.
+struct Histogram {
+  PageVector<std::int64_t> g;
+  PageVector<std::uint64_t> hn;
+};
+
+struct HistogramLayout {
+  explicit HistogramLayout(const BinnedMatrix& bins);
+
+  std::vector<std::uint32_t> stored;  ///< start of each stored column, by eights
+  std::vector<std::uint32_t> groups;  ///< start of each group of listed columns
+  std::uint32_t size = 0;
+
+  /// Start of column c: of its bins, or, if it is bundled, of the codes of its bundle.
+  std::uint32_t start(const BinnedMatrix& bins, std::size_t c) const noexcept {
+    const BinnedMatrix::Place& place = bins.place(c);
+    if (place.stored != BinnedMatrix::Place::none) return stored[place.stored];
+    return groups[place.group] + bins.sparse()[place.group].offsets[place.listed];
   }
 };
 
-/// One sum per entry of `BinnedMatrix::offsets()`.
-using Histogram = std::vector<GradientSum>;
+/// Gradient pairs as exact as 32 bits allow, for small data.
+struct WidePairs {
+  std::vector<std::int32_t> g;
+  std::vector<std::uint32_t> h;
+};
 
-/// Fills `out` over `rows`, whose gradients are `gradients[row]` and sum to `total`. Columns with `column_on` 0 are
-/// left undefined. `ordered` is scratch.
-void build_histogram(const BinnedMatrix& bins, std::span<const std::uint32_t> rows,
-                     std::span<const GradientPair> gradients, const GradientSum& total,
-                     std::span<const std::uint8_t> column_on, Histogram& out, std::vector<GradientPair>& ordered,
-                     Arena* arena);
+/// The rows of a node. `rows` null: first, first + 1, ...
+struct NodeRows {
+  const std::uint32_t* rows = nullptr;
+  const std::uint32_t* pairs = nullptr;  ///< quantised pairs (kernels/grow_table.hpp), or numbers of wide ones
+  std::size_t count = 0;
+};
+
+class HistogramBuilder {
+ public:
+  HistogramBuilder(const BinnedMatrix& bins, Arena* arena);
+
+  const HistogramLayout& layout() const noexcept { return layout_; }
+  /// Columns with `column_on` 0 may be left undefined from now on.
+  void use_columns(std::span<const std::uint8_t> column_on);
+  /// Bits for the number of rows, and pairs of the tree; wide null: narrow ones.
+  void use_pairs(unsigned count_bits, const WidePairs* wide) noexcept {
+    count_bits_ = count_bits;
+    wide_ = wide;
+  }
+  /// The entries of the common bins of listed columns are left undefined.
+  void build(const NodeRows& node, Histogram& out);
+
+ private:
+  void add_stored(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t first_group,
+                  std::size_t last_group, Histogram& out) const;
+  void add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, Histogram& out) const;
+  void add_wide(const NodeRows& node, Histogram& out) const;
+
+  const BinnedMatrix& bins_;
+  HistogramLayout layout_;
+  Arena* arena_;
+  unsigned count_bits_ = 0;
+  const WidePairs* wide_ = nullptr;
+  std::vector<std::uint8_t> group_on_;  // of eight stored columns each
+  std::size_t columns_on_ = 0;          // stored ones in groups that are on
+  std::vector<Histogram> parts_;        // of other threads
+};
+
+/// Room for a histogram, if it has none.
+void allocate(Histogram& histogram, const HistogramLayout& layout);
 
 }  // namespace redoubt::detail

@@ -110,34 +110,138 @@ TEST_CASE("categories have their own bins, the rarest share that of missing valu
   CHECK(std::count(column.bin_of_code.begin(), column.bin_of_code.end(), column.missing()) == 281);
 }
 
-TEST_CASE("sparse columns list what their common bin leaves out", "[binning]") {
-  Tensor<float> x({500, 200});
+/// Bin of a cell as the growers see it: out of the stored bytes, in both orders, and of the lists.
+std::uint8_t stored_code(const BinnedMatrix& bins, std::size_t r, std::size_t c) {
+  const BinnedMatrix::Place& place = bins.place(c);
+  const std::uint8_t common = bins.common_bin(c);
+  if (place.stored != BinnedMatrix::Place::none) {
+    const std::uint8_t stored = bins.stored_column(place.stored)[r];
+    REQUIRE(stored < bins.stored_bins(place.stored));
+    REQUIRE(bins.stored_rows()[r * bins.stored_stride() + place.stored] == stored);
+    if (!place.bundled) return stored;
+    if (stored < place.first || stored >= place.first + place.codes) return common;
+    const int rank = stored - place.first;
+    return static_cast<std::uint8_t>(rank < common ? rank : rank + 1);
+  }
+  const BinnedMatrix::Sparse& group = bins.sparse()[place.group];
+  REQUIRE(group.columns[place.listed] == c);
+  std::vector<std::uint8_t> by_row, by_column;
+  for (auto e = group.row_offsets[r]; e < group.row_offsets[r + 1]; ++e)
+    if (group.bins[e] >= group.offsets[place.listed] && group.bins[e] < group.offsets[place.listed + 1])
+      by_row.push_back(static_cast<std::uint8_t>(group.bins[e] - group.offsets[place.listed]));
+  for (auto e = group.column_offsets[place.listed]; e < group.column_offsets[place.listed + 1]; ++e)
+    if (group.cell_rows[e] == r) by_column.push_back(group.cell_bins[e]);
+  REQUIRE(by_row == by_column);
+  REQUIRE(by_row.size() <= 1);
+  if (by_row.empty()) return common;
+  REQUIRE(by_row[0] != common);
+  return by_row[0];
+}
+
+/// Columns of all kinds: one-hot (they never meet), rare, with gaps, dense, constant.
+Tensor<float> mixed_matrix(std::size_t rows, std::size_t cols) {
+  Tensor<float> x({rows, cols});
   Random random(3);
-  for (float& v : x.flat())
-    if (random.uniform() < 0.05) v = random.uniform() < 0.1 ? not_a_number : static_cast<float>(random.normal());
-  for (std::size_t r = 0; r < x.rows(); ++r) x(r, 7) = static_cast<float>(random.normal());  // a dense one
-  const BinnedMatrix bins(x, {});
-  CHECK(bins.dense_columns().size() == 1);
-  CHECK(bins.dense_columns()[0] == 7);
-  std::vector<std::vector<std::uint8_t>> rebuilt(500, std::vector<std::uint8_t>(200));
-  std::size_t covered = 1;
-  for (const auto& group : bins.sparse()) {
-    covered += group.columns.size();
-    for (std::size_t r = 0; r < 500; ++r) {
-      for (std::size_t i = 0; i < group.columns.size(); ++i)
-        rebuilt[r][group.columns[i]] = bins.common_bin(group.columns[i]);
-      for (auto e = group.row_offsets[r]; e < group.row_offsets[r + 1]; ++e) {
-        const auto offsets = bins.offsets();
-        const auto c = static_cast<std::size_t>(std::upper_bound(offsets.begin(), offsets.end(), group.bins[e]) -
-                                                offsets.begin() - 1);
-        rebuilt[r][c] = static_cast<std::uint8_t>(group.bins[e] - offsets[c]);
+  for (std::size_t r = 0; r < rows; ++r) {
+    x(r, random.below(6)) = 1;
+    for (std::size_t c = 8; c < cols; ++c)
+      if (random.uniform() < 0.05)
+        x(r, c) = random.uniform() < 0.1 ? not_a_number : static_cast<float>(random.normal());
+    x(r, 7) = static_cast<float>(random.normal());
+    if (random.uniform() < 0.4) x(r, 9) = static_cast<float>(random.below(3));
+  }
+  return x;
+}
+
+struct Csr {
+  std::vector<std::uint64_t> row_offsets = {0};
+  std::vector<std::uint32_t> columns;
+  std::vector<float> values;
+  std::size_t cols = 0;
+
+  explicit Csr(MatrixView<const float> x) : cols(x.cols()) {
+    for (std::size_t r = 0; r < x.rows(); ++r) {
+      for (std::size_t c = x.cols(); c-- > 0;) {         // any order will do
+        if (x(r, c) == 0 && (r + c) % 7 != 0) continue;  // some zeros are written out
+        columns.push_back(static_cast<std::uint32_t>(c));
+        values.push_back(x(r, c));
       }
+      row_offsets.push_back(values.size());
     }
   }
-  CHECK(covered == 200);
-  for (std::size_t r = 0; r < 500; ++r)
-    for (std::size_t c = 0; c < 200; ++c)
-      if (c != 7) REQUIRE(rebuilt[r][c] == bins.row(r)[c]);
+  CsrView view() const { return {row_offsets, columns, values, cols}; }
+};
+
+TEST_CASE("columns are stored as bytes, bundles or lists, and every cell is there", "[binning]") {
+  for (const std::size_t rows : {3000u, 61u}) {
+    const auto x = mixed_matrix(rows, 200);
+    const Csr csr(x);
+    const BinnedMatrix dense(x, {}), sparse(csr.view(), {});
+    CHECK(dense.dense());
+    CHECK(!sparse.dense());
+    for (const BinnedMatrix* bins : {&dense, &sparse}) {
+      REQUIRE(bins->rows() == rows);
+      REQUIRE(bins->cols() == 200);
+      if (rows == 3000) {
+        for (std::size_t c = 1; c < 6; ++c) {
+          CHECK(bins->place(c).bundled);
+          CHECK(bins->place(c).stored == bins->place(0).stored);
+        }
+        CHECK(bins->place(7).stored != BinnedMatrix::Place::none);
+        CHECK(!bins->place(7).bundled);
+        CHECK(bins->place(100).stored == BinnedMatrix::Place::none);
+        CHECK(bins->stored_columns() < 10);
+      }
+      for (std::size_t r = 0; r < rows; r += 7) {
+        for (std::size_t c = 0; c < 200; ++c) {
+          const auto expected = bins->column(c)(x(r, c));
+          REQUIRE(bins->code(r, c) == expected);
+          REQUIRE(stored_code(*bins, r, c) == expected);
+          if (bins->dense()) REQUIRE(bins->row(r)[c] == expected);
+        }
+      }
+    }
+    // The same cuts, whichever way the numbers came.
+    for (std::size_t c = 0; c < 200; ++c) CHECK(dense.column(c).upper == sparse.column(c).upper);
+    CHECK_THROWS_WITH(sparse.row(0), Catch::Contains("no dense rows"));
+  }
+}
+
+TEST_CASE("a sparse matrix may have categories", "[binning]") {
+  Tensor<float> x({600, 2});
+  for (std::size_t r = 0; r < 600; ++r) {
+    x(r, 0) = static_cast<float>(r % 3 ? 0 : r % 5);
+    x(r, 1) = static_cast<float>(r % 301);
+  }
+  x(3, 0) = not_a_number;
+  const std::vector<std::uint32_t> counts = {5, 301};
+  const Csr csr(x);
+  const BinnedMatrix dense(x, counts), sparse(csr.view(), counts);
+  for (std::size_t c = 0; c < 2; ++c) {
+    CHECK(dense.column(c).bin_of_code == sparse.column(c).bin_of_code);
+    for (std::size_t r = 0; r < 600; ++r) REQUIRE(dense.code(r, c) == sparse.code(r, c));
+  }
+}
+
+TEST_CASE("a malformed sparse matrix is refused with the row", "[binning]") {
+  const std::vector<std::uint64_t> offsets = {0, 1, 3};
+  const std::vector<std::uint32_t> columns = {0, 1, 2};
+  const std::vector<float> values = {1, 2, 3};
+  const auto make = [](std::span<const std::uint64_t> o, std::span<const std::uint32_t> c, std::span<const float> v,
+                       std::size_t cols) {
+    return BinnedMatrix(CsrView{o, c, v, cols}, {});
+  };
+  CHECK(make(offsets, columns, values, 3).rows() == 2);
+  CHECK(make({}, {}, {}, 3).rows() == 0);
+  CHECK_THROWS_WITH(make(offsets, columns, values, 2), Catch::Contains("row 1") && Catch::Contains("column 2"));
+  CHECK_THROWS_WITH(make(offsets, std::vector<std::uint32_t>{0, 1, 1}, values, 3),
+                    Catch::Contains("row 1 has column 1 twice"));
+  CHECK_THROWS_WITH(make(offsets, std::vector<std::uint32_t>{0, 1}, values, 3), Catch::Contains("2 column numbers"));
+  CHECK_THROWS_WITH(make(std::vector<std::uint64_t>{0, 2, 1, 3}, columns, values, 3),
+                    Catch::Contains("row 1 ends before"));
+  CHECK_THROWS_WITH(make(std::vector<std::uint64_t>{0, 9, 3}, columns, values, 3),
+                    Catch::Contains("row 0 ends beyond"));
+  CHECK_THROWS_WITH(make(std::vector<std::uint64_t>{0, 1}, columns, values, 3), Catch::Contains("span"));
 }
 
 TEST_CASE("cut points come from a sample when there are many rows", "[binning]") {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -29,45 +30,134 @@ struct ColumnBins {
   std::uint8_t operator()(float x) const noexcept;  ///< bin of a value
 };
 
-/// An encoded matrix as bin numbers, one byte per cell: what the tree learners work on. Build it once to train many
-/// times on the same rows or on subsets of them. Immutable, thread-safe.
+/// Rows of a sparse matrix, one after the other: row r has values[i] in column columns[i] for
+/// row_offsets[r] <= i < row_offsets[r + 1], each column at most once, in any order. What is absent is 0.
+struct CsrView {
+  std::span<const std::uint64_t> row_offsets;  ///< rows + 1 of them, from 0 to values.size(), ascending
+  std::span<const std::uint32_t> columns;
+  std::span<const float> values;  ///< NaN: missing
+  std::size_t cols = 0;
+
+  std::size_t rows() const noexcept { return row_offsets.empty() ? 0 : row_offsets.size() - 1; }
+};
+
+namespace detail {
+
+void* allocate_pages(std::size_t bytes);  ///< in huge pages if it is large and the system has some
+void free_pages(void* pages, std::size_t bytes) noexcept;
+
+/// Of memory that is read at random: in huge pages, and not cleared.
+template <class T>
+struct PageAllocator {
+  using value_type = T;
+  PageAllocator() = default;
+  template <class U>
+  PageAllocator(const PageAllocator<U>&) noexcept {}  // NOLINT: implicit as allocators are
+  T* allocate(std::size_t n) { return static_cast<T*>(allocate_pages(n * sizeof(T))); }
+  void deallocate(T* p, std::size_t n) noexcept { free_pages(p, n * sizeof(T)); }
+  template <class U, class... Args>
+  void construct(U* p, Args&&... args) {
+    if constexpr (sizeof...(Args) == 0)
+      ::new (static_cast<void*>(p)) U;
+    else
+      ::new (static_cast<void*>(p)) U(static_cast<Args&&>(args)...);
+  }
+  bool operator==(const PageAllocator&) const = default;
+};
+template <class T>
+using PageVector = std::vector<T, PageAllocator<T>>;
+
+}  // namespace detail
+
+/// An encoded matrix as bin numbers: what the tree learners work on. Build it once to train many times on the same rows
+/// or on subsets of them. Immutable, thread-safe.
+///
+/// Memory: made from a dense matrix, two bytes per cell, once by rows and once by columns. Made from a sparse one,
+/// nothing of size rows x cols: columns with few cells that never meet in a row are bundled into one byte (Ke et al.,
+/// "LightGBM", NIPS'17), and the cells of the others are listed, nine bytes each.
 class BinnedMatrix {
  public:
   /// `category_counts` as from `Encoder::category_counts()`; empty: all numeric. Error(shape_mismatch) if its length
-  /// is not x.cols(), Error(invalid_argument) for max_bins outside its range.
+  /// is not x.cols(), Error(invalid_argument) for max_bins outside its range, Error(unsupported) from 2^31 rows on.
   BinnedMatrix(MatrixView<const float> x, std::span<const std::uint32_t> category_counts,
                const BinningOptions& options = {});
+  /// The same for a sparse matrix; also Error(invalid_argument) for a view that is not well formed, with the row.
+  BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> category_counts, const BinningOptions& options = {});
 
   std::size_t rows() const noexcept { return rows_; }
   std::size_t cols() const noexcept { return columns_.size(); }
   const ColumnBins& column(std::size_t c) const noexcept { return columns_[c]; }
-  const std::uint8_t* row(std::size_t r) const noexcept { return codes_.data() + r * columns_.size(); }
+  /// Whether it was made from a dense matrix.
+  bool dense() const noexcept { return dense_; }
+  /// Bins of row r, one per column. Error(unsupported) if the matrix was made from a sparse one.
+  const std::uint8_t* row(std::size_t r) const {
+    if (!dense_) fail_sparse();
+    return codes_.data() + r * stride_;
+  }
+  /// Bin of one cell. Quick for a dense matrix; a search in the row for a sparse one.
+  std::uint8_t code(std::size_t r, std::size_t c) const noexcept {
+    return dense_ ? codes_[r * stride_ + c] : find_code(r, c);
+  }
 
-  /// Where column c starts in a histogram over all columns; entry cols() is its size.
-  std::span<const std::uint32_t> offsets() const noexcept { return offsets_; }
-
-  /// The bin that holds most rows of column c.
+  /// The bin that holds most rows of column c; of a sparse matrix, that of 0.
   std::uint8_t common_bin(std::size_t c) const noexcept { return common_[c]; }
-  /// Columns in which few rows leave one common bin (text features, mostly zero). A histogram needs only their other
-  /// cells.
+
+  /// How column c is stored for the growers of trees.
+  struct Place {
+    static constexpr std::uint32_t none = 0xffffffffu;
+    std::uint32_t stored = none;  ///< number of the stored column of bytes that holds it; none: its cells are listed
+    bool bundled = false;         ///< whether the stored column holds other columns too
+    bool any_missing = false;
+    /// Bundled: the stored code is 0 in rows where all columns of the bundle have their common bin. Otherwise bin b of
+    /// this column is first + b, less 1 if b is above its common bin.
+    std::uint16_t first = 0, codes = 0;
+    std::uint32_t group = 0, listed = 0;  ///< listed: number of the group, and of the column in it
+  };
+  const Place& place(std::size_t c) const noexcept { return places_[c]; }
+  /// The stored columns of bytes: by rows, `stored_stride` apart, readable up to there; and by columns, of which 3
+  /// bytes beyond the last row can be read.
+  std::size_t stored_columns() const noexcept { return stored_bins_.size(); }
+  std::size_t stored_stride() const noexcept { return bundles_.empty() ? stride_ : bundles_stride_; }
+  const std::uint8_t* stored_rows() const noexcept { return bundles_.empty() ? codes_.data() : bundles_.data(); }
+  const std::uint8_t* stored_column(std::size_t s) const noexcept { return by_column_.data() + s * column_stride_; }
+  /// Codes of a stored column, at most 256.
+  std::uint32_t stored_bins(std::size_t s) const noexcept { return stored_bins_[s]; }
+
+  /// Columns in which few rows leave one common bin (text features, mostly zero), and that found no bundle. A histogram
+  /// needs only their other cells.
   struct Sparse {
     std::vector<std::uint32_t> columns;      ///< ascending
+    std::vector<std::uint32_t> offsets;      ///< where each column starts in the group's histogram; the end; by eights
     std::vector<std::uint64_t> row_offsets;  ///< rows + 1, into `bins`
-    std::vector<std::uint32_t> bins;         ///< histogram index of each uncommon cell, row by row
+    std::vector<std::uint16_t> bins;         ///< histogram index of each uncommon cell, row by row
+    std::vector<std::uint64_t> column_offsets;  ///< columns + 1, into the following
+    std::vector<std::uint32_t> cell_rows;       ///< of each uncommon cell, column by column, ascending
+    std::vector<std::uint8_t> cell_bins;
   };
-  /// In a few groups, so that they can be worked on in parallel.
+  /// In groups whose histogram stays in the cache.
   std::span<const Sparse> sparse() const noexcept { return sparse_; }
-  std::span<const std::uint32_t> dense_columns() const noexcept { return dense_columns_; }
 
  private:
-  void find_sparse_columns(Arena* arena);
+  struct Cells;
+  void check_options(std::size_t rows, std::size_t cols, std::span<const std::uint32_t> category_counts,
+                     const BinningOptions& options) const;
+  void store(const Cells& cells, Arena* arena);
+  void list(const Cells& cells, std::span<const std::uint32_t> columns, Arena* arena);
+  void transpose(const std::uint8_t* by_column, std::size_t columns, std::size_t stride,
+                 detail::PageVector<std::uint8_t>& out, Arena* arena) const;
+  std::uint8_t find_code(std::size_t r, std::size_t c) const noexcept;
+  [[noreturn]] void fail_sparse() const;
 
   std::size_t rows_ = 0;
+  bool dense_ = true;
   std::vector<ColumnBins> columns_;
-  std::vector<std::uint32_t> offsets_;
-  std::vector<std::uint8_t> codes_;
   std::vector<std::uint8_t> common_;
-  std::vector<std::uint32_t> dense_columns_;
+  std::vector<Place> places_;
+  std::vector<std::uint32_t> stored_bins_;
+  std::size_t stride_ = 0, bundles_stride_ = 0, column_stride_ = 0;
+  detail::PageVector<std::uint8_t> codes_;      // by rows, of a dense matrix
+  detail::PageVector<std::uint8_t> bundles_;    // by rows, if what is stored is something else
+  detail::PageVector<std::uint8_t> by_column_;  // what is stored
   std::vector<Sparse> sparse_;
 };
 

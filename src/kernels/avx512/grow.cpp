@@ -1,0 +1,315 @@
+// AVX-512 F/BW/DQ/VL. Compiled with the flags of this level (cmake/RedoubtIsa.cmake): no other includes, see body.hpp.
+// Every kernel gives the bits of the naive one; products and sums are not contracted.
+#include <immintrin.h>
+
+#include "kernels/grow_table.hpp"
+
+namespace redoubt::kernels::detail {
+namespace {
+
+__mmask16 first16(size_t n) { return n >= 16 ? __mmask16(0xffff) : __mmask16((1u << n) - 1); }
+__mmask8 first8(size_t n) { return n >= 8 ? __mmask8(0xff) : __mmask8((1u << n) - 1); }
+
+void bounds(const float* x, const uint32_t* rows, size_t n, float* least, float* largest) {
+  const __m512 start = _mm512_set1_ps(x[rows ? rows[0] : 0]);
+  __m512 low = start, high = start;
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first16(n - i);
+    const __m512 v = rows ? _mm512_mask_i32gather_ps(start, m, _mm512_maskz_loadu_epi32(m, rows + i), x, 4)
+                          : _mm512_mask_loadu_ps(start, m, x + i);
+    low = _mm512_min_ps(low, v);
+    high = _mm512_max_ps(high, v);
+  }
+  *least = _mm512_reduce_min_ps(low);
+  *largest = _mm512_reduce_max_ps(high);
+}
+
+void quantise(const float* g, const float* h, const uint32_t* rows, size_t first, size_t n, float g_scale,
+              float h_scale, uint64_t key, uint32_t* out, int64_t* sums) {
+  const __m512 unit = _mm512_set1_ps(1.0f / 1024), gs = _mm512_set1_ps(g_scale), hs = _mm512_set1_ps(h_scale);
+  const __m512i key0 = _mm512_set1_epi32(int(uint32_t(key))), key1 = _mm512_set1_epi32(int(uint32_t(key >> 32)));
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  __m512i g_sum = _mm512_setzero_si512(), h_sum = g_sum;
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first16(n - i);
+    const __m512i row = rows ? _mm512_maskz_loadu_epi32(m, rows + i)
+                             : _mm512_add_epi32(_mm512_set1_epi32(int(uint32_t(first + i))), lanes);
+    __m512 gv, hv;
+    if (rows) {
+      gv = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, row, g, 4);
+      hv = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, row, h, 4);
+    } else {
+      gv = _mm512_maskz_loadu_ps(m, g + first + i);
+      hv = _mm512_maskz_loadu_ps(m, h + first + i);
+    }
+    __m512i x = _mm512_xor_si512(row, key0);
+    x = _mm512_mullo_epi32(_mm512_xor_si512(x, _mm512_srli_epi32(x, 16)), _mm512_set1_epi32(int(0x85ebca6bu)));
+    x = _mm512_add_epi32(x, key1);
+    x = _mm512_mullo_epi32(_mm512_xor_si512(x, _mm512_srli_epi32(x, 13)), _mm512_set1_epi32(int(0xc2b2ae35u)));
+    x = _mm512_xor_si512(x, _mm512_srli_epi32(x, 16));
+    const __m512 g_noise = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(x, 22)), unit);
+    const __m512 h_noise = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_and_si512(x, _mm512_set1_epi32(1023))), unit);
+    constexpr int down = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+    const __m512i a = _mm512_cvttps_epi32(_mm512_roundscale_ps(_mm512_add_ps(_mm512_mul_ps(gv, gs), g_noise), down));
+    const __m512i b = _mm512_cvttps_epi32(_mm512_roundscale_ps(_mm512_add_ps(_mm512_mul_ps(hv, hs), h_noise), down));
+    _mm512_mask_storeu_epi32(out + i, m, _mm512_or_si512(_mm512_slli_epi32(a, 16), b));
+    const __m512i am = _mm512_maskz_mov_epi32(m, a), bm = _mm512_maskz_mov_epi32(m, b);
+    const __m512i a2 = _mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(am)),
+                                        _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(am, 1)));
+    const __m512i b2 = _mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(bm)),
+                                        _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(bm, 1)));
+    g_sum = _mm512_add_epi64(g_sum, a2);
+    h_sum = _mm512_add_epi64(h_sum, b2);
+  }
+  sums[0] += _mm512_reduce_add_epi64(g_sum);
+  sums[1] += _mm512_reduce_add_epi64(h_sum);
+}
+
+void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
+  const __m512i low = _mm512_set1_epi64(0xffff), one = _mm512_set1_epi64(1);
+  for (size_t i = 0; i < n; i += 8) {
+    const __mmask8 m = first8(n - i);
+    const __m512i pair = _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(m, pairs + i));
+    const __m512i g = _mm512_slli_epi64(_mm512_srai_epi64(pair, 16), 38);
+    const __m512i h = _mm512_slli_epi64(_mm512_and_si512(pair, low), 12);
+    _mm512_mask_storeu_epi64(out + i, m, _mm512_add_epi64(_mm512_add_epi64(g, h), one));
+  }
+}
+
+void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
+            uint64_t* out, size_t out_stride) {
+  constexpr size_t ahead = 24;
+  size_t i = 0;
+  const auto row = [&](size_t k) { return codes + (rows ? rows[k] : first + k) * stride; };
+  if (groups == 4) {
+    const __m512i first_two = _mm512_set_epi64(13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512i last_two = _mm512_set_epi64(15, 11, 7, 3, 14, 10, 6, 2);
+    for (; i + 8 <= n; i += 8) {
+      if (rows && i + ahead + 8 <= n)
+        for (size_t k = 0; k < 8; ++k) _mm_prefetch((const char*)row(i + ahead + k), _MM_HINT_T0);
+      const auto two = [&](size_t k) {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)row(i + k))),
+                                  _mm256_loadu_si256((const __m256i*)row(i + k + 1)), 1);
+      };
+      const __m512i a = two(0), b = two(2), c = two(4), d = two(6);
+      const __m512i ab01 = _mm512_permutex2var_epi64(a, first_two, b),
+                    cd01 = _mm512_permutex2var_epi64(c, first_two, d);
+      const __m512i ab23 = _mm512_permutex2var_epi64(a, last_two, b), cd23 = _mm512_permutex2var_epi64(c, last_two, d);
+      _mm512_storeu_si512(out + i, _mm512_shuffle_i64x2(ab01, cd01, 0x44));
+      _mm512_storeu_si512(out + out_stride + i, _mm512_shuffle_i64x2(ab01, cd01, 0xee));
+      _mm512_storeu_si512(out + 2 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0x44));
+      _mm512_storeu_si512(out + 3 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0xee));
+    }
+  }
+  for (; i < n; ++i) {
+    if (rows && i + ahead < n) _mm_prefetch((const char*)row(i + ahead), _MM_HINT_T0);
+    const uint8_t* r = row(i);
+    for (size_t g = 0; g < groups; ++g)
+      out[g * out_stride + i] = *(const uint64_t __attribute__((may_alias, aligned(1)))*)(r + 8 * g);
+  }
+}
+
+template <size_t columns>
+void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, uint64_t* bins) {
+  size_t i = 0;
+  const auto add = [&](uint64_t row, uint64_t pair) {
+#pragma GCC unroll 8
+    for (size_t c = 0; c < columns; ++c) bins[c * 256 + (row >> (8 * c) & 255)] += pair;
+  };
+  for (; i + 2 <= n; i += 2) {
+    add(codes[i], pairs[i]);
+    add(codes[i + 1], pairs[i + 1]);
+  }
+  if (i < n) add(codes[i], pairs[i]);
+}
+
+void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins) {
+  switch (columns) {
+    case 1: return accumulate_columns<1>(codes, pairs, n, bins);
+    case 2: return accumulate_columns<2>(codes, pairs, n, bins);
+    case 3: return accumulate_columns<3>(codes, pairs, n, bins);
+    case 4: return accumulate_columns<4>(codes, pairs, n, bins);
+    case 5: return accumulate_columns<5>(codes, pairs, n, bins);
+    case 6: return accumulate_columns<6>(codes, pairs, n, bins);
+    case 7: return accumulate_columns<7>(codes, pairs, n, bins);
+    default: return accumulate_columns<8>(codes, pairs, n, bins);
+  }
+}
+
+void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
+  const __m512i h_mask = _mm512_set1_epi64((int64_t{1} << 26) - 1), n_mask = _mm512_set1_epi64(4095);
+  const __m128i shift = _mm_cvtsi64_si128(int64_t(count_bits));
+  for (size_t b = 0; b < count; b += 8) {
+    const __m512i v = _mm512_loadu_si512(bins + b);
+    _mm512_storeu_si512(bins + b, _mm512_setzero_si512());
+    __m512i gv = _mm512_srai_epi64(v, 38);
+    __m512i hv = _mm512_add_epi64(_mm512_sll_epi64(_mm512_and_si512(_mm512_srli_epi64(v, 12), h_mask), shift),
+                                  _mm512_and_si512(v, n_mask));
+    if (add) {
+      gv = _mm512_add_epi64(gv, _mm512_loadu_si512(g + b));
+      hv = _mm512_add_epi64(hv, _mm512_loadu_si512(hn + b));
+    }
+    _mm512_storeu_si512(g + b, gv);
+    _mm512_storeu_si512(hn + b, hv);
+  }
+}
+
+void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count) {
+  for (size_t b = 0; b < count; b += 8) {
+    const __mmask8 m = first8(count - b);
+    _mm512_mask_storeu_epi64(
+        g + b, m, _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, g + b), _mm512_maskz_loadu_epi64(m, other_g + b)));
+    _mm512_mask_storeu_epi64(
+        hn + b, m, _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, hn + b), _mm512_maskz_loadu_epi64(m, other_hn + b)));
+  }
+}
+
+size_t mark(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, const uint32_t* set, uint16_t* masks) {
+  const __m512i words = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)set));
+  const __m512i byte = _mm512_set1_epi32(255), one = _mm512_set1_epi32(1);
+  size_t count = 0;
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first16(n - i);
+    __m512i code;
+    if (rows) {
+      code = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m, _mm512_maskz_loadu_epi32(m, rows + i), codes, 1);
+      code = _mm512_and_si512(code, byte);
+    } else {
+      code = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, codes + first + i));
+    }
+    const __m512i word = _mm512_permutexvar_epi32(_mm512_srli_epi32(code, 5), words);
+    // A variable shift takes the whole count: keep the bit within its word.
+    const __m512i bit = _mm512_sllv_epi32(one, _mm512_and_si512(code, _mm512_set1_epi32(31)));
+    const __mmask16 in = _mm512_mask_test_epi32_mask(m, word, bit);
+    masks[i / 16] = in;
+    count += size_t(__builtin_popcount(in));
+  }
+  return count;
+}
+
+void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n, size_t lefts,
+           uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs) {
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  size_t l = 0, r = 0;
+  const size_t rights = n - lefts;
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first16(n - i), left = masks[i / 16], right = __mmask16(m & ~left);
+    const __m512i row = rows ? _mm512_maskz_loadu_epi32(m, rows + i)
+                             : _mm512_add_epi32(_mm512_set1_epi32(int(uint32_t(first + i))), lanes);
+    const __m512i pair = _mm512_maskz_loadu_epi32(m, pairs + i);
+    const size_t nl = size_t(__builtin_popcount(left)), nr = size_t(__builtin_popcount(right));
+    // Compressed in registers and stored whole where there is room: compressing stores are slow on Zen.
+    const __mmask16 l_out = l + 16 <= lefts ? __mmask16(0xffff) : first16(nl);
+    const __mmask16 r_out = r + 16 <= rights ? __mmask16(0xffff) : first16(nr);
+    _mm512_mask_storeu_epi32(left_rows + l, l_out, _mm512_maskz_compress_epi32(left, row));
+    _mm512_mask_storeu_epi32(left_pairs + l, l_out, _mm512_maskz_compress_epi32(left, pair));
+    _mm512_mask_storeu_epi32(right_rows + r, r_out, _mm512_maskz_compress_epi32(right, row));
+    _mm512_mask_storeu_epi32(right_pairs + r, r_out, _mm512_maskz_compress_epi32(right, pair));
+    l += nl;
+    r += nr;
+  }
+}
+
+/// Sums of lanes 0 .. i, plus `carry`.
+__m512i prefix(__m512i x, __m512i carry) {
+  const __m512i zero = _mm512_setzero_si512();
+  x = _mm512_add_epi64(x, _mm512_alignr_epi64(x, zero, 7));
+  x = _mm512_add_epi64(x, _mm512_alignr_epi64(x, zero, 6));
+  x = _mm512_add_epi64(x, _mm512_alignr_epi64(x, zero, 4));
+  return _mm512_add_epi64(x, carry);
+}
+
+struct Scanner {
+  __m512i total_g, total_hn, rows_mask, min_rows, min_h;
+  __m512d l2, best;
+  __m512i best_at;
+  __m128i shift;
+
+  void consider(__m512i left_g, __m512i left_hn, __m512i at, __mmask8 lanes) {
+    const __m512i right_hn = _mm512_sub_epi64(total_hn, left_hn);
+    const __m512i left_h = _mm512_srl_epi64(left_hn, shift), right_h = _mm512_srl_epi64(right_hn, shift);
+    __mmask8 ok = _mm512_mask_cmpge_epu64_mask(lanes, _mm512_and_si512(left_hn, rows_mask), min_rows);
+    ok = _mm512_mask_cmpge_epu64_mask(ok, _mm512_and_si512(right_hn, rows_mask), min_rows);
+    ok = _mm512_mask_cmpge_epu64_mask(ok, left_h, min_h);
+    ok = _mm512_mask_cmpge_epu64_mask(ok, right_h, min_h);
+    if (!ok) return;
+    const __m512d gl = _mm512_cvtepi64_pd(left_g), gr = _mm512_cvtepi64_pd(_mm512_sub_epi64(total_g, left_g));
+    const __m512d hl = _mm512_add_pd(_mm512_cvtepi64_pd(left_h), l2);
+    const __m512d hr = _mm512_add_pd(_mm512_cvtepi64_pd(right_h), l2);
+    const __m512d a = _mm512_mul_pd(_mm512_mul_pd(gl, gl), hr), b = _mm512_mul_pd(_mm512_mul_pd(gr, gr), hl);
+    const __m512d score = _mm512_div_pd(_mm512_add_pd(a, b), _mm512_mul_pd(hl, hr));
+    const __mmask8 better = _mm512_mask_cmp_pd_mask(ok, score, best, _CMP_GT_OQ);
+    best = _mm512_mask_mov_pd(best, better, score);
+    best_at = _mm512_mask_mov_epi64(best_at, better, at);
+  }
+};
+
+void scan(const SplitScan& in, SplitFound* out) {
+  Scanner s;
+  s.total_g = _mm512_set1_epi64(in.total_g);
+  s.total_hn = _mm512_set1_epi64(int64_t(in.total_hn));
+  s.rows_mask = _mm512_set1_epi64((int64_t{1} << in.count_bits) - 1);
+  s.min_rows = _mm512_set1_epi64(int64_t(in.min_rows));
+  s.min_h = _mm512_set1_epi64(int64_t(in.min_hessian));
+  s.l2 = _mm512_set1_pd(in.l2);
+  s.best = _mm512_set1_pd(-1);
+  s.best_at = _mm512_setzero_si512();
+  s.shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
+  const __m512i last = _mm512_set1_epi64(7);
+  const __m512i missing_g = _mm512_set1_epi64(in.missing_g), missing_hn = _mm512_set1_epi64(int64_t(in.missing_hn));
+  __m512i at = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);  // twice the bin, and 1 if the missing go left
+  __m512i g_carry = _mm512_setzero_si512(), hn_carry = g_carry;
+  for (uint32_t b = 0; b < in.bins; b += 8) {
+    const __mmask8 m = first8(in.bins - b);
+    const __m512i g = prefix(_mm512_maskz_loadu_epi64(m, in.g + b), g_carry);
+    const __m512i hn = prefix(_mm512_maskz_loadu_epi64(m, in.hn + b), hn_carry);
+    g_carry = _mm512_permutexvar_epi64(last, g);
+    hn_carry = _mm512_permutexvar_epi64(last, hn);
+    s.consider(g, hn, at, m);
+    if (in.missing_hn)
+      s.consider(_mm512_add_epi64(g, missing_g), _mm512_add_epi64(hn, missing_hn),
+                 _mm512_add_epi64(at, _mm512_set1_epi64(1)), _mm512_mask_test_epi64_mask(m, hn, hn));
+    at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
+  }
+  const double best = _mm512_reduce_max_pd(s.best);
+  const __mmask8 equal = _mm512_cmp_pd_mask(s.best, _mm512_set1_pd(best), _CMP_EQ_OQ);
+  const uint64_t where = _mm512_mask_reduce_min_epu64(equal, s.best_at);
+  out->score = best;
+  out->bin = best < 0 ? 0 : uint32_t(where >> 1);
+  out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
+}
+
+void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
+  // The first four steps of the search are among 15 cuts that fit a register.
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512 coarse =
+      _mm512_i32gather_ps(_mm512_add_epi32(_mm512_slli_epi32(lanes, 4), _mm512_set1_epi32(15)), cuts, 4);
+  const __m512i offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(int(stride)));
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first16(n - i);
+    const __m512 v = stride == 1 ? _mm512_maskz_loadu_ps(m, x + i)
+                                 : _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, offsets, x + i * stride, 4);
+    __m512i below = _mm512_setzero_si512();  // of the coarse cuts
+    for (int half = 8; half > 0; half /= 2) {
+      const __m512i probe = _mm512_add_epi32(below, _mm512_set1_epi32(half - 1));
+      const __mmask16 less = _mm512_cmp_ps_mask(_mm512_permutexvar_ps(probe, coarse), v, _CMP_LT_OQ);
+      below = _mm512_mask_add_epi32(below, less, below, _mm512_set1_epi32(half));
+    }
+    below = _mm512_slli_epi32(below, 4);
+    for (int half = 8; half > 0; half /= 2) {
+      const __m512i probe = _mm512_add_epi32(below, _mm512_set1_epi32(half - 1));
+      const __mmask16 less = _mm512_cmp_ps_mask(_mm512_i32gather_ps(probe, cuts, 4), v, _CMP_LT_OQ);
+      below = _mm512_mask_add_epi32(below, less, below, _mm512_set1_epi32(half));
+    }
+    const __mmask16 missing = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    below = _mm512_mask_mov_epi32(below, missing, _mm512_set1_epi32(int(count)));
+    _mm_mask_storeu_epi8(out + i, m, _mm512_cvtepi32_epi8(below));
+  }
+}
+
+}  // namespace
+
+extern constexpr GrowTable avx512_grow_table = {2,     bounds,   quantise, expand, gather, accumulate,
+                                                flush, subtract, mark,     split,  scan,   assign};
+
+}  // namespace redoubt::kernels::detail

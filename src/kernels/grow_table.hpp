@@ -1,0 +1,76 @@
+#pragma once
+// The kernels of growing a tree on bins, as a table per instruction-set level. Translation units below avx512/ include
+// this header, so it may hold plain data only (see table.hpp).
+//
+// Formats. A row's gradient pair is quantised to 32 bits: gradient, signed, in the high half and hessian, unsigned, in
+// the low half, |gradient| <= 2^13 and hessian <= 2^14. While up to `grow_block_rows` rows are summed, a bin is one
+// 64-bit integer: rows in bits 0-11, hessian in 12-37, gradient, signed, in 38-63; one addition adds all three. A
+// node's histogram is two arrays: gradient sums, and (hessian sum << count_bits) + rows.
+#include <stddef.h>
+#include <stdint.h>
+
+namespace redoubt::kernels::detail {
+
+enum : size_t { grow_block_rows = 4032 };  // a multiple of 64; 4032 * 2^14 < 2^26
+enum : int { grow_largest_g = 1 << 13, grow_largest_h = 1 << 14 };
+
+struct SplitScan {
+  const int64_t* g;  // bins 0 .. bins - 1; readable up to a multiple of 8
+  const uint64_t* hn;
+  uint32_t bins;
+  int64_t missing_g;
+  uint64_t missing_hn;  // 0: no row is missing
+  int64_t total_g;      // with the missing
+  uint64_t total_hn;
+  unsigned count_bits;
+  uint64_t min_rows;     // of a side, at least 1
+  uint64_t min_hessian;  // of a side, in units of hn >> count_bits
+  double l2;             // in the same units
+};
+
+struct SplitFound {
+  double score;  // sum over both sides of g^2 / (h + l2); below 0: no cut is allowed
+  uint32_t bin;  // the last one that goes left
+  uint32_t missing_left;
+};
+
+struct GrowTable {
+  unsigned char isa;  // redoubt::Isa
+
+  /// Least and largest of x[rows[i]]; rows null: of x[i]. NaN is not expected. n > 0.
+  void (*bounds)(const float* x, const uint32_t* rows, size_t n, float* least, float* largest);
+  /// out[i] = the quantised pair of row rows[i] (rows null: row first + i), rounded up or down at random: a function
+  /// of key and row. Adds the sums of both to sums[0], sums[1]. scaled values are within the limits above.
+  void (*quantise)(const float* g, const float* h, const uint32_t* rows, size_t first, size_t n, float g_scale,
+                   float h_scale, uint64_t key, uint32_t* out, int64_t* sums);
+  /// out[i] = pair i in the format of a bin.
+  void (*expand)(const uint32_t* pairs, size_t n, uint64_t* out);
+  /// out[g * out_stride + i] = bytes 8g .. 8g+7 of row rows[i] (rows null: row first + i), g < groups <= 4.
+  void (*gather)(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
+                 uint64_t* out, size_t out_stride);
+  /// bins[c * 256 + byte c of codes[i]] += pairs[i], for c < columns <= 8.
+  void (*accumulate)(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins);
+  /// Adds `count` bins to a histogram, or stores them there, and clears them. Touches up to a multiple of 8.
+  void (*flush)(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn);
+  /// g -= other_g, hn -= other_hn
+  void (*subtract)(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count);
+  /// Bit i of masks: whether codes[rows[i]] (rows null: codes[first + i]) is in the set. Returns how many are.
+  /// May read 3 bytes behind a code.
+  size_t (*mark)(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, const uint32_t* set,
+                 uint16_t* masks);
+  /// Distributes rows (null: first + i) and pairs by masks, in order. Left ones go to left_rows[0 .. lefts), others to
+  /// right_rows[0 .. n - lefts), pairs alike.
+  void (*split)(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n,
+                size_t lefts, uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs);
+  /// The best cut; of equal ones that of the lowest bin, then the one with the missing on the right. The missing alone
+  /// are never the left side: that is the cut behind all values with the missing on the right.
+  void (*scan)(const SplitScan& in, SplitFound* out);
+  /// out[i] = number of cuts below x[i * stride], NaN: count. cuts is ascending, count <= 255; 256 floats are readable
+  /// and those from `count` on are +infinity.
+  void (*assign)(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out);
+};
+
+extern const GrowTable naive_grow_table;
+extern const GrowTable avx512_grow_table;
+
+}  // namespace redoubt::kernels::detail
