@@ -1,7 +1,13 @@
 #include "redoubt/kernels/histogram.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <numeric>
 #include <vector>
+
+#include "kernels/grow.hpp"
 
 #include "redoubt/core/random.hpp"
 
@@ -63,5 +69,273 @@ TEST_CASE("the sibling's histogram is the difference", "[histogram]") {
     CHECK(parent[i].count == sibling[i].count);
     CHECK(parent[i].gradient == Approx(sibling[i].gradient).margin(1e-9));
     CHECK(parent[i].hessian == Approx(sibling[i].hessian).margin(1e-9));
+  }
+}
+
+// --- the kernels that grow trees, against their references at every level ---
+
+using namespace redoubt::kernels::detail;
+
+namespace {
+
+constexpr float infinite = std::numeric_limits<float>::infinity();
+
+std::vector<const GrowTable*> levels() {
+  std::vector<const GrowTable*> tables;
+  for (const Isa isa : {Isa::avx2, Isa::avx512})
+    if (isa <= detected_isa() && grow_table_for(isa).isa > 0) tables.push_back(&grow_table_for(isa));
+  return tables;
+}
+
+/// A share of 0 .. bound - 1, ascending.
+std::vector<std::uint32_t> some_rows(std::size_t bound, double share, Random& random) {
+  std::vector<std::uint32_t> rows;
+  for (std::uint32_t r = 0; r < bound; ++r)
+    if (random.uniform() < share) rows.push_back(r);
+  return rows;
+}
+
+std::vector<std::uint32_t> random_pairs(std::size_t n, Random& random) {
+  std::vector<std::uint32_t> pairs(n);
+  for (auto& p : pairs) {
+    const auto g = static_cast<std::int32_t>(random.below(2 * grow_largest_g + 1)) - grow_largest_g;
+    p = static_cast<std::uint32_t>(g) << 16 | static_cast<std::uint32_t>(random.below(grow_largest_h + 1));
+  }
+  return pairs;
+}
+
+}  // namespace
+
+TEST_CASE("gradients are rounded up or down at random, and whole ones are kept", "[grow]") {
+  Random random(1);
+  const std::size_t rows = 20000;
+  std::vector<float> g(rows), h(rows);
+  for (std::size_t r = 0; r < rows; ++r) {
+    g[r] = static_cast<float>(random.uniform(-8191, 8191));
+    h[r] = static_cast<float>(random.uniform(0, 16383));
+    if (r % 3 == 0) {
+      g[r] = std::round(g[r]);
+      h[r] = std::round(h[r]);
+    }
+  }
+  std::vector<std::uint32_t> naive(rows);
+  std::int64_t sums[2] = {5, 6};
+  naive_grow_table.quantise(g.data(), h.data(), nullptr, 0, rows, 1, 1, 0x123456789abcdef, naive.data(), sums);
+  double errors[2] = {}, g_total = 5, h_total = 6;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const auto a = static_cast<std::int32_t>(naive[r]) >> 16;
+    const auto b = static_cast<std::int32_t>(naive[r] & 0xffff);
+    REQUIRE(std::abs(static_cast<float>(a) - g[r]) <= (r % 3 == 0 ? 0 : 1));
+    REQUIRE(std::abs(static_cast<float>(b) - h[r]) <= (r % 3 == 0 ? 0 : 1));
+    errors[0] += a - g[r];
+    errors[1] += b - h[r];
+    g_total += a;
+    h_total += b;
+  }
+  CHECK(sums[0] == g_total);
+  CHECK(sums[1] == h_total);
+  for (const double e : errors) CHECK(std::abs(e) < 5 * std::sqrt(rows * 2 / 3.0 / 6));
+  for (const GrowTable* table : levels()) {
+    for (const double share : {1.0, 0.3, 0.0003}) {
+      const auto chosen = some_rows(rows, share, random);
+      if (chosen.empty()) continue;
+      const std::size_t n = chosen.size();
+      std::vector<std::uint32_t> out(n), expected(n);
+      std::int64_t sum[2] = {}, expected_sum[2] = {};
+      const std::uint32_t* listed = share == 1 ? nullptr : chosen.data();
+      table->quantise(g.data(), h.data(), listed, 0, n, 0.9f, 0.8f, 77, out.data(), sum);
+      naive_grow_table.quantise(g.data(), h.data(), listed, 0, n, 0.9f, 0.8f, 77, expected.data(), expected_sum);
+      CHECK(out == expected);
+      CHECK(sum[0] == expected_sum[0]);
+      CHECK(sum[1] == expected_sum[1]);
+      float low, high, expected_low, expected_high;
+      table->bounds(g.data(), listed, n, &low, &high);
+      naive_grow_table.bounds(g.data(), listed, n, &expected_low, &expected_high);
+      CHECK(low == expected_low);
+      CHECK(high == expected_high);
+    }
+  }
+}
+
+TEST_CASE("histograms of blocks add up to the sums per bin", "[grow]") {
+  Random random(2);
+  for (const GrowTable* table : levels()) {
+    for (const std::size_t n : {0u, 1u, 7u, 8u, 31u, 1000u, std::uint32_t{grow_block_rows}}) {
+      const std::size_t stride = 40, all = 2 * n + 1;
+      std::vector<std::uint8_t> codes(all * stride);
+      for (auto& c : codes) c = static_cast<std::uint8_t>(random.below(3) ? random() : 9);
+      std::vector<std::uint32_t> rows;
+      for (std::uint32_t i = 0; i < n; ++i) rows.push_back(2 * i + static_cast<std::uint32_t>(random.below(2)));
+      const auto pairs = random_pairs(n, random);
+      for (const std::size_t groups : {1u, 3u, 4u}) {
+        for (const bool listed : {true, false}) {
+          const std::uint32_t* list = listed ? rows.data() : nullptr;
+          std::vector<std::uint64_t> out(groups * (n + 3)), expected = out;
+          table->gather(codes.data(), stride, list, 1, n, groups, out.data(), n + 3);
+          naive_grow_table.gather(codes.data(), stride, list, 1, n, groups, expected.data(), n + 3);
+          REQUIRE(out == expected);
+        }
+      }
+      std::vector<std::uint64_t> row_codes(n + 1), wide(n + 1), wide_expected(n + 1);
+      naive_grow_table.gather(codes.data(), stride, rows.data(), 0, n, 1, row_codes.data(), n);
+      table->expand(pairs.data(), n, wide.data());
+      naive_grow_table.expand(pairs.data(), n, wide_expected.data());
+      REQUIRE(wide == wide_expected);
+      for (std::size_t columns = 1; columns <= 8; ++columns) {
+        std::vector<std::uint64_t> bins(2048), expected(2048);
+        table->accumulate(row_codes.data(), wide.data(), n, columns, bins.data());
+        naive_grow_table.accumulate(row_codes.data(), wide.data(), n, columns, expected.data());
+        REQUIRE(bins == expected);
+        for (const bool add : {false, true}) {
+          std::vector<std::int64_t> g(256, 3), g_naive(256, 3);
+          std::vector<std::uint64_t> hn(256, 5), hn_naive(256, 5), copy = bins;
+          table->flush(bins.data(), 256, 20, add, g.data(), hn.data());
+          naive_grow_table.flush(copy.data(), 256, 20, add, g_naive.data(), hn_naive.data());
+          REQUIRE(bins == copy);
+          REQUIRE(g == g_naive);
+          REQUIRE(hn == hn_naive);
+          // Against the definition.
+          std::vector<std::int64_t> g_sum(256, add ? 3 : 0), h_sum(256), n_sum(256);
+          for (std::size_t i = 0; i < n; ++i) {
+            const auto code = codes[rows[i] * stride];
+            g_sum[code] += static_cast<std::int32_t>(pairs[i]) >> 16;
+            h_sum[code] += pairs[i] & 0xffff;
+            ++n_sum[code];
+          }
+          if (add) break;  // the bins are clear by now
+          for (std::size_t b = 0; b < 256; ++b) {
+            REQUIRE(g[b] == g_sum[b]);
+            REQUIRE(hn[b] == (static_cast<std::uint64_t>(h_sum[b]) << 20) + static_cast<std::uint64_t>(n_sum[b]));
+          }
+          std::vector<std::int64_t> g_less = g;
+          std::vector<std::uint64_t> hn_less = hn;
+          table->subtract(g_less.data(), hn_less.data(), g.data(), hn.data(), 251);
+          for (std::size_t b = 0; b < 256; ++b) {
+            REQUIRE(g_less[b] == (b < 251 ? 0 : g[b]));
+            REQUIRE(hn_less[b] == (b < 251 ? 0 : hn[b]));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rows go to their side in order and nothing is written beyond", "[grow]") {
+  Random random(3);
+  std::vector<const GrowTable*> tables = levels();
+  tables.push_back(&naive_grow_table);
+  for (const GrowTable* table : tables) {
+    for (const std::size_t n : {1u, 15u, 16u, 17u, 33u, 500u}) {
+      for (const double share : {0.0, 0.02, 0.5, 1.0}) {
+        const std::size_t all = 3 * n;
+        std::vector<std::uint8_t> codes(all + 3);
+        for (auto& c : codes) c = static_cast<std::uint8_t>(random());
+        std::vector<std::uint32_t> rows = some_rows(all, 0.5, random);
+        rows.resize(std::min(rows.size(), n));
+        if (rows.empty()) continue;
+        std::uint32_t set[8] = {};
+        for (std::uint32_t b = 0; b < 256; ++b)
+          if (random.uniform() < share) set[b / 32] |= 1u << (b % 32);
+        const auto pairs = random_pairs(rows.size(), random);
+        for (const bool listed : {true, false}) {
+          const std::uint32_t* list = listed ? rows.data() : nullptr;
+          const auto row = [&](std::size_t i) { return listed ? rows[i] : static_cast<std::uint32_t>(2 + i); };
+          const std::size_t m = rows.size();
+          std::vector<std::uint16_t> masks((m + 15) / 16, 0xffff);
+          const std::size_t lefts = table->mark(codes.data(), list, 2, m, set, masks.data());
+          std::vector<std::uint32_t> left_rows, right_rows, left_pairs, right_pairs;
+          for (std::size_t i = 0; i < m; ++i) {
+            const auto code = codes[row(i)];
+            const bool left = set[code / 32] >> (code % 32) & 1;
+            (left ? left_rows : right_rows).push_back(row(i));
+            (left ? left_pairs : right_pairs).push_back(pairs[i]);
+          }
+          REQUIRE(lefts == left_rows.size());
+          std::vector<std::uint32_t> out_rows(m + 1, 7), out_pairs(m + 1, 7);
+          // Sides beside each other, as in the grower: an overrun would show.
+          table->split(list, 2, pairs.data(), masks.data(), m, lefts, out_rows.data(), out_pairs.data(),
+                       out_rows.data() + lefts, out_pairs.data() + lefts);
+          left_rows.insert(left_rows.end(), right_rows.begin(), right_rows.end());
+          left_pairs.insert(left_pairs.end(), right_pairs.begin(), right_pairs.end());
+          left_rows.push_back(7);
+          left_pairs.push_back(7);
+          REQUIRE(out_rows == left_rows);
+          REQUIRE(out_pairs == left_pairs);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
+  Random random(4);
+  for (const GrowTable* table : levels()) {
+    int found = 0, to_the_left = 0;
+    for (int trial = 0; trial < 3000; ++trial) {
+      std::vector<std::int64_t> g(264);
+      std::vector<std::uint64_t> hn(264);
+      SplitScan in{};
+      in.bins = 1 + static_cast<std::uint32_t>(random.below(256));
+      in.count_bits = 12;
+      const bool ties = random.below(3) == 0;
+      for (std::size_t b = 0; b < 264; ++b) {
+        const std::uint64_t n = random.below(4) ? random.below(5) : 0;
+        hn[b] = (n * random.below(ties ? 2 : 300) << 12) + n;
+        g[b] = n ? static_cast<std::int64_t>(random.below(ties ? 3 : 4001)) - (ties ? 1 : 2000) : 0;
+      }
+      if (random.below(2)) {
+        in.missing_hn = (random.below(5000) << 12) + 1 + random.below(30);
+        in.missing_g = static_cast<std::int64_t>(random.below(40001)) - 20000;
+      }
+      in.total_g = in.missing_g;
+      in.total_hn = in.missing_hn;
+      for (std::uint32_t b = 0; b < in.bins; ++b) {
+        in.total_g += g[b];
+        in.total_hn += hn[b];
+      }
+      in.g = g.data();
+      in.hn = hn.data();
+      in.min_rows = 1 + random.below(40);
+      in.min_hessian = random.below(2) ? 0 : random.below(1000);
+      in.l2 = random.below(2) ? 0 : random.uniform(0, 100);
+      SplitFound a, b;
+      table->scan(in, &a);
+      naive_grow_table.scan(in, &b);
+      REQUIRE(a.score == b.score);
+      REQUIRE(a.bin == b.bin);
+      REQUIRE(a.missing_left == b.missing_left);
+      found += a.score >= 0;
+      to_the_left += static_cast<int>(a.missing_left);
+    }
+    CHECK(found > 1500);
+    CHECK(to_the_left > 300);
+  }
+}
+
+TEST_CASE("values get the bin that counts the cuts below them", "[grow]") {
+  Random random(5);
+  for (const GrowTable* table : levels()) {
+    for (const std::size_t count : {1u, 2u, 16u, 17u, 100u, 254u, 255u}) {
+      std::vector<float> cuts(256, infinite);
+      for (std::size_t i = 0; i + 1 < count; ++i) cuts[i] = static_cast<float>(random.normal());
+      std::sort(cuts.begin(), cuts.end());
+      std::vector<float> x = {infinite, -infinite, 0.0f, -0.0f, std::numeric_limits<float>::quiet_NaN()};
+      for (std::size_t i = 0; i + 1 < count; ++i)
+        for (const float v : {cuts[i], std::nextafter(cuts[i], infinite), std::nextafter(cuts[i], -infinite)})
+          x.push_back(v);
+      for (const std::size_t stride : {1u, 3u}) {
+        std::vector<float> spread(x.size() * stride);
+        for (std::size_t i = 0; i < x.size(); ++i) spread[i * stride] = x[i];
+        std::vector<std::uint8_t> out(x.size()), naive(x.size());
+        table->assign(spread.data(), stride, x.size(), cuts.data(), count, out.data());
+        naive_grow_table.assign(spread.data(), stride, x.size(), cuts.data(), count, naive.data());
+        REQUIRE(out == naive);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          std::size_t below = 0;
+          for (std::size_t c = 0; c + 1 < count; ++c) below += cuts[c] < x[i];
+          REQUIRE(out[i] == (std::isnan(x[i]) ? count : below));
+        }
+      }
+    }
   }
 }
