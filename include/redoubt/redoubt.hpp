@@ -38,3 +38,4 @@
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/shap.hpp"
