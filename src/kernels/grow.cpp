@@ -62,7 +62,8 @@ void gather(const uint8_t* codes, std::size_t stride, const uint32_t* rows, std:
   }
 }
 
-void accumulate(const uint64_t* codes, const uint64_t* pairs, std::size_t n, std::size_t columns, uint64_t* bins) {
+void accumulate(const uint64_t* codes, const uint64_t* pairs, std::size_t n, std::size_t columns, uint64_t* bins,
+                const uint8_t*, std::size_t, const uint32_t*, std::size_t) {
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t c = 0; c < columns; ++c) bins[c * 256 + (codes[i] >> (8 * c) & 255)] += pairs[i];
 }

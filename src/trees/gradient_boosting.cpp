@@ -249,7 +249,7 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
             walked.size(), rows_per_block,
             [&](std::size_t begin, std::size_t end) {
               for (std::size_t i = begin; i < end; ++i)
-                scores[walked[i]] += tree.leaf_values[tree.leaf_of(bins_.row(walked[i]))];
+                scores[walked[i]] += tree.leaf_values[leaf_of(tree, bins_, walked[i])];
             },
             options_.arena);
       };

@@ -54,6 +54,16 @@ struct GrownTree {
   }
 };
 
+/// Leaf of one row of a matrix, dense or sparse.
+inline std::uint32_t leaf_of(const GrownTree& tree, const BinnedMatrix& bins, std::size_t row) noexcept {
+  std::int32_t i = tree.root;
+  while (i >= 0) {
+    const GrownNode& node = tree.nodes[static_cast<std::size_t>(i)];
+    i = node.left_bins.contains(bins.code(row, node.column)) ? node.left : node.right;
+  }
+  return static_cast<std::uint32_t>(~i);
+}
+
 /// Adds a tree to a forest: bins become thresholds and sets of category codes.
 void append_tree(ForestArrays& forest, const GrownTree& tree, const BinnedMatrix& bins, std::uint32_t output,
                  std::uint32_t leaf_width);

@@ -67,6 +67,7 @@ void HistogramBuilder::add_stored(const NodeRows& node, std::size_t begin, std::
   Scratch& mine = scratch();
   for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
     const std::size_t n = std::min(end - from, std::size_t{grow_block_rows});
+    const std::size_t ahead = std::min(end - from - n, std::size_t{grow_block_rows});
     kernels.expand(node.pairs + from, n, mine.pairs.data());
     for (std::size_t tile = first_group; tile < last_group; tile += tile_groups) {
       const std::size_t groups = std::min(tile_groups, last_group - tile);
@@ -77,7 +78,11 @@ void HistogramBuilder::add_stored(const NodeRows& node, std::size_t begin, std::
         if (!group_on_[tile + k]) continue;
         const std::size_t first = (tile + k) * group_columns;
         const std::size_t columns = std::min(group_columns, bins_.stored_columns() - first);
-        kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data());
+        // While these are added, a part of the next block's rows comes near.
+        const std::size_t share = node.rows ? (ahead + groups - 1) / groups : 0, skip = std::min(ahead, k * share);
+        kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
+                           bins_.stored_rows() + tile * group_columns, bins_.stored_stride(),
+                           node.rows ? node.rows + from + n + skip : nullptr, std::min(share, ahead - skip));
         for (std::size_t c = 0; c < columns; ++c) {
           const std::size_t at = layout_.stored[first + c];
           kernels.flush(mine.bins.data() + 256 * c, bins_.stored_bins(first + c), count_bits_, from != begin,

@@ -183,8 +183,9 @@ TEST_CASE("histograms of blocks add up to the sums per bin", "[grow]") {
       REQUIRE(wide == wide_expected);
       for (std::size_t columns = 1; columns <= 8; ++columns) {
         std::vector<std::uint64_t> bins(2048), expected(2048);
-        table->accumulate(row_codes.data(), wide.data(), n, columns, bins.data());
-        naive_grow_table.accumulate(row_codes.data(), wide.data(), n, columns, expected.data());
+        table->accumulate(row_codes.data(), wide.data(), n, columns, bins.data(), codes.data(), stride, rows.data(),
+                          n / 2);
+        naive_grow_table.accumulate(row_codes.data(), wide.data(), n, columns, expected.data(), nullptr, 0, nullptr, 0);
         REQUIRE(bins == expected);
         for (const bool add : {false, true}) {
           std::vector<std::int64_t> g(256, 3), g_naive(256, 3);

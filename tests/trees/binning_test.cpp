@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "redoubt/core/error.hpp"
+#include "trees/grower.hpp"
 #include "trees/support.hpp"
 
 namespace redoubt {
@@ -268,6 +269,293 @@ TEST_CASE("binning refuses what it cannot do", "[binning]") {
   const BinnedMatrix empty(nothing, {});
   CHECK(empty.rows() == 0);
   CHECK(empty.column(0).count == 1);
+}
+
+// --- what the growers make of it ------------------------------------------------------------------------
+
+struct Gradients {
+  std::vector<float> g, h;
+  std::vector<std::uint32_t> rows;
+};
+
+/// Of a signal in the columns 0, 7 and 100, and noise.
+Gradients make_gradients(MatrixView<const float> x, std::uint64_t seed) {
+  Gradients result;
+  Random random(seed);
+  for (std::size_t r = 0; r < x.rows(); ++r) {
+    const float a = std::isnan(x(r, 7)) ? -1 : x(r, 7), b = x.cols() > 100 ? x(r, 100) : 0;
+    result.g.push_back(static_cast<float>((x(r, 0) != 0 ? 1.0 : -0.5) + std::sin(2.0 * a) +
+                                          (std::isnan(b) ? 2 : 3 * b) + 0.3 * random.normal()));
+    result.h.push_back(static_cast<float>(random.uniform(0.2, 1)));
+    if (random.below(10) > 0) result.rows.push_back(static_cast<std::uint32_t>(r));
+  }
+  return result;
+}
+
+detail::GrownTree grow(const BinnedMatrix& bins, const Gradients& data, const detail::GrowerOptions& options,
+                       std::uint64_t number = 3) {
+  const std::vector<std::uint8_t> on(bins.cols(), 1);
+  detail::Grower grower(bins, options);
+  const auto tree = grower.grow(data.rows, data.g, data.h, number, on);
+  // Rows are in the leaf that a walk finds, each once, and leaves are Newton steps.
+  std::size_t count = 0;
+  for (std::uint32_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
+    const auto rows = grower.leaf_rows(leaf);
+    REQUIRE(std::is_sorted(rows.begin(), rows.end()));
+    double g = 0, h = 0;
+    for (const auto r : rows) {
+      REQUIRE(detail::leaf_of(tree, bins, r) == leaf);
+      g += data.g[r];
+      h += data.h[r];
+    }
+    count += rows.size();
+    CHECK(tree.leaf_cover[leaf] == static_cast<float>(rows.size()));
+    if (options.l1 == 0 && options.max_delta_step == 0 && options.path_smooth == 0 && options.monotone.empty())
+      CHECK(tree.leaf_values[leaf] == Approx(-g / (h + options.l2)).epsilon(1e-5).margin(1e-6));
+  }
+  CHECK(count == data.rows.size());
+  return tree;
+}
+
+void check_equal(const detail::GrownTree& a, const detail::GrownTree& b) {
+  REQUIRE(a.nodes.size() == b.nodes.size());
+  CHECK(a.root == b.root);
+  CHECK(a.leaf_values == b.leaf_values);
+  for (std::size_t i = 0; i < a.nodes.size(); ++i) {
+    CHECK(a.nodes[i].column == b.nodes[i].column);
+    CHECK(a.nodes[i].last_bin == b.nodes[i].last_bin);
+    CHECK(a.nodes[i].left == b.nodes[i].left);
+    CHECK(a.nodes[i].right == b.nodes[i].right);
+    CHECK(a.nodes[i].gain == b.nodes[i].gain);
+    CHECK(a.nodes[i].cover == b.nodes[i].cover);
+    for (std::uint32_t bin = 0; bin < 256; ++bin)
+      REQUIRE(a.nodes[i].left_bins.contains(bin) == b.nodes[i].left_bins.contains(bin));
+  }
+}
+
+std::vector<int> depths(const detail::GrownTree& tree) {
+  std::vector<int> depth(tree.nodes.size());
+  for (std::size_t i = 0; i < tree.nodes.size(); ++i)
+    for (const auto child : {tree.nodes[i].left, tree.nodes[i].right})
+      if (child >= 0) depth[static_cast<std::size_t>(child)] = depth[i] + 1;
+  return depth;
+}
+
+TEST_CASE("trees do not depend on how a matrix is stored nor on the threads", "[binning][grower][threads]") {
+  for (const std::size_t rows : {1500u, 20000u}) {
+    const auto x = mixed_matrix(rows, 130);
+    const auto data = make_gradients(x, 1);
+    const BinnedMatrix dense(x, {}), sparse(Csr(x).view(), {});
+    detail::GrowerOptions options;
+    options.max_leaves = 40;
+    detail::GrownTree expected;
+    for (const int threads : {1, 2, 4}) {
+      Arena arena(threads);
+      options.arena = &arena;
+      for (const BinnedMatrix* bins : {&dense, &sparse}) {
+        const auto tree = grow(*bins, data, options);
+        CHECK(tree.nodes.size() == 39);
+        if (expected.nodes.empty()) expected = tree;
+        check_equal(tree, expected);
+      }
+    }
+    const auto uses = [&](std::uint32_t column) {
+      return std::any_of(expected.nodes.begin(), expected.nodes.end(), [&](auto& n) { return n.column == column; });
+    };
+    for (const std::uint32_t column : {0u, 7u, 100u}) CHECK(uses(column));
+  }
+}
+
+TEST_CASE("many rows are shared by threads and give the tree of one", "[binning][grower][threads]") {
+  const auto x = test::random_matrix(150000, 9, 8, 0.1);
+  const auto data = make_gradients(x, 2);
+  const BinnedMatrix bins(x, {});
+  detail::GrownTree expected;
+  for (const int threads : {1, 2, 4}) {
+    Arena arena(threads);
+    detail::GrowerOptions options;
+    options.arena = &arena;
+    detail::Grower grower(bins, options);
+    const std::vector<std::uint8_t> on(9, 1);
+    const auto tree = grower.grow(data.rows, data.g, data.h, 3, on);
+    if (expected.nodes.empty()) expected = tree;
+    check_equal(tree, expected);
+  }
+  CHECK(expected.nodes.size() == 30);
+}
+
+TEST_CASE("rounded gradients choose the split of the exact ones", "[binning][grower]") {
+  const auto x = test::random_matrix(30000, 9, 9);
+  const auto data = make_gradients(x, 3);
+  const BinnedMatrix bins(x, {});
+  detail::GrowerOptions options;
+  options.max_leaves = 2;
+  const auto tree = grow(bins, data, options);
+  double best = 0;
+  std::uint32_t best_column = 0, best_bin = 0;
+  for (std::uint32_t c = 0; c < 9; ++c) {
+    std::vector<double> g(256), h(256);
+    double all_g = 0, all_h = 0;
+    for (const auto r : data.rows) {
+      g[bins.code(r, c)] += data.g[r];
+      h[bins.code(r, c)] += data.h[r];
+      all_g += data.g[r];
+      all_h += data.h[r];
+    }
+    double left_g = 0, left_h = 0;
+    for (std::uint32_t b = 0; b + 1 < bins.column(c).count; ++b) {
+      left_g += g[b];
+      left_h += h[b];
+      const double gain =
+          left_g * left_g / left_h + (all_g - left_g) * (all_g - left_g) / (all_h - left_h) - all_g * all_g / all_h;
+      if (gain > best) {
+        best = gain;
+        best_column = c;
+        best_bin = b;
+      }
+    }
+  }
+  CHECK(tree.nodes[0].column == best_column);
+  CHECK(tree.nodes[0].last_bin == best_bin);
+  CHECK(tree.nodes[0].gain == Approx(best).epsilon(1e-3));
+}
+
+TEST_CASE("growing depth by depth splits a level before the next", "[binning][grower]") {
+  const auto x = mixed_matrix(5000, 130);
+  const BinnedMatrix bins(x, {});
+  const auto data = make_gradients(x, 4);
+  detail::GrowerOptions options;
+  options.max_leaves = 24;
+  options.depthwise = true;
+  const auto depth = depths(grow(bins, data, options));
+  CHECK(std::is_sorted(depth.begin(), depth.end()));
+  options.max_leaves = 1000;
+  options.max_depth = 3;
+  options.min_leaf_rows = 1;
+  CHECK(grow(bins, data, options).nodes.size() == 7);
+  options.depthwise = false;
+  options.max_leaves = 24;
+  options.max_depth = 0;
+  const auto free = depths(grow(bins, data, options));
+  CHECK(!std::is_sorted(free.begin(), free.end()));
+}
+
+TEST_CASE("leaves can be shrunk, limited and smoothed", "[binning][grower]") {
+  const auto x = mixed_matrix(5000, 130);
+  const BinnedMatrix bins(x, {});
+  const auto data = make_gradients(x, 5);
+  detail::GrowerOptions options;
+  const auto plain = grow(bins, data, options);
+  const auto largest = [](const detail::GrownTree& tree) {
+    float result = 0;
+    for (const float v : tree.leaf_values) result = std::max(result, std::abs(v));
+    return result;
+  };
+  options.max_delta_step = 0.5;
+  CHECK(largest(plain) > 1);
+  CHECK(largest(grow(bins, data, options)) == 0.5f);
+  options.max_delta_step = 0;
+  options.l1 = 20;
+  const auto shrunk = grow(bins, data, options);
+  for (std::size_t leaf = 0; leaf < shrunk.leaf_values.size(); ++leaf) {
+    double g = 0, h = 0;
+    for (const auto r : data.rows) {
+      if (detail::leaf_of(shrunk, bins, r) != leaf) continue;
+      g += data.g[r];
+      h += data.h[r];
+    }
+    const double step = std::abs(g) > 20 ? -(g - std::copysign(20, g)) / h : 0;
+    CHECK(shrunk.leaf_values[leaf] == Approx(step).epsilon(1e-4).margin(1e-6));
+  }
+  options.l1 = 0;
+  options.path_smooth = 1e9;  // nothing is left of the leaves' own values
+  CHECK(largest(grow(bins, data, options)) < 1e-3f);
+}
+
+TEST_CASE("a monotone column never turns", "[binning][grower]") {
+  auto x = test::random_matrix(8000, 9, 10, 0.05);
+  const BinnedMatrix bins(x, {});
+  const auto data = make_gradients(x, 6);  // a sine of column 7: not monotone by itself
+  std::vector<std::int8_t> monotone(9);
+  monotone[7] = 1;
+  monotone[0] = -1;
+  detail::GrowerOptions options;
+  options.max_leaves = 60;
+  const auto turns = [&](const detail::GrownTree& tree, std::uint32_t column, int sign) {
+    int found = 0;
+    std::vector<std::uint8_t> codes(9);
+    for (std::size_t r = 0; r < 300; ++r) {
+      std::copy_n(bins.row(r), 9, codes.begin());
+      float before = -test::infinite;
+      for (std::uint32_t b = 0; b < bins.column(column).count; ++b) {
+        codes[column] = static_cast<std::uint8_t>(b);
+        const float value = static_cast<float>(sign) * tree.leaf_values[tree.leaf_of(codes.data())];
+        found += value < before;
+        before = value;
+      }
+    }
+    return found;
+  };
+  CHECK(turns(grow(bins, data, options), 7, 1) > 0);
+  options.monotone = monotone;
+  const auto tree = grow(bins, data, options);
+  CHECK(turns(tree, 7, 1) == 0);
+  CHECK(turns(tree, 0, -1) == 0);
+  CHECK(tree.nodes.size() > 30);
+  CHECK(std::any_of(tree.nodes.begin(), tree.nodes.end(), [](auto& node) { return node.column == 7; }));
+}
+
+TEST_CASE("columns of different groups never meet on a path", "[binning][grower]") {
+  const auto x = test::random_matrix(8000, 9, 11);
+  const BinnedMatrix bins(x, {});
+  const auto data = make_gradients(x, 7);
+  const std::vector<std::vector<std::uint32_t>> groups = {{0, 1, 2}, {2, 7}, {3, 4}};
+  detail::GrowerOptions options;
+  options.max_leaves = 60;
+  options.interactions = groups;
+  const auto tree = grow(bins, data, options);
+  std::vector<std::vector<std::uint32_t>> above(tree.nodes.size());
+  std::size_t together = 0;
+  for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
+    above[i].push_back(tree.nodes[i].column);
+    std::sort(above[i].begin(), above[i].end());
+    above[i].erase(std::unique(above[i].begin(), above[i].end()), above[i].end());
+    const bool alone = above[i].size() == 1;
+    together += !alone;
+    CHECK((alone || std::any_of(groups.begin(), groups.end(), [&](auto& group) {
+             return std::includes(group.begin(), group.end(), above[i].begin(), above[i].end());
+           })));
+    for (const auto child : {tree.nodes[i].left, tree.nodes[i].right})
+      if (child >= 0) above[static_cast<std::size_t>(child)] = above[i];
+  }
+  CHECK(together > 0);
+}
+
+TEST_CASE("columns drawn for each node and random cuts depend on seed and tree", "[binning][grower]") {
+  const auto x = mixed_matrix(5000, 130);
+  const BinnedMatrix bins(x, {});
+  const auto data = make_gradients(x, 8);
+  for (const bool cuts : {false, true}) {
+    detail::GrowerOptions options;
+    options.max_leaves = 20;
+    options.random_thresholds = cuts;
+    if (!cuts) options.node_column_fraction = 0.1;
+    const auto tree = grow(bins, data, options);
+    check_equal(tree, grow(bins, data, options));
+    const auto differs = [&](const detail::GrownTree& other) { return other.leaf_values != tree.leaf_values; };
+    CHECK(differs(grow(bins, data, options, 4)));
+    options.seed = 1;
+    CHECK(differs(grow(bins, data, options)));
+    // Weaker trees than with all there is to choose from.
+    detail::GrowerOptions all;
+    all.max_leaves = 20;
+    const auto gain = [](const detail::GrownTree& grown) {
+      double sum = 0;
+      for (const auto& node : grown.nodes) sum += node.gain;
+      return sum;
+    };
+    CHECK(gain(tree) < gain(grow(bins, data, all)));
+  }
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
 
 void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
             uint64_t* out, size_t out_stride) {
-  constexpr size_t ahead = 24;
+  constexpr size_t ahead = 32;
   size_t i = 0;
   const auto row = [&](size_t k) { return codes + (rows ? rows[k] : first + k) * stride; };
   if (groups == 4) {
@@ -110,12 +110,19 @@ void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t fi
 }
 
 template <size_t columns>
-void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, uint64_t* bins) {
-  size_t i = 0;
+void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, uint64_t* bins,
+                        const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n) {
   const auto add = [&](uint64_t row, uint64_t pair) {
 #pragma GCC unroll 8
     for (size_t c = 0; c < columns; ++c) bins[c * 256 + (row >> (8 * c) & 255)] += pair;
   };
+  size_t i = 0, k = 0;
+  // Four rows for one place ahead.
+  for (; i + 4 <= n && k < ahead_n; i += 4, ++k) {
+    _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
+    for (size_t j = 0; j < 4; ++j) add(codes[i + j], pairs[i + j]);
+  }
+  for (; k < ahead_n; ++k) _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
   for (; i + 2 <= n; i += 2) {
     add(codes[i], pairs[i]);
     add(codes[i + 1], pairs[i + 1]);
@@ -123,17 +130,21 @@ void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, 
   if (i < n) add(codes[i], pairs[i]);
 }
 
-void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins) {
+void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins,
+                const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n) {
+#define REDOUBT_ACCUMULATE(k) \
+  case k: return accumulate_columns<k>(codes, pairs, n, bins, ahead_codes, stride, ahead_rows, ahead_n)
   switch (columns) {
-    case 1: return accumulate_columns<1>(codes, pairs, n, bins);
-    case 2: return accumulate_columns<2>(codes, pairs, n, bins);
-    case 3: return accumulate_columns<3>(codes, pairs, n, bins);
-    case 4: return accumulate_columns<4>(codes, pairs, n, bins);
-    case 5: return accumulate_columns<5>(codes, pairs, n, bins);
-    case 6: return accumulate_columns<6>(codes, pairs, n, bins);
-    case 7: return accumulate_columns<7>(codes, pairs, n, bins);
-    default: return accumulate_columns<8>(codes, pairs, n, bins);
+    REDOUBT_ACCUMULATE(1);
+    REDOUBT_ACCUMULATE(2);
+    REDOUBT_ACCUMULATE(3);
+    REDOUBT_ACCUMULATE(4);
+    REDOUBT_ACCUMULATE(5);
+    REDOUBT_ACCUMULATE(6);
+    REDOUBT_ACCUMULATE(7);
+    REDOUBT_ACCUMULATE(8);
   }
+#undef REDOUBT_ACCUMULATE
 }
 
 void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
