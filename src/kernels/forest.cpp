@@ -35,17 +35,16 @@ void tests(const ForestTests* tests, std::size_t count, const unsigned char* cod
 }
 
 void slice(const ForestSliceTree* trees, std::size_t count, std::size_t leaf_width, std::uint64_t* masks,
-           unsigned char* leaf_codes, std::uint32_t* sums) {
+           unsigned char*, std::uint32_t* sums) {
   for (; count-- > 0; ++trees) {
     for (std::size_t i = 0; i < trees->select_count; ++i) {
       const ForestSelect& s = trees->selects[i];
-      masks[trees->first_result + i] = (masks[s.condition] & masks[s.right]) | (~masks[s.condition] & masks[s.left]);
+      masks[s.result] = (masks[s.condition] & masks[s.right]) | (~masks[s.condition] & masks[s.left]);
     }
     const std::size_t size = std::size_t{1} << (trees->bits < 6 ? 6 : trees->bits);
     for (std::size_t r = 0; r < 64; ++r) {
       unsigned leaf = 0;
       for (unsigned j = 0; j < trees->bits; ++j) leaf |= (masks[trees->planes[j]] >> r & 1) << j;
-      leaf_codes[r] = static_cast<unsigned char>(leaf);
       for (std::size_t k = 0; k < leaf_width; ++k) {
         std::uint32_t value = 0;
         for (std::size_t b = 0; b < trees->bytes; ++b)

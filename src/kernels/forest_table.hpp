@@ -25,10 +25,12 @@ struct ForestGroup {
   const unsigned char* nodes;
 };
 
-/// v[result] = v[condition] ? v[right] : v[left], bit by bit; results go to consecutive slots.
+/// v[result] = v[condition] ? v[right] : v[left], bit by bit.
 struct ForestSelect {
-  uint16_t condition, left, right;
+  uint16_t condition, left, right, result;
 };
+
+constexpr size_t forest_code_bits = 10;
 
 /// A tree of a slice. Its code for a row has `bits` bits, bit j in the mask at slot planes[j]. tables + (k * bytes + b)
 /// * 2^max(bits, 6) is byte b of the k-th leaf value, by code.
@@ -36,10 +38,9 @@ struct ForestSliceTree {
   const ForestSelect* selects;
   const unsigned char* tables;
   uint32_t select_count;
-  uint16_t planes[8];
-  uint8_t bits, bytes;
-  uint16_t first_result;  // slot
   uint32_t output;
+  uint16_t planes[forest_code_bits];
+  uint8_t bits, bytes;
 };
 
 /// Masks [slot, slot + count) say which rows have a code of `column` above thresholds[0 .. count).
@@ -68,7 +69,9 @@ struct ForestTable {
                 uint32_t* sums);
 };
 
-constexpr size_t forest_trees_at_once = 8;  // leaf_codes has room for 64 * words bytes for each
+constexpr size_t forest_trees_at_once = 8;
+/// Room for leaf codes, per tree at once and 64 rows: a byte per row, then the masks of bits 8 and 9.
+constexpr size_t forest_code_bytes = 64 + 64;
 
 extern const ForestTable forest_avx2_table;
 extern const ForestTable forest_avx512_table;

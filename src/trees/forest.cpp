@@ -205,8 +205,8 @@ void Forest::walk_scores(std::span<const float> src, std::span<float> dst, std::
 
 const ForestEngine& Forest::engine() const noexcept { return compiled_->description; }
 
-void Forest::apply_link(std::span<float> dst) const noexcept {
-  const float count = static_cast<float>(std::max<std::size_t>(trees(), 1));
+void Forest::apply_link(std::span<float> dst, std::size_t trees) const noexcept {
+  const float count = static_cast<float>(std::max<std::size_t>(trees, 1));
   switch (shape_.link) {
     case ForestLink::identity: break;
     case ForestLink::sigmoid: {
@@ -257,10 +257,6 @@ void Forest::apply_link(std::span<float> dst) const noexcept {
       for (float& x : dst) x = x > 0 ? 1.0f : 0.0f;
       break;
   }
-}
-
-void Forest::leaf_ids(std::span<const float> src, std::span<std::uint32_t> dst) const noexcept {
-  for (std::size_t t = 0; t < trees(); ++t) dst[t] = leaf_of(arrays_.roots[t], src.data());
 }
 
 std::vector<double> Forest::gain_importance() const {

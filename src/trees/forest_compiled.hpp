@@ -90,9 +90,18 @@ struct CompiledForest {
   std::vector<unsigned char> test_thresholds;
   std::vector<kernels::detail::ForestSelect> selects;
   AlignedVector<unsigned char> slice_tables;
+  double slice_cost = 0;                  ///< estimate, cycles per 512 rows
   std::size_t slice_slots = 0;            ///< most slots of a slice
   std::vector<std::uint32_t> constants;   ///< per output: what the tables of the slices leave out
   std::vector<std::uint32_t> batch_walk;  ///< trees that are not sliced
+
+  // The choice. Costs are estimates in cycles.
+  std::vector<std::uint32_t> all_trees;                 ///< 0, 1, ...
+  bool batch_sweeps = false;                            ///< rows of a batch that is not sliced are swept, else walked
+  double row_cost = 0, wide_cost = 0, narrow_cost = 0;  ///< per row, per block of wide_table, of narrow_table
+  bool slices_forced = false;
+  /// How to take the next of `rows` rows of a batch; null: row by row.
+  const kernels::detail::ForestTable* table_for(std::size_t rows) const noexcept;
 
   ForestEngine description;
   mutable ScratchList scratch;

@@ -78,7 +78,7 @@ struct BlockLayout {
   BlockLayout(const CompiledForest& f, std::size_t outputs, std::size_t words) : rows(64 * words) {
     masks = (f.columns() * rows + 63) / 64 * 64;
     leaf_codes = masks + (f.slice_slots * words * 8 + 63) / 64 * 64;
-    sums = leaf_codes + kernels::detail::forest_trees_at_once * rows;
+    sums = leaf_codes + kernels::detail::forest_trees_at_once * kernels::detail::forest_code_bytes * words;
     size = sums + outputs * rows * sizeof(std::uint32_t);
   }
 };
@@ -116,19 +116,6 @@ const std::uint32_t* slice_block(const CompiledForest& f, const ForestTable& tab
 
 }  // namespace
 
-void Forest::walk_sums(std::span<const std::uint32_t> trees, const float* row, float* dst) const noexcept {
-  const std::size_t width = shape_.leaf_width;
-  const std::int32_t* const values = compiled_->leaves.values.data();
-  for (const std::uint32_t t : trees) {
-    const std::size_t leaf = leaf_of(arrays_.roots[t], row);
-    if (width == 1) {
-      add_sum(dst + arrays_.outputs_of[t], static_cast<std::uint32_t>(values[leaf]));
-    } else {
-      for (std::size_t k = 0; k < width; ++k) add_sum(dst + k, static_cast<std::uint32_t>(values[leaf * width + k]));
-    }
-  }
-}
-
 void Forest::finish_sums(float* dst) const noexcept {
   for (std::size_t k = 0; k < shape_.outputs; ++k) dst[k] = score(k, static_cast<std::int32_t>(load_sum(dst + k)));
 }
@@ -140,46 +127,49 @@ void Forest::scores(std::span<const float> src, std::span<float> dst) const noex
   }
   std::memset(dst.data(), 0, shape_.outputs * sizeof(float));
   if (!compiled_->groups.empty()) sweep_row(*compiled_, shape_.leaf_width, src.data(), dst.data());
-  walk_sums(compiled_->row_walk, src.data(), dst.data());
+  walk_row(compiled_->row_walk, src.data(), dst.data());
   finish_sums(dst.data());
 }
 
 void Forest::predict(std::span<const float> src, std::span<float> dst, std::span<float>) const noexcept {
   scores(src, dst);
-  apply_link(dst.first(outputs()));
+  apply_link(dst.first(outputs()), trees());
 }
 
 void Forest::predict_block(MatrixView<const float> src, MatrixView<float> dst) const {
   const CompiledForest& f = *compiled_;
   const std::size_t outputs = shape_.outputs;
+  if (f.leaves.wide) {
+    for (std::size_t r = 0; r < src.rows(); ++r) predict(src.row(r), dst.row(r), {});
+    return;
+  }
   for (std::size_t begin = 0; begin < src.rows();) {
     const std::size_t left = src.rows() - begin;
-    const ForestTable* table = nullptr;
-    if (!f.slices.empty()) {
-      if (left > f.narrow_table->words * 64)
-        table = f.wide_table;
-      else if (left >= 8)
-        table = f.narrow_table;
-    }
-    if (!table) {
-      for (; begin < src.rows(); ++begin) predict(src.row(begin), dst.row(begin), {});
-      return;
-    }
-    const std::size_t rows = std::min(left, 64 * table->words);
-    auto buffer = f.scratch.take(BlockLayout(f, outputs, table->words).size);
-    const std::uint32_t* const sums =
-        slice_block(f, *table, outputs, shape_.leaf_width, src.slice(begin, begin + rows), buffer.data());
-    for (std::size_t r = 0; r < rows; ++r) {
-      float* const out = dst.row(begin + r).data();
-      const std::size_t place = r / 64 * 64 + REDOUBT_FOREST_POSITION(r % 64);
-      for (std::size_t k = 0; k < outputs; ++k)
-        std::memcpy(out + k, sums + k * 64 * table->words + place, sizeof(float));
-      walk_sums(f.batch_walk, src.row(begin + r).data(), out);
-      finish_sums(out);
-      apply_link(dst.row(begin + r).first(this->outputs()));
-    }
-    f.scratch.give_back(std::move(buffer));
+    const ForestTable* const table = f.table_for(left);
+    const std::size_t rows = table ? std::min(left, 64 * table->words) : left;
+    const auto in = src.slice(begin, begin + rows);
+    const auto out = dst.slice(begin, begin + rows);
     begin += rows;
+    if (table) {
+      auto buffer = f.scratch.take(BlockLayout(f, outputs, table->words).size);
+      const std::uint32_t* const sums = slice_block(f, *table, outputs, shape_.leaf_width, in, buffer.data());
+      for (std::size_t r = 0; r < rows; ++r) {
+        const std::size_t place = r / 64 * 64 + REDOUBT_FOREST_POSITION(r % 64);
+        for (std::size_t k = 0; k < outputs; ++k)
+          std::memcpy(out.row(r).data() + k, sums + k * 64 * table->words + place, sizeof(float));
+      }
+      f.scratch.give_back(std::move(buffer));
+      walk_block(f.batch_walk, in, out);
+    } else {
+      for (std::size_t r = 0; r < rows; ++r) std::memset(out.row(r).data(), 0, outputs * sizeof(float));
+      if (f.batch_sweeps)
+        for (std::size_t r = 0; r < rows; ++r) sweep_row(f, shape_.leaf_width, in.row(r).data(), out.row(r).data());
+      walk_block(f.batch_sweeps ? f.row_walk : f.all_trees, in, out);
+    }
+    for (std::size_t r = 0; r < rows; ++r) {
+      finish_sums(out.row(r).data());
+      apply_link(out.row(r).first(this->outputs()), trees());
+    }
   }
 }
 

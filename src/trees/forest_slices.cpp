@@ -25,18 +25,21 @@ constexpr std::size_t max_slots = 65000;  // what ForestSelect can name
 /// Operand of a select before slots are known.
 struct Operand {
   enum Kind : std::uint8_t { none, zero, one, test, result } kind = none;
-  std::uint32_t index = 0;  // node, or select
+  std::uint32_t index = 0;  // node, or temporary
   bool operator==(const Operand&) const = default;
 };
 struct SymbolicSelect {
   std::uint32_t node;
   Operand left, right;
+  std::uint32_t result;  // temporary
 };
-using Planes = std::array<Operand, 8>;
+constexpr unsigned most_bits = 10;
+using Planes = std::array<Operand, most_bits>;
 
 struct Program {
   unsigned bits = 0;
   std::vector<SymbolicSelect> selects;
+  std::uint32_t temporaries = 0;
   Planes planes{};
   std::vector<std::int32_t> leaf_of;  // per code: leaf of the forest, as ~leaf; 0 where unused
   double cost = 0;
@@ -66,10 +69,11 @@ class Encoder {
             if (dimension(c) >= 0) tops.push_back({c, dimension(c)});
     }
     std::stable_sort(tops.begin(), tops.end(), [](auto& a, auto& b) { return a.dimension > b.dimension; });
-    std::map<std::int32_t, std::size_t> base;
+    std::vector<std::size_t> node_base(tree_.size());
+    std::map<std::int32_t, std::size_t> leaf_base;
     std::size_t next = 0;
     for (const Top& top : tops) {
-      base[top.child] = next;
+      (top.child >= 0 ? node_base[static_cast<std::size_t>(top.child)] : leaf_base[top.child]) = next;
       fill(p, top.child, next, top.dimension);
       next += std::size_t{1} << top.dimension;
     }
@@ -81,7 +85,8 @@ class Encoder {
         const int cd = dimension(child);
         if (cd < 0 || bit < cd) return planes[static_cast<std::size_t>(child)][static_cast<std::size_t>(bit)];
         if (d >= 0) return {};
-        return {base.at(child) >> bit & 1 ? Operand::one : Operand::zero};
+        const std::size_t base = child >= 0 ? node_base[static_cast<std::size_t>(child)] : leaf_base.at(child);
+        return {base >> bit & 1 ? Operand::one : Operand::zero};
       };
       for (int bit = 0; bit < (d >= 0 ? d - 1 : static_cast<int>(bits_)); ++bit)
         planes[i][static_cast<std::size_t>(bit)] =
@@ -138,27 +143,45 @@ class Encoder {
     }
   }
 
-  static Operand select(Program& p, std::uint32_t node, const Operand& left, const Operand& right) {
+  Operand select(Program& p, std::uint32_t node, const Operand& left, const Operand& right) {
     if (left.kind == Operand::none || left == right) return right;
     if (right.kind == Operand::none) return left;
     if (left.kind == Operand::zero && right.kind == Operand::one) return {Operand::test, node};
-    p.selects.push_back({node, left, right});
-    return {Operand::result, static_cast<std::uint32_t>(p.selects.size() - 1)};
+    // A result is used once, then its place is free: few places stay in the first cache.
+    for (const Operand* o : {&left, &right})
+      if (o->kind == Operand::result) free_.push_back(o->index);
+    std::uint32_t place = p.temporaries;
+    if (free_.empty()) {
+      ++p.temporaries;
+    } else {
+      place = free_.back();
+      free_.pop_back();
+    }
+    p.selects.push_back({node, left, right, place});
+    return {Operand::result, place};
   }
 
   const std::vector<TreeNodes::Node>& tree_;
   unsigned bits_;
   std::vector<int> dimension_;  // per node: of its cube, -1: none
+  std::vector<std::uint32_t> free_;
 };
 
-/// The table size that makes the tree cheapest, in cycles per block of 512 rows (measured on Zen 4).
+/// Cycles per block of 512 rows (Zen 4).
+double cost_of(const Program& p) {
+  constexpr double look_up[most_bits + 1] = {90, 90, 90, 90, 90, 90, 90, 100, 170, 270, 470};
+  return 4.2 * static_cast<double>(p.selects.size()) + 16.0 * p.bits + look_up[p.bits];
+}
+
+/// With the table size that makes the tree cheapest.
 Program encode(const TreeNodes& tree) {
   Program best;
-  for (unsigned bits = 6; bits <= 8; ++bits) {
+  for (unsigned bits = 6; bits <= most_bits; ++bits) {
     if (tree.nodes.size() + 1 > std::size_t{1} << bits) continue;
     Program p = Encoder(tree, bits).run();
-    p.cost = 3.5 * static_cast<double>(p.selects.size()) + 16.0 * p.bits + (p.bits <= 6 ? 90 : p.bits == 7 ? 110 : 170);
-    if (best.bits == 0 || p.cost < best.cost) best = std::move(p);
+    p.cost = cost_of(p);
+    if (best.bits != 0 && p.cost >= best.cost) break;
+    best = std::move(p);
   }
   return best;
 }
@@ -175,41 +198,47 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
   };
   std::vector<Place> places;
   std::vector<std::size_t> threshold_places;
+  std::vector<std::uint16_t> slot_of(out.columns() * 256);
   for (std::size_t begin = 0; begin < order.size();) {
     // As many trees as share a set of masks that fits.
-    std::map<std::pair<std::uint32_t, std::uint8_t>, std::uint16_t> slot_of;
     std::vector<Program> programs;
+    std::vector<std::uint32_t> keys;  // column * 256 + threshold
     std::size_t results = 0;
     std::size_t end = begin;
     for (; end < order.size(); ++end) {
       Program p = encode(*order[end]);
-      const std::size_t most = std::max(results, p.selects.size());
-      std::vector<std::pair<std::uint32_t, std::uint8_t>> added;
-      for (const auto& node : order[end]->nodes)
-        if (slot_of.try_emplace({node.column, node.threshold}, 0).second)
-          added.push_back({node.column, node.threshold});
-      if (end > begin && (slot_of.size() > max_tests || slot_of.size() + most + 2 > max_slots)) {
-        for (const auto& key : added) slot_of.erase(key);
+      const std::size_t most = std::max<std::size_t>(results, p.temporaries);
+      const std::size_t before = keys.size();
+      for (const auto& node : order[end]->nodes) {
+        std::uint16_t& slot = slot_of[node.column * 256 + node.threshold];
+        if (slot == 0) keys.push_back(node.column * 256 + node.threshold), slot = 1;
+      }
+      if (end > begin && (keys.size() > max_tests || keys.size() + most + 2 > max_slots)) {
+        for (std::size_t i = before; i < keys.size(); ++i) slot_of[keys[i]] = 0;
+        keys.resize(before);
         break;
       }
       results = most;
       programs.push_back(std::move(p));
     }
+    std::sort(keys.begin(), keys.end());
     auto& slice = out.slices.emplace_back();
     std::uint16_t slot = 2;  // 0: no row, 1: all rows
-    for (auto& [key, place] : slot_of) {
-      place = slot++;
-      if (key.first >= out.numeric_columns) {
-        slice.set_slots.push_back(key.first - static_cast<std::uint32_t>(out.numeric_columns));
-        slice.set_slots.push_back(place);
+    for (const std::uint32_t key : keys) {
+      slot_of[key] = slot;
+      const std::uint32_t column = key / 256;
+      if (column >= out.numeric_columns) {
+        slice.set_slots.push_back(column - static_cast<std::uint32_t>(out.numeric_columns));
+        slice.set_slots.push_back(slot++);
         continue;
       }
-      if (slice.tests.empty() || slice.tests.back().column != key.first) {
-        slice.tests.push_back({key.first, place, 0, nullptr});
+      if (slice.tests.empty() || slice.tests.back().column != column) {
+        slice.tests.push_back({column, slot, 0, nullptr});
         threshold_places.push_back(out.test_thresholds.size());
       }
+      ++slot;
       ++slice.tests.back().count;
-      out.test_thresholds.push_back(key.second);
+      out.test_thresholds.push_back(static_cast<unsigned char>(key % 256));
     }
     const std::uint16_t first_result = slot;
     out.slice_slots = std::max(out.slice_slots, first_result + results);
@@ -217,7 +246,7 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
       const Program& p = programs[t - begin];
       const TreeNodes& tree = *order[t];
       const auto slot_of_node = [&](std::uint32_t node) {
-        return slot_of.at({tree.nodes[node].column, tree.nodes[node].threshold});
+        return slot_of[tree.nodes[node].column * 256 + tree.nodes[node].threshold];
       };
       const auto slot_of_operand = [&](const Operand& o) -> std::uint16_t {
         switch (o.kind) {
@@ -230,12 +259,12 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
       ForestSliceTree made{};
       made.select_count = static_cast<std::uint32_t>(p.selects.size());
       made.bits = static_cast<std::uint8_t>(p.bits);
-      made.first_result = first_result;
       made.output = width > 1 ? 0 : tree.output;
       for (unsigned j = 0; j < p.bits; ++j) made.planes[j] = slot_of_operand(p.planes[j]);
       places.push_back({out.selects.size(), out.slice_tables.size()});
       for (const auto& s : p.selects)
-        out.selects.push_back({slot_of_node(s.node), slot_of_operand(s.left), slot_of_operand(s.right)});
+        out.selects.push_back({slot_of_node(s.node), slot_of_operand(s.left), slot_of_operand(s.right),
+                               static_cast<std::uint16_t>(first_result + s.result)});
       // Values as unsigned offsets from the smallest, in as few bytes as hold the largest.
       std::vector<std::int32_t> lowest(width);
       std::uint32_t range = 0;
@@ -266,8 +295,10 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
                 child == 0 ? 0 : static_cast<std::uint32_t>(value(child, k)) - static_cast<std::uint32_t>(lowest[k]);
             out.slice_tables.push_back(static_cast<unsigned char>(v >> 8 * b));
           }
+      out.slice_cost += p.cost;
       slice.trees.push_back(made);
     }
+    for (const std::uint32_t key : keys) slot_of[key] = 0;
     begin = end;
   }
   std::size_t next = 0, next_test = 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 #include "trees/support.hpp"
 
@@ -255,6 +256,202 @@ TEST_CASE("a batch gives the bits of single rows, at any thread count", "[forest
     }
     Tensor<float> wrong({x.rows(), forest.outputs() + 1});
     CHECK_THROWS_WITH(forest.predict_batch(x, wrong, nullptr), Catch::Contains("301 x"));
+  }
+}
+
+/// Joins two forests of one shape.
+ForestArrays joined(ForestArrays a, const ForestArrays& b, std::uint32_t leaf_width) {
+  const auto nodes = static_cast<std::int32_t>(a.feature.size());
+  const auto leaves = static_cast<std::int32_t>(a.leaf_values.size() / leaf_width);
+  const auto sets = static_cast<std::int32_t>(a.category_offsets.size() - 1);
+  const auto words = static_cast<std::uint32_t>(a.category_bits.size());
+  const auto child = [&](std::int32_t c) { return c < 0 ? c - leaves : c + nodes; };
+  const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  for (const std::int32_t c : b.roots) a.roots.push_back(child(c));
+  for (const std::int32_t c : b.left) a.left.push_back(child(c));
+  for (const std::int32_t c : b.right) a.right.push_back(child(c));
+  for (const std::int32_t c : b.category_set) a.category_set.push_back(c < 0 ? -1 : c + sets);
+  for (std::size_t i = 1; i < b.category_offsets.size(); ++i)
+    a.category_offsets.push_back(b.category_offsets[i] + words);
+  append(a.outputs_of, b.outputs_of);
+  append(a.feature, b.feature);
+  append(a.threshold, b.threshold);
+  append(a.flags, b.flags);
+  append(a.category_bits, b.category_bits);
+  append(a.leaf_values, b.leaf_values);
+  append(a.cover, b.cover);
+  append(a.leaf_cover, b.leaf_cover);
+  append(a.gain, b.gain);
+  return a;
+}
+
+/// Rows that hit thresholds and their neighbours, beside the probing values.
+Tensor<float> rows_at_thresholds(const ForestArrays& a, std::size_t rows, std::size_t cols, std::uint64_t seed) {
+  Tensor<float> x = probing_rows(rows, cols, seed);
+  Random random(seed + 1);
+  if (a.feature.empty()) return x;
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < cols; ++i) {
+      const std::size_t node = random.below(a.feature.size());
+      float t = a.threshold[node];
+      const auto way = random.below(6);
+      if (way == 0) t = std::nextafter(t, infinite);
+      if (way == 1) t = std::nextafter(t, -infinite);
+      if (way < 3) x(r, a.feature[node]) = t;
+    }
+  return x;
+}
+
+struct EngineCase {
+  const char* name;
+  RandomForestShape shape;
+  RandomForestShape also{.trees = 0};  ///< joined to it
+  float leaf_factor = 1;               ///< of one leaf value
+};
+
+const std::vector<EngineCase> engine_cases = {
+    {"plain", {.inputs = 20, .trees = 150, .nodes_per_tree = 30}},
+    {"categories, sigmoid",
+     {.inputs = 9, .link = ForestLink::sigmoid, .trees = 70, .nodes_per_tree = 20, .categories = true}},
+    {"more than 64 columns", {.inputs = 50, .trees = 70, .nodes_per_tree = 40}},
+    {"more than 128 columns", {.inputs = 100, .trees = 70, .nodes_per_tree = 40}},
+    {"more than 256 columns", {.inputs = 500, .trees = 140, .nodes_per_tree = 25, .categories = true}},
+    {"more than 255 thresholds", {.inputs = 2, .link = ForestLink::isolation, .trees = 40, .nodes_per_tree = 120}},
+    {"classes", {.inputs = 12, .outputs = 5, .link = ForestLink::softmax, .trees = 90, .nodes_per_tree = 15}},
+    {"vectors in leaves",
+     {.inputs = 12, .outputs = 3, .leaf_width = 3, .link = ForestLink::average, .trees = 70, .nodes_per_tree = 62}},
+    {"255 nodes", {.inputs = 30, .trees = 9, .nodes_per_tree = 255}},
+    {"large and small trees",
+     {.inputs = 10, .trees = 3, .nodes_per_tree = 400},
+     {.inputs = 10, .trees = 30, .nodes_per_tree = 7}},
+    {"leaves only, and not",
+     {.inputs = 10, .outputs = 2, .trees = 5, .nodes_per_tree = 0},
+     {.inputs = 10, .outputs = 2, .trees = 66, .nodes_per_tree = 3}},
+    {"one huge leaf",
+     {.inputs = 10, .trees = 30, .nodes_per_tree = 10},
+     {.inputs = 10, .trees = 1, .nodes_per_tree = 1},
+     1e9f},
+};
+
+TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") {
+  for (const EngineCase& c : engine_cases) {
+    ForestArrays arrays = random_arrays(c.shape, 21);
+    if (c.also.trees > 0) arrays = joined(std::move(arrays), random_arrays(c.also, 22), c.shape.leaf_width);
+    arrays.leaf_values.back() *= c.leaf_factor;
+    const auto x = rows_at_thresholds(arrays, 1000, c.shape.inputs, 23);
+    const Forest reference(shape_of(c.shape), arrays, {.row = ForestPath::walk, .batch = ForestPath::walk});
+    Tensor<float> expected({x.rows(), reference.outputs()});
+    std::vector<std::uint32_t> leaves(reference.trees());
+    for (std::size_t r = 0; r < x.rows(); ++r) {
+      reference.leaf_ids(x.row(r), leaves);
+      if (r % 50 == 0)
+        for (std::size_t t = 0; t < leaves.size(); ++t) REQUIRE(leaves[t] == naive_leaf(arrays, t, x.row(r)));
+      std::vector<float> scores(reference.shape().outputs);
+      reference.walk_scores(x.row(r), scores, reference.trees());
+      reference.predict(x.row(r), expected.row(r), {});
+      if (c.shape.link == ForestLink::identity)
+        REQUIRE(std::memcmp(scores.data(), expected.row(r).data(), scores.size() * sizeof(float)) == 0);
+    }
+    const auto equal = [&](const Tensor<float>& got, std::size_t rows) {
+      return std::memcmp(got.data(), expected.data(), rows * expected.cols() * sizeof(float)) == 0;
+    };
+    Arena arena(1);
+    for (const ForestPath path : {ForestPath::automatic, ForestPath::walk, ForestPath::sweep, ForestPath::sliced})
+      for (const int level : {0, 1, 2}) {
+        if (path == ForestPath::walk && level > 0) continue;  // the same for all
+        INFO(c.name << ", path " << static_cast<int>(path) << ", level " << level);
+        const Forest forest(shape_of(c.shape), arrays,
+                            {.row = path, .batch = path, .avx512 = level == 2, .avx2 = level > 0});
+        INFO(forest.engine().row << "; " << forest.engine().batch << "; " << forest.engine().reason);
+        if (path == ForestPath::sliced && c.leaf_factor == 1) CHECK(forest.engine().sliced_trees > 0);
+        if (path == ForestPath::walk) CHECK(forest.engine().sliced_trees + forest.engine().swept_trees == 0);
+        if (path == ForestPath::sweep && level == 2 && detected_isa() >= Isa::avx512 && c.leaf_factor == 1)
+          CHECK(forest.engine().swept_trees > 0);
+        Tensor<float> out({x.rows(), forest.outputs()});
+        for (std::size_t r = 0; r < x.rows(); ++r) forest.predict(x.row(r), out.row(r), {});
+        REQUIRE(equal(out, x.rows()));
+        for (const std::size_t rows : {1, 2, 7, 8, 63, 64, 65, 511, 512, 513, 1000}) {
+          if (level == 0 && rows > 65) continue;  // the references are slow
+          std::fill(out.flat().begin(), out.flat().end(), -1.0f);
+          forest.predict_batch(MatrixView<const float>(x).slice(0, rows), MatrixView<float>(out).slice(0, rows),
+                               &arena);
+          INFO(rows << " rows");
+          REQUIRE(equal(out, rows));
+        }
+      }
+  }
+}
+
+TEST_CASE("a tall tree takes all engines", "[forest][engines]") {
+  // 255 nodes in a row, each with one leaf: the codes of such a tree do not nest.
+  for (const bool to_the_left : {false, true}) {
+    const RandomForestShape s{.inputs = 3, .trees = 0};
+    ForestArrays a = random_arrays(s, 1);
+    a.roots = {0};
+    a.outputs_of = {0};
+    for (int i = 0; i < 255; ++i) {
+      const std::int32_t next = i == 254 ? ~255 : i + 1;
+      a.feature.push_back(static_cast<std::uint32_t>(i % 3));
+      a.threshold.push_back(static_cast<float>(to_the_left ? 255 - i : i));
+      a.left.push_back(to_the_left ? next : ~i);
+      a.right.push_back(to_the_left ? ~i : next);
+      a.flags.push_back(static_cast<std::uint8_t>(i & 3));
+      a.category_set.push_back(-1);
+      a.cover.push_back(1);
+      a.gain.push_back(1);
+    }
+    for (int i = 0; i < 256; ++i) a.leaf_values.push_back(static_cast<float>(i * i)), a.leaf_cover.push_back(1);
+    Tensor<float> x({700, 3});
+    Random random(5);
+    for (float& v : x.flat()) v = static_cast<float>(random.below(520)) / 2;
+    for (const ForestPath path : {ForestPath::sweep, ForestPath::sliced}) {
+      const Forest forest(shape_of(s), a, {.row = path, .batch = path});
+      Tensor<float> out({700, 1});
+      forest.predict_batch(x, out, nullptr);
+      for (std::size_t r = 0; r < x.rows(); ++r) {
+        REQUIRE(out(r, 0) == naive_scores(forest.shape(), a, naive_scale(forest.shape(), a), x.row(r))[0]);
+        REQUIRE(test::predict_row(forest, x.row(r))[0] == out(r, 0));
+      }
+    }
+  }
+}
+
+TEST_CASE("leaf ids, values per tree and stages of a forest", "[forest]") {
+  for (const auto& s : all_shapes) {
+    const Forest forest(shape_of(s), random_arrays(s, 31));
+    const auto x = probing_rows(77, s.inputs, 32);
+    const std::size_t trees = forest.trees();
+    Tensor<std::uint32_t> ids({x.rows(), trees});
+    forest.leaf_ids(x, ids);
+    const std::vector<std::size_t> counts = {0, trees / 2, trees / 2, trees};
+    Tensor<float> stages({x.rows(), counts.size() * forest.outputs()});
+    Tensor<float> scores({x.rows(), counts.size() * s.outputs});
+    forest.staged(x, counts, stages);
+    forest.staged(x, counts, scores, false);
+    std::vector<std::uint32_t> one(trees);
+    std::vector<float> values(trees * s.leaf_width), expected(s.outputs);
+    for (std::size_t r = 0; r < x.rows(); ++r) {
+      forest.leaf_ids(x.row(r), one);
+      for (std::size_t t = 0; t < trees; ++t) {
+        REQUIRE(one[t] == naive_leaf(forest.arrays(), t, x.row(r)));
+        REQUIRE(ids(r, t) == one[t]);
+      }
+      forest.tree_values(x.row(r), values);
+      for (std::size_t t = 0; t < trees; ++t)
+        for (std::uint32_t k = 0; k < s.leaf_width; ++k)
+          REQUIRE(values[t * s.leaf_width + k] == forest.arrays().leaf_values[one[t] * s.leaf_width + k]);
+      for (std::size_t i = 0; i < counts.size(); ++i) {
+        forest.walk_scores(x.row(r), expected, counts[i]);
+        for (std::uint32_t k = 0; k < s.outputs; ++k) REQUIRE(scores(r, i * s.outputs + k) == expected[k]);
+      }
+      const auto all = test::predict_row(forest, x.row(r));
+      for (std::size_t k = 0; k < all.size(); ++k) REQUIRE(stages(r, 3 * all.size() + k) == all[k]);
+    }
+    const std::vector<std::size_t> falling = {1, 0}, beyond = {trees + 1};
+    Tensor<float> two({x.rows(), 2 * forest.outputs()}), single({x.rows(), forest.outputs()});
+    CHECK_THROWS_AS(forest.staged(x, falling, two), Error);
+    CHECK_THROWS_AS(forest.staged(x, beyond, single), Error);
+    CHECK_THROWS_AS(forest.staged(x, counts, single), Error);
   }
 }
 

@@ -139,6 +139,16 @@ class Forest final : public Predictor {
   void walk_scores(std::span<const float> src, std::span<float> dst, std::size_t count) const noexcept;
   /// Leaf index that each tree sends the row to (0 .. leaves()-1). dst has trees() entries. No allocation.
   void leaf_ids(std::span<const float> src, std::span<std::uint32_t> dst) const noexcept;
+  /// The same for many rows, in parallel: dst is rows x trees().
+  void leaf_ids(MatrixView<const float> src, MatrixView<std::uint32_t> dst, Arena* arena = nullptr) const;
+  /// What each tree adds, one row: dst has trees() x leaf_width floats, tree after tree; with the base they sum to the
+  /// scores, up to the rounding of fixed point. No allocation.
+  void tree_values(std::span<const float> src, std::span<float> dst) const noexcept;
+  /// Predictions with the first counts[i] trees only (not rounds: a forest of k outputs has k trees a round), in one
+  /// pass. counts ascend. dst is rows x (counts.size() * outputs()): for each count the outputs, or with `link` = false
+  /// rows x (counts.size() * shape().outputs) scores. Error(invalid_argument) for counts that fall or exceed trees().
+  void staged(MatrixView<const float> src, std::span<const std::size_t> counts, MatrixView<float> dst, bool link = true,
+              Arena* arena = nullptr) const;
   /// Sum of split gains per encoded column.
   std::vector<double> gain_importance() const;
 
@@ -152,11 +162,15 @@ class Forest final : public Predictor {
   template <bool Categories>
   std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
   std::uint32_t leaf_of(std::int32_t node, const float* row) const noexcept;
-  void walk_sums(std::span<const std::uint32_t> trees, const float* row, float* dst) const noexcept;
+  template <std::size_t Lanes>
+  void leaves_of(const std::int32_t* roots, const float* const* rows, std::uint32_t* leaves) const noexcept;
+  void walk_row(std::span<const std::uint32_t> trees, const float* row, float* dst) const noexcept;
+  void walk_block(std::span<const std::uint32_t> trees, MatrixView<const float> rows,
+                  MatrixView<float> dst) const noexcept;
   float score(std::size_t output, std::int64_t sum) const noexcept;
   void finish_sums(float* dst) const noexcept;
   void predict_block(MatrixView<const float> src, MatrixView<float> dst) const;
-  void apply_link(std::span<float> dst) const noexcept;
+  void apply_link(std::span<float> dst, std::size_t count) const noexcept;
 
   ForestShape shape_;
   ForestArrays arrays_;

@@ -146,24 +146,29 @@ void tests_64(const ForestTests* tests, size_t count, const unsigned char* codes
   }
 }
 
+/// Bits up to 7 of the code are in `code`, the masks of bits 8 and 9 in `high`.
 template <int Bits>
-inline __m512i look_up(__m512i code, const unsigned char* table) {
+inline __m512i look_up(__m512i code, const uint64_t* high, const unsigned char* table) {
   if constexpr (Bits <= 6) return _mm512_permutexvar_epi8(code, _mm512_load_si512(table));
-  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64));
-  if constexpr (Bits == 7) return low;
-  const __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), code, _mm512_load_si512(table + 192));
-  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high);
+  if constexpr (Bits == 7)
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64));
+  if constexpr (Bits == 8)
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), look_up<7>(code, high, table),
+                                  look_up<7>(code, high, table + 128));
+  if constexpr (Bits > 8)
+    return _mm512_mask_blend_epi8(_cvtu64_mask64(high[Bits - 9]), look_up<Bits - 1>(code, high, table),
+                                  look_up<Bits - 1>(code, high, table + (size_t{1} << (Bits - 1))));
 }
 
 /// Adds the leaf values of 64 rows.
 template <int Bits>
-inline void add_values(__m512i code, const unsigned char* table, int bytes, __m512i sum[4]) {
+inline void add_values(__m512i code, const uint64_t* high, const unsigned char* table, int bytes, __m512i sum[4]) {
   constexpr size_t size = size_t{1} << (Bits < 6 ? 6 : Bits);
   const __m512i zero = _mm512_setzero_si512();
-  const __m512i b0 = look_up<Bits>(code, table);
-  const __m512i b1 = bytes > 1 ? look_up<Bits>(code, table + size) : zero;
-  const __m512i b2 = bytes > 2 ? look_up<Bits>(code, table + 2 * size) : zero;
-  const __m512i b3 = bytes > 3 ? look_up<Bits>(code, table + 3 * size) : zero;
+  const __m512i b0 = look_up<Bits>(code, high, table);
+  const __m512i b1 = bytes > 1 ? look_up<Bits>(code, high, table + size) : zero;
+  const __m512i b2 = bytes > 2 ? look_up<Bits>(code, high, table + 2 * size) : zero;
+  const __m512i b3 = bytes > 3 ? look_up<Bits>(code, high, table + 3 * size) : zero;
   const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
   const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
   sum[0] = _mm512_add_epi32(sum[0], _mm512_unpacklo_epi16(low0, high0));
@@ -172,15 +177,22 @@ inline void add_values(__m512i code, const unsigned char* table, int bytes, __m5
   sum[3] = _mm512_add_epi32(sum[3], _mm512_unpackhi_epi16(low1, high1));
 }
 
-inline void add_values(const ForestSliceTree& tree, size_t k, __m512i code, __m512i sum[4]) {
+inline void add_values(const ForestSliceTree& tree, size_t k, const unsigned char* codes, size_t words, size_t word,
+                       __m512i sum[4]) {
   const size_t size = size_t{1} << (tree.bits < 6 ? 6 : tree.bits);
   const unsigned char* table = tree.tables + k * tree.bytes * size;
+  const __m512i code = _mm512_load_si512(codes + 64 * word);
+  const uint64_t* high = reinterpret_cast<const uint64_t*>(codes + 64 * words) + 2 * word;
   if (tree.bits <= 6)
-    add_values<6>(code, table, tree.bytes, sum);
+    add_values<6>(code, high, table, tree.bytes, sum);
   else if (tree.bits == 7)
-    add_values<7>(code, table, tree.bytes, sum);
+    add_values<7>(code, high, table, tree.bytes, sum);
+  else if (tree.bits == 8)
+    add_values<8>(code, high, table, tree.bytes, sum);
+  else if (tree.bits == 9)
+    add_values<9>(code, high, table, tree.bytes, sum);
   else
-    add_values<8>(code, table, tree.bytes, sum);
+    add_values<10>(code, high, table, tree.bytes, sum);
 }
 
 /// Adds `count` trees of one output (or all outputs, if leaf_width > 1) to the sums of `words` * 64 rows.
@@ -193,44 +205,46 @@ inline void add_trees(const ForestSliceTree* trees, size_t count, size_t leaf_wi
       __m512i sum[4];
       for (int i = 0; i < 4; ++i) sum[i] = _mm512_loadu_si512(out + 64 * w + 16 * i);
       for (size_t t = 0; t < count; ++t)
-        add_values(trees[t], k, _mm512_load_si512(leaf_codes + 64 * Words * t + 64 * w), sum);
+        add_values(trees[t], k, leaf_codes + forest_code_bytes * Words * t, Words, w, sum);
       for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out + 64 * w + 16 * i, sum[i]);
     }
   }
 }
 
-/// Bit planes to bytes.
+/// Bit planes to bytes, the planes beyond a byte as they are.
 template <size_t Words>
 inline void unslice(const ForestSliceTree& tree, const uint64_t* masks, unsigned char* leaf_codes) {
+  const int low = tree.bits < 8 ? tree.bits : 8;
+  uint64_t* high = reinterpret_cast<uint64_t*>(leaf_codes + 64 * Words);
   for (size_t w = 0; w < Words; ++w) {
     __m512i code = _mm512_setzero_si512();
     __m512i bit = _mm512_set1_epi8(1);
-    for (int j = 0; j < tree.bits; ++j) {
+    for (int j = 0; j < low; ++j) {
       code = _mm512_mask_add_epi8(code, _cvtu64_mask64(masks[Words * tree.planes[j] + w]), code, bit);
       bit = _mm512_add_epi8(bit, bit);
     }
     _mm512_store_si512(leaf_codes + 64 * w, code);
+    for (int j = 8; j < tree.bits; ++j) high[2 * w + (j - 8)] = masks[Words * tree.planes[j] + w];
   }
 }
 
 void select_512(const ForestSliceTree& tree, uint64_t* masks) {
   char* const base = reinterpret_cast<char*>(masks);
-  char* out = base + 64 * size_t{tree.first_result};
   const ForestSelect* s = tree.selects;
-  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s, out += 64) {
+  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s) {
     const __m512i condition = _mm512_load_si512(base + 64 * size_t{s->condition});
     const __m512i left = _mm512_load_si512(base + 64 * size_t{s->left});
     const __m512i right = _mm512_load_si512(base + 64 * size_t{s->right});
-    _mm512_store_si512(out, _mm512_ternarylogic_epi64(condition, right, left, 0xca));  // condition ? right : left
+    _mm512_store_si512(base + 64 * size_t{s->result},
+                       _mm512_ternarylogic_epi64(condition, right, left, 0xca));  // condition ? right : left
   }
 }
 
 void select_64(const ForestSliceTree& tree, uint64_t* masks) {
-  uint64_t* out = masks + tree.first_result;
   const ForestSelect* s = tree.selects;
   for (const ForestSelect* const end = s + tree.select_count; s < end; ++s) {
     const uint64_t left = masks[s->left];
-    *out++ = left ^ (masks[s->condition] & (left ^ masks[s->right]));
+    masks[s->result] = left ^ (masks[s->condition] & (left ^ masks[s->right]));
   }
 }
 
@@ -244,7 +258,7 @@ void slice(const ForestSliceTree* trees, size_t count, size_t leaf_width, uint64
         select_512(trees[n], masks);
       else
         select_64(trees[n], masks);
-      unslice<Words>(trees[n], masks, leaf_codes + 64 * Words * n);
+      unslice<Words>(trees[n], masks, leaf_codes + forest_code_bytes * Words * n);
     }
     add_trees<Words>(trees, n, leaf_width, leaf_codes, sums);
     trees += n, count -= n;
