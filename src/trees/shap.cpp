@@ -20,7 +20,7 @@ constexpr std::size_t max_table_bytes = std::size_t{128} << 20;
 constexpr std::size_t rows_per_block = 64;
 constexpr std::size_t rows_per_rebuilt_block = 512;          // tables cost about as much as 30 rows
 constexpr std::size_t block_doubles = std::size_t{1} << 17;  // of values: 1 MiB
-constexpr std::size_t background_rows_per_block = 256;
+constexpr std::size_t background_rows_per_block = 512;
 
 /// Scratch of one block of rows: vectors of eight rows, and what the kernels need besides.
 struct Scratch {

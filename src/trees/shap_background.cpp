@@ -4,12 +4,22 @@
 
 #include <algorithm>
 #include <bit>
-#include <unordered_map>
 
 #include "redoubt/core/parallel.hpp"
 #include "trees/shap_program.hpp"
 
 namespace redoubt::detail {
+namespace {
+
+constexpr std::uint32_t cached_features = 14;  // a table of 64 KiB
+
+std::size_t bits_on(const std::uint64_t* pattern, std::size_t words) {
+  std::size_t count = 0;
+  for (std::size_t w = 0; w < words; ++w) count += static_cast<std::size_t>(std::popcount(pattern[w]));
+  return count;
+}
+
+}  // namespace
 
 ShapBackground::Tree ShapBackground::build(const Forest& forest, std::size_t tree) const {
   const ForestArrays& a = forest.arrays();
@@ -75,16 +85,14 @@ void ShapBackground::find_patterns(const Forest& forest, const Tree& tree, std::
     const bool left = goes_left(a, node.node, row[a.feature[node.node]]);
     const std::size_t word = node.bit / word_bits;
     const std::uint64_t bit = std::uint64_t{1} << (node.bit % word_bits);
+    // A feature's first test sets its bit where it passes, a later one clears it where it does not.
+    const std::uint64_t passed = here[word] | (node.fresh ? bit : 0), failed = here[word] & ~bit;
     for (const std::size_t side : {0, 1}) {
       const std::int32_t child = node.child[side];
       std::uint64_t* const to = child >= 0 ? at_nodes.data() + static_cast<std::size_t>(child) * words
                                            : at_leaves + static_cast<std::size_t>(~child) * words;
-      std::copy_n(here, words, to);
-      const bool passes = left == (side == 0);
-      if (!passes)
-        to[word] &= ~bit;
-      else if (node.fresh)
-        to[word] |= bit;
+      if (words > 1) std::copy_n(here, words, to);
+      to[word] = left == (side == 0) ? passed : failed;
     }
   }
 }
@@ -113,6 +121,7 @@ ShapBackground::ShapBackground(const Forest& forest, MatrixView<const float> row
               std::size_t same = r + 1;
               while (same < order.size() && std::equal(order[r], order[r] + words, order[same])) ++same;
               tree.patterns.insert(tree.patterns.end(), order[r], order[r] + words);
+              tree.bits.push_back(static_cast<std::uint32_t>(bits_on(order[r], words)));
               tree.shares.push_back(static_cast<double>(same - r) / static_cast<double>(rows.rows()));
               r = same;
             }
@@ -140,15 +149,16 @@ void ShapBackground::shares_of(const Tree& tree, const Leaf& leaf, const std::ui
                                std::vector<double>& shares) const {
   shares.assign(leaf.features, 0.0);
   const std::size_t words = tree.words, stride = largest_ + 1;
+  const std::size_t theirs = leaf.features - bits_on(pattern, words);  // where both together are full
   for (std::uint32_t b = leaf.begin; b < leaf.end; ++b) {
     const std::uint64_t* const other = tree.patterns.data() + b * words;
-    std::size_t both = 0, mine = 0, theirs = 0;
+    bool full = true;
     for (std::size_t w = 0; w < words; ++w) {
-      both += static_cast<std::size_t>(std::popcount(pattern[w] & other[w]));
-      mine += static_cast<std::size_t>(std::popcount(pattern[w] & ~other[w]));
-      theirs += static_cast<std::size_t>(std::popcount(other[w] & ~pattern[w]));
+      const std::size_t left = leaf.features - std::min<std::size_t>(leaf.features, w * word_bits);
+      full = full && (pattern[w] | other[w]) == (left < word_bits ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0});
     }
-    if (both + mine + theirs != leaf.features) continue;
+    if (!full) continue;
+    const std::size_t mine = leaf.features - tree.bits[b];
     const double plus = mine ? tree.shares[b] * weights_[mine * stride + theirs] : 0;
     const double minus = theirs ? tree.shares[b] * weights_[theirs * stride + mine] : 0;
     for (std::size_t w = 0; w < words; ++w) {
@@ -165,7 +175,9 @@ void ShapBackground::add_values(const Forest& forest, MatrixView<const float> sr
   const std::size_t inputs = forest.inputs(), width = forest.shape().leaf_width;
   std::vector<std::uint64_t> at_nodes, found;
   std::vector<double> shares;
-  std::unordered_map<std::uint64_t, std::uint32_t> place_of;  // of patterns of one word; many rows share one
+  // Many rows share a pattern: of short ones, the place of their shares in `cached` + 1, 0 if not there yet.
+  std::vector<std::uint32_t> place_of(std::size_t{1} << cached_features);
+  std::vector<std::uint64_t> touched;
   std::vector<double> cached;
   for (std::size_t t = 0; t < trees_.size(); ++t) {
     const Tree& tree = trees_[t];
@@ -177,21 +189,23 @@ void ShapBackground::add_values(const Forest& forest, MatrixView<const float> sr
     for (std::size_t l = 0; l < leaves; ++l) {
       const Leaf& leaf = tree.leaves[l];
       const std::uint32_t* const features = tree.features.data() + leaf.first_feature;
-      place_of.clear();
+      const bool cache = leaf.features <= cached_features;
+      for (const std::uint64_t pattern : touched) place_of[pattern] = 0;
+      touched.clear();
       cached.clear();
       for (std::size_t r = 0; r < src.rows(); ++r) {
         const std::uint64_t* const pattern = found.data() + (r * leaves + l) * words;
         const double* mine = nullptr;
-        if (words == 1) {
-          const auto [it, fresh] = place_of.try_emplace(*pattern, static_cast<std::uint32_t>(cached.size()));
-          if (fresh) {
-            shares_of(tree, leaf, pattern, shares);
-            cached.insert(cached.end(), shares.begin(), shares.end());
-          }
-          mine = cached.data() + it->second;
-        } else {
+        if (!cache || place_of[*pattern] == 0) {
           shares_of(tree, leaf, pattern, shares);
           mine = shares.data();
+          if (cache) {
+            place_of[*pattern] = static_cast<std::uint32_t>(cached.size() + 1);
+            touched.push_back(*pattern);
+            cached.insert(cached.end(), shares.begin(), shares.end());
+          }
+        } else {
+          mine = cached.data() + place_of[*pattern] - 1;
         }
         double* const out = dst.row(r).data();
         for (std::size_t k = 0; k < width; ++k) {

@@ -41,7 +41,8 @@ class ShapBackground {
     std::vector<Leaf> leaves;  // of paths with at least one node
     std::vector<std::uint32_t> features;
     std::vector<std::uint64_t> patterns;  // words per pattern
-    std::vector<double> shares;           // of the background rows
+    std::vector<std::uint32_t> bits;      // per pattern: bits that are on
+    std::vector<double> shares;           // per pattern: of the background rows
   };
 
   Tree build(const Forest& forest, std::size_t tree) const;
