@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   redoubt::cli::add_evaluate(app, exit_code);
   redoubt::cli::add_predict(app, exit_code);
   redoubt::cli::add_screen(app, exit_code);
+  redoubt::cli::add_import(app, exit_code);
   redoubt::cli::add_inspect(app, exit_code);
   redoubt::cli::add_report(app, exit_code);
   redoubt::cli::add_lineage(app, exit_code);

@@ -21,10 +21,10 @@ expect() {
 json() { python3 -c "import json,sys; d=json.load(open('out.txt')); print($1)"; }
 
 expect 0 "$redoubt" --help
-for command in train evaluate predict screen inspect report lineage serve; do
+for command in train evaluate predict screen import inspect report lineage serve; do
   grep -q "$command" out.txt || fail "--help does not name $command"
 done
-for command in train evaluate predict screen inspect report lineage serve; do expect 0 "$redoubt" "$command" --help; done
+for command in train evaluate predict screen import inspect report lineage serve; do expect 0 "$redoubt" "$command" --help; done
 expect 0 "$redoubt" --version
 
 expect 0 "$redoubt" inspect "$reviews" "${roles[@]}" --json
@@ -37,6 +37,17 @@ expect 0 "$redoubt" train clean.csv "${roles[@]}" --model mlp --set hidden=16 --
 expect 0 "$redoubt" inspect reviews.redoubt --json
 [[ $(json 'd["self_test"]') == passed ]] || fail "inspect of a model"
 expect 0 "$redoubt" inspect reviews.redoubt
+
+golden=$(dirname "${BASH_SOURCE[0]}")/../interop/golden
+expect 0 "$redoubt" import "$golden/lightgbm_binary.lgb" --out taken.redoubt --json
+[[ $(json 'd["algorithm"]') == lightgbm ]] || fail "import of LightGBM"
+expect 0 "$redoubt" inspect taken.redoubt
+expect 0 "$redoubt" import "$golden/xgboost_logistic.ubj" --out taken.redoubt
+printf 'f0,f1,f2,f3,f4,f5\n0.5,1,-1,2,0,1\n,-1,0.25,0,0,\n' >rows.csv
+expect 0 "$redoubt" predict taken.redoubt rows.csv
+[[ $(wc -l <out.txt) == 3 ]] || fail "predict with a model of XGBoost"
+expect 3 "$redoubt" import rows.csv --out taken.redoubt
+
 expect 0 "$redoubt" evaluate reviews.redoubt clean.csv "${roles[@]}"
 grep -q roc_auc out.txt || fail "evaluate prints no roc_auc"
 expect 0 "$redoubt" predict reviews.redoubt clean.csv "${roles[@]}" --out predictions.csv
