@@ -5,6 +5,7 @@ start-up, imports and page cache are warm for both sides; the rounds alternate, 
 Ratios are peer time over ours: above 1 we are faster.
 """
 import platform
+import select
 import statistics
 import subprocess
 
@@ -15,12 +16,16 @@ class Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
         self.seconds = []
 
-    def ask(self, request):
+    def ask(self, request, patience=None):
+        """The answer to one line. After `patience` seconds without one the worker is ended: RuntimeError."""
         try:
             self.process.stdin.write(request + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # the reason is in its exit code
+        if patience and not select.select([self.process.stdout], [], [], patience)[0]:
+            self.process.kill()
+            raise RuntimeError(f"no answer to \"{request}\" within {patience:.0f} s")
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended: exit code {self.process.wait()}")

@@ -41,7 +41,7 @@ class Context:
 
 def reason(worker, error):
     """Why a contender did not run."""
-    if not hasattr(worker, "errors"):
+    if not hasattr(worker, "errors") or "no answer" in str(error):
         return str(error)
     worker.errors.seek(0)
     lines = [line for line in worker.errors.read().splitlines() if line.strip()]
@@ -57,13 +57,14 @@ def stop(worker):
 
 
 def probe(workers, budget):
-    """Waits until all have read and binned, runs each once to warm up, then those within twice the fastest once or
+    """Waits until all have read and binned, runs each once to warm up, then those within twice the fastest peer once or
     twice more; worker.best is the fastest run. Returns those that ran; the others are named with the reason."""
     running = []
+    patience = {"ready": 90, "run": 40}  # a contender that needs longer is not the fastest
     for step in ("ready", "run"):
         for worker in list(running if step == "run" else workers):
             try:
-                answer = worker.ask(step)
+                answer = worker.ask(step, patience[step])
                 if step == "run":
                     worker.best = float(answer)
                 else:
@@ -73,7 +74,7 @@ def probe(workers, budget):
                 stop(worker)
                 if worker in running:
                     running.remove(worker)
-    fastest = min(worker.best for worker in running)
+    fastest = min((worker.best for worker in running if worker is not workers[0]), default=0)
     for worker in running:
         if worker.best < 2 * fastest:
             worker.best = min(worker.best, *(worker.run() for _ in range(2 if worker.best < budget else 1)))
@@ -90,7 +91,7 @@ def duel(ours, peers, rounds):
     return {p: statistics.median(a / b for a, b in zip(p.seconds, ours.seconds)) for p in peers}
 
 
-def against_best(ours, peers, rounds, budget=1.0, unit=1e3, unit_name="ms", close=0.85):
+def against_best(ours, peers, rounds, budget=1.0, unit=1e3, unit_name="ms", close=0.85, quiet=False):
     """Probes all, then alternates ours with every peer that is within 1/`close` of the best: the best of them is the
     one that has the lowest median. Returns (ratio, best peer, all that ran)."""
     running = probe([ours, *peers], budget)
@@ -103,8 +104,9 @@ def against_best(ours, peers, rounds, budget=1.0, unit=1e3, unit_name="ms", clos
     finalists = [p for p in others if p.best * close <= fastest]
     ratios = duel(ours, finalists, rounds)
     best = min(ratios, key=ratios.get)
-    for p in others:
+    for p in [] if quiet else others:
         seconds = statistics.median(p.seconds) if p in finalists else p.best
         print(f"  {p.name}: {seconds * unit:.4g} {unit_name}" + ("" if p in finalists else " (probe)"), flush=True)
-    print(f"  redoubt: {statistics.median(ours.seconds) * unit:.4g} {unit_name}; best peer: {best.name}", flush=True)
+    if not quiet:
+        print(f"  redoubt: {statistics.median(ours.seconds) * unit:.4g} {unit_name}; best peer: {best.name}", flush=True)
     return ratios[best], best, running

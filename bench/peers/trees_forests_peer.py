@@ -1,5 +1,5 @@
 """scikit-learn's and PyOD's forests, one unit of work per line "run" on stdin. See trees_forests.py.
-Usage: forest|iforest_fit|iforest_score SETTINGS_JSON, or iforest_seeds FOLDER SEEDS OUT"""
+Usage: forest|iforest SETTINGS_JSON (iforest: lines "load FOLDER", "fit", "score"), or iforest_seeds FOLDER SEEDS OUT"""
 import json
 import pathlib
 import sys
@@ -46,13 +46,18 @@ def main():
         model = RandomForestClassifier(n_estimators=settings["trees"], n_jobs=1, random_state=0)
         serve(lambda: model.fit(x, y), lambda: model.predict_proba(trees_data.load(settings["dir"], "test")[0]))
         return
-    x = np.load(pathlib.Path(settings["dir"]) / "x.npy")
-    model = isolation(settings["peer"], 0)
-    if mode == "iforest_fit":
-        serve(lambda: model.fit(x), lambda: None)
-    model.fit(x)
+    model, x = isolation(settings["peer"], 0), None
     score = model.decision_function if settings["peer"] == "pyod" else model.score_samples
-    serve(lambda: score(x), lambda: score(x))
+    for line in sys.stdin:
+        command, _, argument = line.strip().partition(" ")
+        if command == "load":
+            x = np.load(pathlib.Path(argument) / "x.npy")
+        start = time.perf_counter()
+        if command == "fit":
+            model.fit(x)
+        elif command == "score":
+            score(x)
+        print(time.perf_counter() - start, flush=True)
 
 
 if __name__ == "__main__":

@@ -52,26 +52,32 @@ def parsed(text):
 
 
 def xgboost_json(trees, features):
-    """The same trees as XGBoost wants them: leaves are nodes, left iff x < threshold."""
+    """The same trees as XGBoost wants them: leaves are nodes, a right child follows its left one, left iff x < threshold."""
     out = []
     for number, tree in enumerate(trees):
-        inner, leaves = len(tree["threshold"]), len(tree["leaf_value"])
-        node = lambda c: int(c) if c >= 0 else inner + ~int(c)  # noqa: E731
-        left = [node(c) for c in tree["left_child"]] + [-1] * leaves
-        right = [node(c) for c in tree["right_child"]] + [-1] * leaves
-        parents = [2147483647] * (inner + leaves)
-        for i in range(inner):
-            parents[left[i]] = parents[right[i]] = i
         above = np.nextafter(tree["threshold"].astype(np.float32), np.float32(np.inf))
-        conditions = [float(v) for v in above] + [float(np.float32(v)) for v in tree["leaf_value"]]
-        count = inner + leaves
+        count = len(tree["threshold"]) + len(tree["leaf_value"])
+        left, right, parents = [-1] * count, [-1] * count, [2147483647] * count
+        conditions, features_of, weights, hessians = [0.0] * count, [0] * count, [0.0] * count, [0.0] * count
+        places, last = [(0, 0)], 0  # of nodes and leaves (~leaf), breadth first
+        for source, to in places:
+            if source < 0:
+                conditions[to] = weights[to] = float(np.float32(tree["leaf_value"][~source]))
+                hessians[to] = float(tree["leaf_count"][~source])
+                continue
+            conditions[to], features_of[to] = float(above[source]), int(tree["split_feature"][source])
+            hessians[to] = float(tree["internal_count"][source])
+            left[to], right[to] = last + 1, last + 2
+            parents[last + 1] = parents[last + 2] = to
+            places += [(int(tree["left_child"][source]), last + 1), (int(tree["right_child"][source]), last + 2)]
+            last += 2
         out.append({
-            "base_weights": [0.0] * inner + conditions[inner:], "categories": [], "categories_nodes": [],
-            "categories_segments": [], "categories_sizes": [], "default_left": [0] * count, "id": number,
-            "left_children": left, "right_children": right, "loss_changes": [0.0] * count, "parents": parents,
-            "split_conditions": conditions, "split_indices": [int(f) for f in tree["split_feature"]] + [0] * leaves,
-            "split_type": [0] * count, "sum_hessian": [float(v) for v in tree["internal_count"]] + [float(v) for v in tree["leaf_count"]],
-            "tree_param": {"num_deleted": "0", "num_feature": str(features), "num_nodes": str(count), "size_leaf_vector": "1"}})
+            "base_weights": weights, "categories": [], "categories_nodes": [], "categories_segments": [],
+            "categories_sizes": [], "default_left": [0] * count, "id": number, "left_children": left,
+            "right_children": right, "loss_changes": [0.0] * count, "parents": parents, "split_conditions": conditions,
+            "split_indices": features_of, "split_type": [0] * count, "sum_hessian": hessians,
+            "tree_param": {"num_deleted": "0", "num_feature": str(features), "num_nodes": str(count),
+                           "size_leaf_vector": "1"}})
     return {"learner": {
         "attributes": {}, "feature_names": [], "feature_types": [],
         "gradient_booster": {"name": "gbtree", "model": {
@@ -154,7 +160,6 @@ def model(name):
     x = trees_data.load(trees_data.case("200k28")[0], "test")[0][:ROWS]
     np.save(folder / "x.npy", x)
     structure = parsed((folder / "lightgbm.txt").read_text())
-    write_arrays(folder, structure)
     (folder / "xgboost.json").write_text(json.dumps(xgboost_json(structure, x.shape[1])))
     failed = {}
     for engine, step in (("onnxruntime", lambda: (folder / "trees.onnx").write_bytes(
@@ -167,21 +172,6 @@ def model(name):
             failed[engine] = f"{type(error).__name__}: {error}"[:300]
     (folder / "failed.json").write_text(json.dumps(failed))
     return folder
-
-
-def write_arrays(folder, trees):
-    """The trees as ForestArrays: what our worker builds its forest from."""
-    first_node = np.cumsum([0] + [len(t["threshold"]) for t in trees])
-    first_leaf = np.cumsum([0] + [len(t["leaf_value"]) for t in trees])
-    child = lambda name: np.concatenate(  # noqa: E731
-        [np.where(t[name] >= 0, t[name] + n, ~(~t[name] + leaf)) for t, n, leaf in zip(trees, first_node, first_leaf)])
-    join = lambda name: np.concatenate([t[name] for t in trees])  # noqa: E731
-    for name, values in (("roots", first_node[:-1]), ("feature", join("split_feature")), ("left", child("left_child")),
-                         ("right", child("right_child"))):
-        np.save(folder / f"{name}.npy", values.astype(np.int32))
-    for name, values in (("threshold", join("threshold")), ("leaf", join("leaf_value")), ("cover", join("internal_count")),
-                         ("leaf_cover", join("leaf_count"))):
-        np.save(folder / f"{name}.npy", values.astype(np.float32))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@
 //   bin     binning alone            dir threads
 //   train   boosting on binned data  dir trees leaves threads [depthwise]
 //   predict seconds per row       dir of trees_models.py, batch [cold]
+//   shap    seconds per row of SHAP values   dir of trees_models.py, rows
 //   forest  a random forest from floats   dir trees threads
 //   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves seed out [objective]
-//   iforest_fit, iforest_score, iforest_seeds   isolation forests on x.npy   dir [seeds out]
+//   iforest lines "load FOLDER", "fit", "score"
+//   iforest_seeds  scores of x.npy by several forests   dir seeds out
 //   memory  reads, bins and boosts once, prints peak and earlier resident bytes
 #include <sys/resource.h>
 
@@ -25,11 +27,13 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/npy.hpp"
+#include "redoubt/interop/lightgbm.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/shap.hpp"
 
 namespace {
 
@@ -37,38 +41,55 @@ using namespace redoubt;
 using bench::serve;
 using bench::Settings;
 
-/// x as floats (a sparse case is read as CSR and spread out: that is what the library takes), y, categories.
+/// x (dense, or sparse where the case is), y, categories.
 struct Data {
   Tensor<float> x;
+  std::vector<std::uint64_t> row_offsets;  // sparse, with the next two
+  std::vector<std::uint32_t> columns;
+  std::vector<float> cells;
+  std::size_t cols = 0;
   std::vector<std::uint32_t> categories;
   std::vector<std::int32_t> labels;
   std::vector<double> values;
 
   Data(const Settings& settings, const std::string& part) {
-    x = read_matrix(settings, part);
-    if (std::filesystem::exists(settings.file("categories.npy"))) {
-      const auto counts = read_npy<std::int32_t>(settings.file("categories.npy"));
-      categories.assign(counts.flat().begin(), counts.flat().end());
+    if (std::filesystem::exists(settings.file("x_" + part + ".npy"))) {
+      x = read_npy<float>(settings.file("x_" + part + ".npy"));
+    } else {
+      fill(row_offsets, read_npy<std::int64_t>(settings.file("indptr_" + part + ".npy")));
+      fill(columns, read_npy<std::int32_t>(settings.file("indices_" + part + ".npy")));
+      fill(cells, read_npy<float>(settings.file("data_" + part + ".npy")));
+      cols = static_cast<std::size_t>(settings.number("cols", 0));
     }
+    if (std::filesystem::exists(settings.file("categories.npy")))
+      fill(categories, read_npy<std::int32_t>(settings.file("categories.npy")));
     const auto y = read_npy<double>(settings.file("y_" + part + ".npy"));
     if (settings.number("classes", 0) > 0)
-      for (const double v : y.flat()) labels.push_back(static_cast<std::int32_t>(v));
+      fill(labels, y);
     else
-      values.assign(y.flat().begin(), y.flat().end());
+      fill(values, y);
   }
 
-  static Tensor<float> read_matrix(const Settings& settings, const std::string& part) {
-    const std::string dense = settings.file("x_" + part + ".npy");
-    if (std::filesystem::exists(dense)) return read_npy<float>(dense);
-    const auto offsets = read_npy<std::int64_t>(settings.file("indptr_" + part + ".npy"));
-    const auto columns = read_npy<std::int32_t>(settings.file("indices_" + part + ".npy"));
-    const auto cells = read_npy<float>(settings.file("data_" + part + ".npy"));
-    Tensor<float> x({offsets.size() - 1, static_cast<std::size_t>(settings.number("cols", 0))});
-    for (std::size_t r = 0; r + 1 < offsets.size(); ++r)
-      for (auto i = static_cast<std::size_t>(offsets.data()[r]); i < static_cast<std::size_t>(offsets.data()[r + 1]);
-           ++i)
-        x(r, static_cast<std::size_t>(columns.data()[i])) = cells.data()[i];
-    return x;
+  template <class To, class From>
+  static void fill(std::vector<To>& to, const Tensor<From>& from) {
+    to.reserve(from.size());
+    for (const From v : from.flat()) to.push_back(static_cast<To>(v));
+  }
+
+  BinnedMatrix bins(Arena& arena) const {
+    BinningOptions options;
+    options.arena = &arena;
+    if (row_offsets.empty()) return BinnedMatrix(x, categories, options);
+    return BinnedMatrix(CsrView{row_offsets, columns, cells, cols}, categories, options);
+  }
+
+  /// The rows spread out, as prediction takes them.
+  Tensor<float> dense() const {
+    if (row_offsets.empty()) return x;
+    Tensor<float> out({row_offsets.size() - 1, cols});
+    for (std::size_t r = 0; r + 1 < row_offsets.size(); ++r)
+      for (std::size_t i = row_offsets[r]; i < row_offsets[r + 1]; ++i) out(r, columns[i]) = cells[i];
+    return out;
   }
 
   TreeTarget target(const Settings& settings) const {
@@ -104,41 +125,16 @@ double status(const char* name) {
 }
 
 void predict_test(const Forest& forest, const Settings& settings, const std::string& path, Arena& arena) {
-  const Tensor<float> x = Data::read_matrix(settings, "test");
+  const Tensor<float> x = Data(settings, "test").dense();
   Tensor<float> out({x.rows(), forest.outputs()});
   forest.predict_batch(x, out, &arena);
   write_npy<float>(out, path);
 }
 
-/// The forest whose arrays trees_models.py wrote: the very trees that the other engines have.
-Forest read_forest(const Settings& settings) {
-  ForestArrays arrays;
-  const auto integers = [&](const char* name) { return read_npy<std::int32_t>(settings.file(name)); };
-  const auto floats = [&](const char* name) {
-    const auto values = read_npy<float>(settings.file(name));
-    return std::vector<float>(values.flat().begin(), values.flat().end());
-  };
-  for (const auto& [to, name] : {std::pair{&arrays.roots, "roots.npy"}, std::pair{&arrays.left, "left.npy"},
-                                 std::pair{&arrays.right, "right.npy"}}) {
-    const auto values = integers(name);
-    to->assign(values.flat().begin(), values.flat().end());
-  }
-  const auto feature = integers("feature.npy");
-  arrays.feature.assign(feature.flat().begin(), feature.flat().end());
-  arrays.threshold = floats("threshold.npy");
-  arrays.leaf_values = floats("leaf.npy");
-  arrays.cover = floats("cover.npy");
-  arrays.leaf_cover = floats("leaf_cover.npy");
-  arrays.outputs_of.assign(arrays.roots.size(), 0);
-  arrays.flags.assign(arrays.feature.size(), 0);
-  arrays.category_set.assign(arrays.feature.size(), -1);
-  arrays.gain.assign(arrays.feature.size(), 0.0F);
-  return Forest({.inputs = 28, .outputs = 1, .base = {0.0F}}, std::move(arrays));
-}
-
 /// Seconds per row of a forest that other engines have, too.
 int predict(const Settings& settings, Arena& arena) {
-  const Forest forest = read_forest(settings);
+  const auto model = read_lightgbm_forest(settings.file("lightgbm.txt"));
+  const Forest& forest = *model;
   const auto x = read_npy<float>(settings.file("x.npy"));
   const MatrixView<const float> rows(x);
   const auto batch = static_cast<std::size_t>(settings.number("batch", 1));
@@ -161,9 +157,7 @@ int predict(const Settings& settings, Arena& arena) {
 /// Trains once and writes the predictions for the test rows.
 int quality(const Settings& settings, Arena& arena) {
   const Data data(settings, "train");
-  BinningOptions binning;
-  binning.arena = &arena;
-  const BinnedMatrix bins(data.x, data.categories, binning);
+  const BinnedMatrix bins = data.bins(arena);
   if (settings.has("objective")) {
     std::fprintf(stderr, "objective %s: not there yet\n", settings.text("objective").c_str());
     return 1;
@@ -183,47 +177,67 @@ auto timed(Unit unit) {
   };
 }
 
-/// Fits isolation forests, or scores with one, or (seeds) writes a row of scores per seed.
-int isolation(const std::string& mode, const Settings& settings, Arena& arena) {
+/// SHAP values of the first rows, path-dependent. The tables are built once, before.
+int shap(const Settings& settings, Arena& arena) {
+  const auto model = read_lightgbm_forest(settings.file("lightgbm.txt"));
+  const Forest& forest = *model;
   const auto x = read_npy<float>(settings.file("x.npy"));
-  IsolationForestOptions options;
-  if (mode == "iforest_fit")
-    return serve(timed([&] { (void)IsolationForest{options}.fit_encoded(x); }), [](const std::string&) {});
-  const auto score = [&](const Forest& forest, std::span<float> to) {
-    forest.predict_batch(x, MatrixView<float>(to.data(), x.rows(), 1), &arena);
-  };
-  if (mode == "iforest_score") {
-    const auto forest = IsolationForest{options}.fit_encoded(x);
-    Tensor<float> out({x.rows(), 1});
-    return serve(timed([&] { score(*forest, out.flat()); }), [](const std::string&) {});
+  const auto rows = static_cast<std::size_t>(settings.number("rows", 500));
+  const TreeShap explainer(forest);
+  Tensor<double> out({rows, x.cols()});
+  const auto run = timed([&] { explainer.values(MatrixView<const float>(x).slice(0, rows), out, &arena); });
+  return serve([&] { return run() / static_cast<double>(rows); },
+               [&](const std::string& path) { write_npy<double>(out, path); });
+}
+
+void score(const Forest& forest, const Tensor<float>& x, std::span<float> to, Arena& arena) {
+  forest.predict_batch(x, MatrixView<float>(to.data(), x.rows(), 1), &arena);
+}
+
+/// Lines "load FOLDER", "fit", "score": each is answered with its seconds.
+int isolation(Arena& arena) {
+  Tensor<float> x, out;
+  std::optional<Shared<const Forest>> forest;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.starts_with("load ")) {
+      x = read_npy<float>(line.substr(5) + "/x.npy");
+      out = Tensor<float>({x.rows(), 1});
+    }
+    const double start = bench::now();
+    if (line == "fit") forest = IsolationForest{}.fit_encoded(x);
+    if (line == "score") score(**forest, x, out.flat(), arena);
+    std::printf("%.9f\n", bench::now() - start);
+    std::fflush(stdout);
   }
+  return 0;
+}
+
+/// Scores of x.npy by forests of several seeds: seeds x rows.
+int isolation_seeds(const Settings& settings, Arena& arena) {
+  const auto x = read_npy<float>(settings.file("x.npy"));
   const auto seeds = static_cast<std::size_t>(settings.number("seeds", 5));
   Tensor<float> out({seeds, x.rows()});
-  for (std::size_t seed = 0; seed < seeds; ++seed) {
-    options.seed = seed;
-    score(*IsolationForest{options}.fit_encoded(x), out.row(seed));
-  }
+  for (std::size_t seed = 0; seed < seeds; ++seed)
+    score(*IsolationForest{{.seed = seed}}.fit_encoded(x), x, out.row(seed), arena);
   write_npy<float>(out, settings.text("out"));
   return 0;
 }
 
 int run(const std::string& mode, const Settings& settings) {
   Arena arena(settings.number("threads", 1));
-  BinningOptions binning;
-  binning.arena = &arena;
   if (mode == "bin") {
     const Data data(settings, "train");
     std::optional<BinnedMatrix> last;  // freed outside the timed part, as the peers' are
     return serve(
         [&] {
           last.reset();
-          return timed([&] { last.emplace(data.x, data.categories, binning); })();
+          return timed([&] { last.emplace(data.bins(arena)); })();
         },
         [](const std::string&) {});
   }
   if (mode == "train") {
     std::optional<Data> data(std::in_place, settings, "train");
-    const BinnedMatrix bins(data->x, data->categories, binning);
+    const BinnedMatrix bins = data->bins(arena);
     data->x = {};
     const auto options = boosting(settings, arena);
     std::optional<Shared<const Forest>> last;
@@ -233,7 +247,7 @@ int run(const std::string& mode, const Settings& settings) {
   if (mode == "memory") {
     const Data data(settings, "train");
     const double before = status("VmRSS");
-    const BinnedMatrix bins(data.x, data.categories, binning);
+    const BinnedMatrix bins = data.bins(arena);
     const auto forest = GradientBoosting{boosting(settings, arena)}.fit_binned(bins, data.target(settings));
     std::printf("%.0f %.0f %zu\n", status("VmHWM"), before, forest->trees());
     return 0;
@@ -245,9 +259,11 @@ int run(const std::string& mode, const Settings& settings) {
     return serve(timed([&] { last = learner.fit_encoded(data.x, {}, data.target(settings), false); }),
                  [&](const std::string& path) { predict_test(*last->forest, settings, path, arena); });
   }
+  if (mode == "shap") return shap(settings, arena);
   if (mode == "quality") return quality(settings, arena);
   if (mode == "predict") return predict(settings, arena);
-  if (mode.starts_with("iforest_")) return isolation(mode, settings, arena);
+  if (mode == "iforest") return isolation(arena);
+  if (mode == "iforest_seeds") return isolation_seeds(settings, arena);
   std::fprintf(stderr, "unknown mode %s\n", mode.c_str());
   return 2;
 }
