@@ -1,0 +1,52 @@
+#pragma once
+// What the objectives, metrics and samplers of boosting see of the training.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
+
+namespace redoubt::detail {
+
+constexpr std::size_t boosting_block = 4096;  // rows of one unit of work; its floats stay in L1
+
+/// Rows of each query, in the order of the rows.
+struct QueryGroups {
+  std::vector<std::uint32_t> rows;
+  std::vector<std::size_t> offsets{0};
+  std::size_t count() const noexcept { return offsets.size() - 1; }
+  std::span<const std::uint32_t> operator[](std::size_t q) const noexcept {
+    return std::span(rows).subspan(offsets[q], offsets[q + 1] - offsets[q]);
+  }
+};
+/// In the order of their first row. `rows` ascending.
+QueryGroups group_queries(std::span<const std::uint32_t> queries, std::span<const std::uint32_t> rows);
+
+struct BoostingData {
+  const TreeTarget& y;
+  std::size_t rows = 0;                  ///< of the matrix
+  std::span<const std::uint32_t> train;  ///< ascending
+  std::vector<std::size_t> blocks;       ///< first rows of the blocks that hold training rows
+  std::vector<float> weights;            ///< of rows times class weights; empty: all 1
+  bool keep_hessian = true;              ///< nobody changes the hessians that an objective wrote
+  Arena* arena = nullptr;
+
+  BoostingData(const GradientBoostingOptions& options, const TreeTarget& y, std::size_t rows,
+               std::span<const std::uint32_t> train);
+  double weight(std::uint32_t r) const noexcept { return weights.empty() ? 1.0 : weights[r]; }
+
+  /// f(begin, end) for each block with training rows, in parallel.
+  template <class F>
+  void for_blocks(const F& f) const {
+    parallel_for(
+        blocks.size(), 1,
+        [&](std::size_t first, std::size_t last) {
+          for (std::size_t b = first; b < last; ++b) f(blocks[b], std::min(blocks[b] + boosting_block, rows));
+        },
+        arena);
+  }
+};
+
+}  // namespace redoubt::detail
