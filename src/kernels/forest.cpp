@@ -62,6 +62,7 @@ const ForestTable forest_naive_table = {0, code, nullptr, 1, tests, slice};
 const ForestTable& forest_table([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)
   if (isa >= Isa::avx512) return forest_avx512_table;
+  if (isa >= Isa::avx2) return forest_avx2_table;
 #endif
   return forest_naive_table;
 }
@@ -69,6 +70,7 @@ const ForestTable& forest_table([[maybe_unused]] Isa isa) noexcept {
 const ForestTable& forest_narrow_table([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)
   if (isa >= Isa::avx512) return forest_avx512_narrow_table;
+  if (isa >= Isa::avx2) return forest_avx2_table;
 #endif
   return forest_naive_table;
 }

@@ -9,7 +9,7 @@ extern const ForestTable forest_naive_table;
 
 /// Table for large blocks of the highest level that has one and is not above `isa`.
 const ForestTable& forest_table(Isa isa) noexcept;
-/// The same for blocks of 64 rows.
+/// The same for smaller blocks; it may be the same table.
 const ForestTable& forest_narrow_table(Isa isa) noexcept;
 
 }  // namespace redoubt::kernels::detail

@@ -25,15 +25,17 @@ struct ForestGroup {
   const unsigned char* nodes;
 };
 
-/// v[result] = v[condition] ? v[right] : v[left], bit by bit.
+/// v[result] = v[condition] ? v[right] : v[left], bit by bit. Trees that follow each other have results in different
+/// slots, so that they may go in step.
 struct ForestSelect {
   uint16_t condition, left, right, result;
 };
 
 constexpr size_t forest_code_bits = 10;
 
-/// A tree of a slice. Its code for a row has `bits` bits, bit j in the mask at slot planes[j]. tables + (k * bytes + b)
-/// * 2^max(bits, 6) is byte b of the k-th leaf value, by code.
+/// A tree of a slice. Its code for a row has `bits` bits, bit j in the mask at slot planes[j]. Let size be
+/// 2^max(bits, 6). tables[(k * bytes + b) * size + code] is byte b of the k-th leaf value; on AVX2, which gathers,
+/// 32-bit word k * size + code is the value, and there are at most 8 bits.
 struct ForestSliceTree {
   const ForestSelect* selects;
   const unsigned char* tables;
@@ -61,7 +63,7 @@ struct ForestTable {
   /// leaves[64 g + lane]; codes[g]: 64 * vectors bytes, 64-byte aligned. Null: the level has no such kernel.
   void (*sweep)(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves);
 
-  /// The three steps of a slice over a block of `forest_words` * 64 rows; masks have `words` 64-bit words each.
+  /// The two steps of a slice over a block of `words` * 64 rows; masks have `words` 64-bit words each, aligned so.
   /// codes[c * 64 * words + r]. sums: per output 64 * words integers, in REDOUBT_FOREST_POSITION order.
   size_t words;
   void (*tests)(const ForestTests*, size_t count, const unsigned char* codes, uint64_t* masks);

@@ -279,7 +279,9 @@ void choose(CompiledForest& f, const ForestShape& shape, const ForestTuning& tun
   if (f.groups.empty()) f.row_cost = all_walk;
   f.wide_cost = 512 * (5.4 * columns + 5 * set_tests + batch_walk) + 16 * tests + f.slice_cost * width;
   f.narrow_cost = 64 * (5.4 * columns + 5 * set_tests + batch_walk) + 2 * tests + 3.3 * selects + 30 * sliced * width;
-  if (f.wide_table->words < 8) f.wide_cost *= static_cast<double>(f.wide_table->words) / 8 * 2;
+  if (f.wide_table == f.narrow_table)  // AVX2: 256 rows cost nearly what 512 do on AVX-512
+    f.wide_cost = f.narrow_cost =
+        256 * (8 * columns + 5 * set_tests + batch_walk) + 16 * tests + 4 * selects + 550 * sliced * width;
   if (f.wide_table->isa == 0) f.wide_cost = f.narrow_cost = 1e300;  // the references are for tests
   f.slices_forced = tuning.batch == ForestPath::sliced;
   if (tuning.batch == ForestPath::sweep) f.slices.clear();
@@ -314,8 +316,9 @@ void choose(CompiledForest& f, const ForestShape& shape, const ForestTuning& tun
   else
     d.reason = fmt::format(
         "{} columns, {} distinct tests; estimated cycles a row: walk {:.0f}, "
-        "one row {:.0f}, blocks of 64 {:.0f}, of {} {:.0f} ({})",
-        d.columns, d.conditions, all_walk, f.row_cost, f.narrow_cost / 64, f.wide_table->words * 64,
+        "one row {:.0f}, small blocks {:.0f}, blocks of {} {:.0f} ({})",
+        d.columns, d.conditions, all_walk, f.row_cost,
+        f.narrow_cost / (64 * static_cast<double>(f.narrow_table->words)), f.wide_table->words * 64,
         f.wide_cost / (64 * static_cast<double>(f.wide_table->words)), to_string(isa));
 }
 
@@ -324,7 +327,8 @@ void choose(CompiledForest& f, const ForestShape& shape, const ForestTuning& tun
 const kernels::detail::ForestTable* CompiledForest::table_for(std::size_t rows) const noexcept {
   if (slices.empty()) return nullptr;
   const double by_row = slices_forced ? std::numeric_limits<double>::infinity() : static_cast<double>(rows) * row_cost;
-  const double narrow = narrow_cost * static_cast<double>((rows + 63) / 64);
+  const double narrow =
+      narrow_cost * static_cast<double>((rows + 64 * narrow_table->words - 1) / (64 * narrow_table->words));
   const double wide = wide_cost * static_cast<double>((rows + 64 * wide_table->words - 1) / (64 * wide_table->words));
   if (by_row <= narrow && by_row <= wide) return nullptr;
   return narrow <= wide ? narrow_table : wide_table;

@@ -170,13 +170,13 @@ class Encoder {
 /// Cycles per block of 512 rows (Zen 4).
 double cost_of(const Program& p) {
   constexpr double look_up[most_bits + 1] = {90, 90, 90, 90, 90, 90, 90, 100, 170, 270, 470};
-  return 4.2 * static_cast<double>(p.selects.size()) + 16.0 * p.bits + look_up[p.bits];
+  return 3.5 * static_cast<double>(p.selects.size()) + 16.0 * p.bits + look_up[p.bits];
 }
 
 /// With the table size that makes the tree cheapest.
-Program encode(const TreeNodes& tree) {
+Program encode(const TreeNodes& tree, unsigned most) {
   Program best;
-  for (unsigned bits = 6; bits <= most_bits; ++bits) {
+  for (unsigned bits = 6; bits <= most; ++bits) {
     if (tree.nodes.size() + 1 > std::size_t{1} << bits) continue;
     Program p = Encoder(tree, bits).run();
     p.cost = cost_of(p);
@@ -190,6 +190,7 @@ Program encode(const TreeNodes& tree) {
 
 void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees) {
   const std::size_t width = shape.leaf_width;
+  const bool whole_values = out.wide_table->isa == 1;
   std::vector<const TreeNodes*> order;
   for (const TreeNodes& tree : trees) order.push_back(&tree);
   std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->output < b->output; });
@@ -206,14 +207,14 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
     std::size_t results = 0;
     std::size_t end = begin;
     for (; end < order.size(); ++end) {
-      Program p = encode(*order[end]);
+      Program p = encode(*order[end], whole_values ? 8 : most_bits);
       const std::size_t most = std::max<std::size_t>(results, p.temporaries);
       const std::size_t before = keys.size();
       for (const auto& node : order[end]->nodes) {
         std::uint16_t& slot = slot_of[node.column * 256 + node.threshold];
         if (slot == 0) keys.push_back(node.column * 256 + node.threshold), slot = 1;
       }
-      if (end > begin && (keys.size() > max_tests || keys.size() + most + 2 > max_slots)) {
+      if (end > begin && (keys.size() > max_tests || keys.size() + 2 * most + 2 > max_slots)) {
         for (std::size_t i = before; i < keys.size(); ++i) slot_of[keys[i]] = 0;
         keys.resize(before);
         break;
@@ -241,10 +242,11 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
       out.test_thresholds.push_back(static_cast<unsigned char>(key % 256));
     }
     const std::uint16_t first_result = slot;
-    out.slice_slots = std::max(out.slice_slots, first_result + results);
+    out.slice_slots = std::max(out.slice_slots, first_result + 2 * results);
     for (std::size_t t = begin; t < end; ++t) {
       const Program& p = programs[t - begin];
       const TreeNodes& tree = *order[t];
+      const std::size_t first = first_result + (t % 2) * results;
       const auto slot_of_node = [&](std::uint32_t node) {
         return slot_of[tree.nodes[node].column * 256 + tree.nodes[node].threshold];
       };
@@ -252,7 +254,7 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
         switch (o.kind) {
           case Operand::one: return 1;
           case Operand::test: return slot_of_node(o.index);
-          case Operand::result: return static_cast<std::uint16_t>(first_result + o.index);
+          case Operand::result: return static_cast<std::uint16_t>(first + o.index);
           default: return 0;
         }
       };
@@ -264,7 +266,7 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
       places.push_back({out.selects.size(), out.slice_tables.size()});
       for (const auto& s : p.selects)
         out.selects.push_back({slot_of_node(s.node), slot_of_operand(s.left), slot_of_operand(s.right),
-                               static_cast<std::uint16_t>(first_result + s.result)});
+                               static_cast<std::uint16_t>(first + s.result)});
       // Values as unsigned offsets from the smallest, in as few bytes as hold the largest.
       std::vector<std::int32_t> lowest(width);
       std::uint32_t range = 0;
@@ -285,16 +287,20 @@ void compile_slices(CompiledForest& out, const ForestShape& shape, const std::ve
         range = std::max(range, static_cast<std::uint32_t>(high) - static_cast<std::uint32_t>(low));
         out.constants[width > 1 ? k : tree.output] += static_cast<std::uint32_t>(low);
       }
-      made.bytes = static_cast<std::uint8_t>(range >> 24 ? 4 : range >> 16 ? 3 : range >> 8 ? 2 : 1);
+      made.bytes = static_cast<std::uint8_t>(whole_values || range >> 24 ? 4 : range >> 16 ? 3 : range >> 8 ? 2 : 1);
       const std::size_t size = std::size_t{1} << std::max(p.bits, 6u);
+      const std::size_t table = out.slice_tables.size();
+      out.slice_tables.resize(table + width * made.bytes * size);
       for (std::size_t k = 0; k < width; ++k)
-        for (unsigned b = 0; b < made.bytes; ++b)
-          for (std::size_t code = 0; code < size; ++code) {
-            const std::int32_t child = code < p.leaf_of.size() ? p.leaf_of[code] : 0;
-            const std::uint32_t v =
-                child == 0 ? 0 : static_cast<std::uint32_t>(value(child, k)) - static_cast<std::uint32_t>(lowest[k]);
-            out.slice_tables.push_back(static_cast<unsigned char>(v >> 8 * b));
+        for (std::size_t code = 0; code < size; ++code) {
+          const std::int32_t child = code < p.leaf_of.size() ? p.leaf_of[code] : 0;
+          if (child == 0) continue;
+          const std::uint32_t v = static_cast<std::uint32_t>(value(child, k)) - static_cast<std::uint32_t>(lowest[k]);
+          for (std::size_t b = 0; b < made.bytes; ++b) {
+            const std::size_t place = whole_values ? (k * size + code) * 4 + b : (k * made.bytes + b) * size + code;
+            out.slice_tables[table + place] = static_cast<unsigned char>(v >> 8 * b);
           }
+        }
       out.slice_cost += p.cost;
       slice.trees.push_back(made);
     }

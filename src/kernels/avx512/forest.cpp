@@ -228,24 +228,44 @@ inline void unslice(const ForestSliceTree& tree, const uint64_t* masks, unsigned
   }
 }
 
-void select_512(const ForestSliceTree& tree, uint64_t* masks) {
-  char* const base = reinterpret_cast<char*>(masks);
-  const ForestSelect* s = tree.selects;
-  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s) {
-    const __m512i condition = _mm512_load_si512(base + 64 * size_t{s->condition});
-    const __m512i left = _mm512_load_si512(base + 64 * size_t{s->left});
-    const __m512i right = _mm512_load_si512(base + 64 * size_t{s->right});
-    _mm512_store_si512(base + 64 * size_t{s->result},
-                       _mm512_ternarylogic_epi64(condition, right, left, 0xca));  // condition ? right : left
-  }
+/// One select. Its four slots come with one load: three more would cost as much as the rest.
+inline void select_512(const ForestSelect* s, char* base) {
+  constexpr uint64_t slot = 0xffff * 64;
+  uint64_t q;
+  __builtin_memcpy(&q, s, sizeof q);
+  const __m512i condition = _mm512_load_si512(base + (q << 6 & slot));
+  const __m512i left = _mm512_load_si512(base + (q >> 10 & slot));
+  const __m512i right = _mm512_load_si512(base + (q >> 26 & slot));
+  _mm512_store_si512(base + (q >> 42 & slot),
+                     _mm512_ternarylogic_epi64(condition, right, left, 0xca));  // condition ? right : left
 }
 
-void select_64(const ForestSliceTree& tree, uint64_t* masks) {
-  const ForestSelect* s = tree.selects;
-  for (const ForestSelect* const end = s + tree.select_count; s < end; ++s) {
-    const uint64_t left = masks[s->left];
-    masks[s->result] = left ^ (masks[s->condition] & (left ^ masks[s->right]));
+inline void select_64(const ForestSelect* s, uint64_t* masks) {
+  uint64_t q;
+  __builtin_memcpy(&q, s, sizeof q);
+  const uint64_t left = masks[q >> 16 & 0xffff];
+  masks[q >> 48] = left ^ (masks[q & 0xffff] & (left ^ masks[q >> 32 & 0xffff]));
+}
+
+/// Two trees in step: the selects of one wait for each other.
+template <size_t Words>
+inline void select(const ForestSliceTree& x, const ForestSliceTree* y, uint64_t* masks) {
+  const auto one = [masks](const ForestSelect* s) {
+    if constexpr (Words == 8)
+      select_512(s, reinterpret_cast<char*>(masks));
+    else
+      select_64(s, masks);
+  };
+  const size_t x_count = x.select_count, y_count = y ? y->select_count : 0;
+  const size_t both = x_count < y_count ? x_count : y_count;
+  const ForestSelect* const s = x.selects;
+  const ForestSelect* const t = y ? y->selects : s;
+  for (size_t i = 0; i < both; ++i) {
+    one(s + i);
+    one(t + i);
   }
+  for (size_t i = both; i < x_count; ++i) one(s + i);
+  for (size_t i = both; i < y_count; ++i) one(t + i);
 }
 
 template <size_t Words>
@@ -253,12 +273,11 @@ void slice(const ForestSliceTree* trees, size_t count, size_t leaf_width, uint64
            uint32_t* sums) {
   while (count > 0) {
     size_t n = 0;
-    for (; n < count && n < forest_trees_at_once && trees[n].output == trees->output; ++n) {
-      if constexpr (Words == 8)
-        select_512(trees[n], masks);
-      else
-        select_64(trees[n], masks);
-      unslice<Words>(trees[n], masks, leaf_codes + forest_code_bytes * Words * n);
+    while (n < count && n < forest_trees_at_once && trees[n].output == trees->output) {
+      const bool two = n + 1 < count && n + 1 < forest_trees_at_once && trees[n + 1].output == trees->output;
+      select<Words>(trees[n], two ? trees + n + 1 : nullptr, masks);
+      for (const size_t end = n + 1 + two; n < end; ++n)
+        unslice<Words>(trees[n], masks, leaf_codes + forest_code_bytes * Words * n);
     }
     add_trees<Words>(trees, n, leaf_width, leaf_codes, sums);
     trees += n, count -= n;
