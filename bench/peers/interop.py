@@ -41,8 +41,9 @@ def ours(library, path, x, name, export=None, best=False):
         raise SystemExit(f"{name}: worker says {run.returncode} {run.stderr}")
     outputs, trees = map(int, run.stdout.split())
     y = np.fromfile(out, np.float32, len(x) * outputs).reshape(len(x), outputs)
-    leaves = np.fromfile(out, np.int32, offset=y.nbytes).reshape(len(x), trees)
-    return (y, leaves) + ((True,) if export else ())
+    leaves = np.fromfile(out, np.int32, len(x) * trees, offset=y.nbytes).reshape(len(x), trees)
+    shap = np.fromfile(out, np.float64, offset=y.nbytes + leaves.nbytes).reshape(min(len(x), 500), -1)
+    return (y, leaves, shap) + ((True,) if export else ())
 
 
 def compare(figure, name, want, got, exact=None):
@@ -73,6 +74,15 @@ def compare_leaves(figure, name, want, got):
     worst[figure] = worst.get(figure, 0) + wrong
     if wrong:
         failures.append(f"{name}: {wrong} of {got.size} leaves differ")
+
+
+def compare_shap(figure, name, want, got, tolerance):
+    """Contributions per score and the base, relative to the largest of the row (or 1)."""
+    want = np.asarray(want, np.float64).reshape(got.shape)
+    most = float((np.abs(want - got) / np.maximum(1, np.abs(want).max(axis=1, keepdims=True))).max())
+    worst[figure] = max(worst.get(figure, 0), most)
+    if not most <= tolerance:
+        failures.append(f"{name}: SHAP values differ by {most:.3g}")
 
 
 def exact_xgboost(document, nodes):
@@ -123,9 +133,13 @@ for seed, (name, params, features) in enumerate(cases.LIGHTGBM):
     path, back = folder / f"{name}.txt", folder / "back.txt"
     booster.save_model(path)
     hard = cases.hard_rows(arguments.rows, x, cases.thresholds_of_lightgbm(path.read_text()), features, True, seed)
-    y, leaves, written = ours("lightgbm", path, hard, name, back)
+    y, leaves, shap, written = ours("lightgbm", path, hard, name, back)
     compare("interop.lightgbm.max_difference", "lightgbm " + name, booster.predict(hard), y)
     compare_leaves("interop.lightgbm.wrong_leaves", "lightgbm " + name, booster.predict(hard, pred_leaf=True), leaves)
+    # With sigmoid s, our scores are s times LightGBM's; it does not average the contributions of rf, we do.
+    factor = booster.current_iteration() if params.get("boosting") == "rf" else 1 / params.get("sigmoid", 1.0)
+    compare_shap("interop.lightgbm.shap_difference", "lightgbm " + name, booster.predict(hard[:500], pred_contrib=True),
+                 shap * factor, 1e-6)
     if written:
         export_back("lightgbm " + name, y, back, hard)
     count += 1
@@ -148,7 +162,7 @@ for seed, (name, params, features) in enumerate(cases.XGBOOST):
     for ending in ("json", "ubj"):
         label, path, back = f"xgboost {name} {ending}", folder / f"{name}.{ending}", folder / "back.txt"
         booster.save_model(path)
-        y, leaves, written = ours("xgboost", path, hard, label, back, best)
+        y, leaves, shap, written = ours("xgboost", path, hard, label, back, best)
         if params.get("objective") == "multi:softmax":
             wrong = int((y.argmax(axis=1) != want).sum())
             margin = booster.predict(matrix, output_margin=True, iteration_range=span).astype(np.float64)
@@ -161,6 +175,26 @@ for seed, (name, params, features) in enumerate(cases.XGBOOST):
         compare_leaves("interop.xgboost.wrong_leaves", label, want_leaves, leaves)
         if written and ending == "json":
             export_back(label, y, back, hard)
+        count += 1
+
+# Redoubt's own models, written as LightGBM text; columns 4 and 5 are categories.
+for estimator in ("boosting", "forest"):
+    for task in ("regression", "binary", "multiclass"):
+        name = f"redoubt_{estimator}_{task}"
+        if arguments.only not in name:
+            continue
+        params = {"binary": {"objective": "binary"}, "multiclass": {"num_class": 4}}.get(task, {})
+        x, y, _, _ = cases.data(arguments.train_rows, "categorical", params, 7)
+        train, back = folder / "train", folder / "back.txt"
+        np.column_stack([x, y]).astype(np.float32).tofile(train)
+        hard = cases.hard_rows(arguments.rows, x, [[0.0, 0.25, -1.0]] * cases.COLUMNS, "categorical", True, 7)
+        hard[(np.abs(hard) <= np.float32(1e-35)) & (hard != 0)] = 0
+        ours_y, _, _, written = ours(estimator, train, hard, name, back)
+        if not written:
+            failures.append(f"{name}: not written")
+            continue
+        want = lgb.Booster(model_file=str(back)).predict(hard)
+        compare("interop.export.max_difference", name, want, ours_y)
         count += 1
 
 for failure in failures:

@@ -11,9 +11,14 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/dataset.hpp"
 #include "redoubt/interop/lightgbm.hpp"
 #include "redoubt/interop/xgboost.hpp"
+#include "redoubt/model/model.hpp"
 #include "redoubt/trees/forest.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
+#include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/shap.hpp"
 
 using namespace redoubt;
 
@@ -40,6 +45,40 @@ void write(std::ofstream& out, const std::vector<T>& values) {
   out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
 }
 
+/// Redoubt's own model of the float rows in `path`, target last.
+Model train(const std::string& estimator, const std::string& path, std::size_t columns) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  std::vector<float> cells(bytes.size() / sizeof(float));
+  std::copy_n(bytes.data(), cells.size() * sizeof(float), reinterpret_cast<char*>(cells.data()));
+  const std::size_t rows = cells.size() / (columns + 1);
+  std::vector<Column> table;
+  for (std::size_t c = 0; c <= columns; ++c) {
+    Column column{.spec = {.name = c < columns ? "x" + std::to_string(c) : "y"}};
+    std::vector<float> values;
+    for (std::size_t r = 0; r < rows; ++r) values.push_back(cells[r * (columns + 1) + c]);
+    const bool classes = c == columns && std::all_of(values.begin(), values.end(), [](float v) {
+                           return v >= 0 && v < 20 && v == static_cast<float>(static_cast<int>(v));
+                         });
+    if (c == columns) column.spec.role = ColumnRole::target;
+    if (classes || c == 4 || c == 5) {
+      column.spec.type = ColumnType::categorical;
+      // All codes occur in the rows, in order, so that the encoder keeps their numbers.
+      float most = 0;
+      for (const float v : values) most = std::max(most, v == v ? v : 0.0f);
+      for (int k = 0; k <= static_cast<int>(most); ++k)
+        column.spec.categories.push_back(std::string(k < 10 ? "0" : "") + std::to_string(k));
+      for (const float v : values) column.codes.push_back(v == v ? static_cast<std::int32_t>(v) : -1);
+    } else {
+      column.numbers.assign(values.begin(), values.end());
+    }
+    table.push_back(std::move(column));
+  }
+  const Dataset data(std::move(table));
+  if (estimator == "forest") return RandomForest{{.trees = 20}}.fit(data);
+  return GradientBoosting{{.trees = 40}}.fit(data);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -48,8 +87,15 @@ int main(int argc, char** argv) {
     const std::string library = argv[1], model = argv[2], exported = argc > 6 ? argv[6] : "";
     const std::size_t columns = std::stoul(argv[4]);
     const bool best = argc > 7 && std::string(argv[7]) == "best";
-    const auto forest =
-        library == "lightgbm" ? read_lightgbm_forest(model) : read_xgboost_forest(model, {.best_iteration = best});
+    Model own;
+    Shared<const Forest> taken;
+    if (library == "lightgbm")
+      taken = read_lightgbm_forest(model);
+    else if (library == "xgboost")
+      taken = read_xgboost_forest(model, {.best_iteration = best});
+    else
+      own = train(library, model, columns);
+    const Forest* const forest = own ? dynamic_cast<const Forest*>(&own.predictor()) : &*taken;
     std::ifstream file(argv[3], std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});
     const std::size_t rows = bytes.size() / sizeof(float) / columns;
@@ -75,7 +121,23 @@ int main(int argc, char** argv) {
     std::ofstream out(argv[5], std::ios::binary);
     write(out, y);
     write(out, leaves);
-    if (!exported.empty() && exported != "-") write_lightgbm(*forest, exported);
+    const TreeShap shap(*forest);
+    const std::size_t explained = std::min<std::size_t>(rows, 500);
+    const auto values = shap.values(MatrixView<const float>(x.flat().data(), explained, columns));
+    std::vector<double> contributions;
+    for (std::size_t r = 0; r < explained; ++r)
+      for (std::size_t k = 0; k < shap.outputs(); ++k) {
+        const auto row = values.row(r).subspan(k * columns, columns);
+        contributions.insert(contributions.end(), row.begin(), row.end());
+        contributions.push_back(shap.base()[k]);
+      }
+    write(out, contributions);
+    if (!exported.empty() && exported != "-") {
+      if (own)
+        write_lightgbm(own, exported);
+      else
+        write_lightgbm(*forest, exported);
+    }
     std::cout << outputs << ' ' << trees << '\n';
   } catch (const Error& error) {
     std::cerr << to_string(error.code()) << ": " << error.what() << '\n';
