@@ -67,6 +67,7 @@ Arena& detail::serial_arena() {
 
 GraphWorkspace::GraphWorkspace(const Graph& graph, std::size_t rows, bool gradients)
     : rows_(rows), values_(rows * graph.value_size_) {
+  op_scratch_.resize(rows * std::max(graph.op_scratch_, gradients ? graph.backward_scratch_ : 0));
   if (gradients) gradients_.resize(rows * (graph.value_size_ + graph.inputs()));
 }
 
@@ -105,7 +106,7 @@ std::size_t Graph::plan(OpShape input) {
     const Op& op = find_op(node.op);
     ops_.push_back(&op);
     const std::string what = fmt::format("node {} ({})", i, node.op);
-    if (node.inputs.size() != op.arity()) {
+    if (node.inputs.size() > op.arity() || node.inputs.size() < op.least_arity()) {
       detail::fail(errc::shape_mismatch,
                    fmt::format("graph: {} has {} inputs; it takes {}", what, node.inputs.size(), op.arity()));
     }
@@ -120,6 +121,14 @@ std::size_t Graph::plan(OpShape input) {
     complete_attributes(op, node.attributes, what);
     shapes_.push_back(op.infer(inputs, node.attributes));
     sizes_.push_back(checked_size(shapes_.back(), what));
+    const std::size_t forward = op.scratch(inputs, node.attributes, false);
+    const std::size_t backward = op.scratch(inputs, node.attributes, true);
+    if (forward > most_tensors || backward > most_tensors) {
+      detail::fail(errc::invalid_argument, fmt::format("graph: {} needs {} floats of scratch per row; the limit is {}",
+                                                       what, std::max(forward, backward), most_tensors));
+    }
+    op_scratch_ = std::max(op_scratch_, forward);
+    backward_scratch_ = std::max(backward_scratch_, backward);
 
     first_parameter_.push_back(table_.size());
     for (OpParameter& parameter : op.parameters(inputs, node.attributes)) {
@@ -134,10 +143,12 @@ std::size_t Graph::plan(OpShape input) {
                         .name = fmt::format("graph.{}.{}", i, parameter.name),
                         .shape = std::move(parameter.shape),
                         .decay = parameter.decay,
+                        .state = parameter.state,
                         .offset = offset,
                         .size = size});
       total = offset + size;
     }
+    input_shapes_.push_back(std::move(inputs));
   }
   first_parameter_.push_back(table_.size());
   const auto last = static_cast<std::uint32_t>(nodes_.size());
@@ -172,6 +183,7 @@ void Graph::plan_scratch() {
     live.insert(place, t);
     scratch_size_ = std::max(scratch_size_, offset + sizes_[t]);
   }
+  scratch_size_ += op_scratch_;  // the ops' own comes last
   if (value_size_ > most_tensors) {
     detail::fail(errc::invalid_argument, fmt::format("graph: the tensors of one row hold {} values; the limit is {}",
                                                      value_size_, most_tensors));
@@ -206,6 +218,7 @@ void Graph::run(MatrixView<const float> src, MatrixView<float> dst, std::span<fl
     OpForward forward;
     call.fill(*this, i, forward, [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : at(t); });
     forward.inputs = call.used(*this, i);
+    forward.scratch = scratch.subspan((scratch_size_ - op_scratch_) * rows);
     forward.arena = rows > 1 ? &detail::serial_arena() : nullptr;  // one row never asks for it
     forward.output = i + 1 == last ? dst : at(static_cast<std::uint32_t>(i + 1));
     ops_[i]->forward(forward);
@@ -246,6 +259,7 @@ void Graph::save(Archive& archive) const {
     archive.set_list(key + "inputs", texts(nodes_[i].inputs));
     const auto known = ops_[i]->attributes();
     for (std::size_t a = 0; a < known.size(); ++a) {
+      if (known[a].optional && nodes_[i].attributes[a] == known[a].fallback) continue;
       archive.set_number(key + std::string(known[a].name), nodes_[i].attributes[a]);
     }
   }
@@ -285,7 +299,9 @@ Shared<const Predictor> load_graph(const Archive& archive) {
     const std::string key = fmt::format("graph.{}.", i);
     GraphNode node{.op = archive.get(key + "op"), .inputs = read_list(archive, key + "inputs", max_op_inputs)};
     for (const OpAttribute& attribute : find_op(node.op).attributes()) {
-      node.attributes.push_back(archive.get_number(key + std::string(attribute.name)));
+      const std::string name = key + std::string(attribute.name);
+      const bool absent = attribute.optional && !archive.has(name);
+      node.attributes.push_back(absent ? attribute.fallback : archive.get_number(name));
     }
     nodes.push_back(std::move(node));
   }

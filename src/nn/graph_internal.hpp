@@ -35,6 +35,7 @@ struct Graph::Call {
     const auto& sources = graph.nodes_[node].inputs;
     for (std::size_t i = 0; i < sources.size(); ++i) inputs[i] = at(sources[i]);
     const std::size_t count = parameter_views(graph, node, graph.parameters_.data(), parameters);
+    context.shapes = graph.input_shapes_[node];
     context.attributes = graph.nodes_[node].attributes;
     context.parameters = std::span<const MatrixView<const float>>(parameters.data(), count);
     context.node = static_cast<std::uint32_t>(node);

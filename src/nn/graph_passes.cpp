@@ -37,8 +37,36 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
     forward.inputs = call.used(*this, i);
     forward.output = value(workspace, static_cast<std::uint32_t>(i + 1), rows);
     forward.training = training;
+    forward.scratch = workspace.op_scratch_;
     forward.arena = arena ? arena : &detail::serial_arena();
     ops_[i]->forward(forward);
+  }
+}
+
+void Graph::update_state(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining& training) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    Call call;
+    OpForward done;
+    call.fill(*this, i, done, [&](std::uint32_t t) -> MatrixView<const float> {
+      return t == 0 ? src : value(workspace, t, src.rows());
+    });
+    std::array<MatrixView<float>, max_op_parameters> state;
+    const std::size_t count = Call::parameter_views(*this, i, parameters_.data(), state);
+    bool any = false;
+    for (std::size_t p = 0; p < count; ++p) {
+      if (table_[first_parameter_[i] + p].state) {
+        any = true;
+      } else {
+        state[p] = {};
+      }
+    }
+    if (!any) continue;
+    done.inputs = call.used(*this, i);
+    done.output = value(workspace, static_cast<std::uint32_t>(i + 1), src.rows());
+    done.training = &training;
+    done.scratch = workspace.op_scratch_;
+    done.arena = &detail::serial_arena();
+    ops_[i]->update_state(done, std::span<const MatrixView<float>>(state.data(), count));
   }
 }
 
@@ -80,6 +108,7 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
     backward.input_gradients = std::span<const MatrixView<float>>(input_gradients.data(), sources.size());
     backward.parameter_gradients = std::span<const MatrixView<float>>(parameter_gradients.data(), count);
     backward.training = training;
+    backward.scratch = workspace.op_scratch_;
     backward.arena = arena ? arena : &detail::serial_arena();
     ops_[i]->backward(backward);
   }
@@ -192,7 +221,7 @@ void Graph::margin_bounds(std::span<const float> lower, std::span<const float> u
   }
   const Box box = propagate(lower, upper);
   const std::size_t node = score_tensor_ - 1, at = value_at_[score_tensor_];
-  if (ops_[node]->name() != "dense") {
+  if (ops_[node]->name() != "dense" || nodes_[node].attributes[1] != 0) {
     for (std::size_t k = 0; k < count; ++k) {
       dst[k] = k == label ? 0.0f : box.lower[at + label] - box.upper[at + k];
     }

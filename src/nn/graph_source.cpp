@@ -41,6 +41,7 @@ std::string Graph::to_source(std::string_view name) const {
                                                     .inputs = inputs,
                                                     .parameters = parameter_names,
                                                     .input_sizes = sizes,
+                                                    .shapes = input_shapes_[i],
                                                     .output = tensor_name(i + 1),
                                                     .output_size = sizes_[i + 1]});
     if (statements.empty()) return "";

@@ -1,7 +1,9 @@
 #pragma once
 // The case table of the ops: one row or more per op drives its forward test against a naive reference in double
 // precision, its gradient check, its bounds check and its source check. Adding an op means adding a row here.
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -19,6 +21,8 @@ struct OpCase {
   /// Inputs and parameters of one row to its output.
   std::function<Values(const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a)> naive;
   std::string note = "";
+  bool positive = false;  // inputs, away from zero
+  bool source = true;     // can be written as source
 };
 
 /// The reference of an op that maps every value alone.
@@ -59,6 +63,106 @@ inline Values naive_layer_norm(const std::vector<Values>& x, const std::vector<V
   return y;
 }
 
+/// A convolution by its definition: for every output place, filter and tap.
+inline auto naive_conv2d(OpShape shape) {
+  return [shape](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    const int height = int(shape[0]), width = int(shape[1]), channels = int(shape[2]), filters = int(a[0]);
+    const int kh = int(a[1]), kw = int(a[2]), stride = int(a[3]), pad = int(a[4]), dilation = int(a[5]);
+    const int groups = int(a[6]), in = channels / groups, out = filters / groups;
+    Values y;
+    for (int top = -pad; top + dilation * (kh - 1) < height + pad; top += stride) {
+      for (int left = -pad; left + dilation * (kw - 1) < width + pad; left += stride) {
+        for (int f = 0; f < filters; ++f) {
+          double sum = p[1][std::size_t(f)];
+          for (int k = 0; k < kh * kw * in; ++k) {
+            const int row = top + k / in / kw * dilation, col = left + k / in % kw * dilation,
+                      c = f / out * in + k % in;
+            if (row < 0 || row >= height || col < 0 || col >= width) continue;
+            sum += x[0][std::size_t((row * width + col) * channels + c)] * p[0][std::size_t(k * filters + f)];
+          }
+          y.push_back(sum);
+        }
+      }
+    }
+    return y;
+  };
+}
+
+inline auto naive_pool(OpShape shape, bool largest) {
+  return [shape, largest](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>& a) {
+    const int height = int(shape[0]), width = int(shape[1]), channels = int(shape[2]);
+    const int kh = int(a[0]), kw = int(a[1]), stride = int(a[2]), pad = int(a[3]);
+    Values y;
+    for (int top = -pad; top + kh <= height + pad; top += stride) {
+      for (int left = -pad; left + kw <= width + pad; left += stride) {
+        for (int c = 0; c < channels; ++c) {
+          double best = -1e300, sum = 0, count = 0;
+          for (int row = std::max(top, 0); row < std::min(top + kh, height); ++row) {
+            for (int col = std::max(left, 0); col < std::min(left + kw, width); ++col) {
+              const double v = x[0][std::size_t((row * width + col) * channels + c)];
+              best = std::max(best, v);
+              sum += v;
+              ++count;
+            }
+          }
+          y.push_back(largest ? best : sum / count);
+        }
+      }
+    }
+    return y;
+  };
+}
+
+/// Which input value every output value is.
+inline auto picked(std::vector<std::size_t> from) {
+  return [from](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>&) {
+    Values all, y;
+    for (const Values& input : x) all.insert(all.end(), input.begin(), input.end());
+    for (const std::size_t i : from) y.push_back(all[i]);
+    return y;
+  };
+}
+
+enum class Reduction { sum, mean, max };
+
+/// Output o gathers the inputs listed for it.
+inline auto naive_reduce(Reduction kind, std::vector<std::vector<std::size_t>> lists) {
+  return [=](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>&) {
+    Values y;
+    for (const auto& list : lists) {
+      double sum = 0, best = -1e300;
+      for (const std::size_t i : list) {
+        sum += x[0][i];
+        best = std::max(best, x[0][i]);
+      }
+      y.push_back(kind == Reduction::max ? best : kind == Reduction::sum ? sum : sum / double(list.size()));
+    }
+    return y;
+  };
+}
+
+/// y = f(a, b), where b repeats.
+template <class Function>
+auto pairwise(Function function) {
+  return [function](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>&) {
+    Values y = x[0];
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = function(y[i], x[1][i % x[1].size()]);
+    return y;
+  };
+}
+
+/// Dense at each position of `width` values.
+inline auto naive_position_dense(std::size_t width) {
+  return [width](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    Values y;
+    for (auto at = x[0].begin(); at != x[0].end(); at += std::ptrdiff_t(width)) {
+      const Values one = naive_dense({Values(at, at + std::ptrdiff_t(width))}, p, a);
+      y.insert(y.end(), one.begin(), one.end());
+    }
+    return y;
+  };
+}
+
 inline std::vector<OpCase> op_cases() {
   const auto sum = [](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>&) {
     Values y = x[0];
@@ -68,7 +172,46 @@ inline std::vector<OpCase> op_cases() {
   return {
       {"add", {{7}, {7}}, {}, sum},
       {"add", {{2, 3}, {2, 3}}, {}, sum, "rank 2"},
+      {"average_pool2d", {{5, 4, 3}}, {}, naive_pool({5, 4, 3}, false), "drops the last row", false, false},
+      {"average_pool2d", {{5, 5, 1}}, {3, 3, 1, 1}, naive_pool({5, 5, 1}, false), "padded", false, false},
+      {"concat", {{2}, {3}}, {}, picked({0, 1, 2, 3, 4}), "", false, false},
+      {"concat", {{2, 1}, {2, 2}, {2, 1}}, {1}, picked({0, 2, 3, 6, 1, 4, 5, 7}), "three, last axis", false, false},
+      {"conv2d", {{5, 6, 3}}, {4}, naive_conv2d({5, 6, 3}), "3 x 3", false, false},
+      {"conv2d", {{7, 7, 2}}, {5, 3, 3, 2, 1}, naive_conv2d({7, 7, 2}), "stride and padding", false, false},
+      {"conv2d", {{8, 7, 1}}, {3, 2, 3, 1, 2, 2}, naive_conv2d({8, 7, 1}), "dilation", false, false},
+      {"conv2d", {{4, 4, 6}}, {4, 3, 3, 1, 1, 1, 2}, naive_conv2d({4, 4, 6}), "groups", false, false},
+      {"conv2d", {{5, 5, 4}}, {4, 3, 3, 1, 1, 1, 4}, naive_conv2d({5, 5, 4}), "depthwise", false, false},
+      {"conv2d", {{3, 3, 5}}, {7, 1, 1}, naive_conv2d({3, 3, 5}), "1 x 1", false, false},
       {"dense", {{5}}, {3}, naive_dense},
+      {"dense", {{3, 4}}, {5, 1}, naive_position_dense(4), "per position"},
+      {"dense", {{2, 3, 2}}, {3, 1}, naive_position_dense(2), "per position, rank 3"},
+      {"div", {{6}, {6}}, {}, pairwise([](double a, double b) { return a / b; }), "", true},
+      {"div", {{6}, {6}}, {}, pairwise([](double a, double b) { return a / b; }), "any sign"},
+      {"exp", {{9}}, {}, each([](double x, const auto&) { return std::exp(x); })},
+      {"log", {{9}}, {}, each([](double x, const auto&) { return std::log(x); }), "", true},
+      {"max_pool2d", {{5, 4, 3}}, {}, naive_pool({5, 4, 3}, true), "drops the last row", false, false},
+      {"max_pool2d", {{5, 5, 2}}, {3, 3, 2, 1}, naive_pool({5, 5, 2}, true), "padded", false, false},
+      {"mul", {{6}, {6}}, {}, pairwise([](double a, double b) { return a * b; })},
+      {"mul", {{2, 3}, {3}}, {}, pairwise([](double a, double b) { return a * b; }), "repeats"},
+      {"reduce_max", {{2, 3}}, {2}, naive_reduce(Reduction::max, {{0, 1, 2}, {3, 4, 5}}), "last axis", false, false},
+      {"reduce_mean",
+       {{2, 2, 2}},
+       {3},
+       naive_reduce(Reduction::mean, {{0, 2, 4, 6}, {1, 3, 5, 7}}),
+       "global",
+       false,
+       false},
+      {"reduce_sum", {{2, 3}}, {1}, naive_reduce(Reduction::sum, {{0, 3}, {1, 4}, {2, 5}}), "first axis", false, false},
+      {"reduce_sum", {{4}}, {1}, naive_reduce(Reduction::sum, {{0, 1, 2, 3}}), "all", false, false},
+      {"reshape", {{2, 3}}, {3, 2}, picked({0, 1, 2, 3, 4, 5}), "", false, false},
+      {"silu", {{9}}, {}, each([](double x, const auto&) { return x / (1 + std::exp(-x)); })},
+      {"slice", {{5}}, {0, 1, 3}, picked({1, 2, 3}), "", false, false},
+      {"slice", {{2, 3}}, {1, 1, 2}, picked({1, 2, 4, 5}), "last axis", false, false},
+      {"sqrt", {{9}}, {}, each([](double x, const auto&) { return std::sqrt(x); }), "", true},
+      {"sub", {{6}, {6}}, {}, pairwise([](double a, double b) { return a - b; })},
+      {"sub", {{3, 2}, {2}}, {}, pairwise([](double a, double b) { return a - b; }), "repeats"},
+      {"transpose", {{2, 3}}, {1, 0}, picked({0, 3, 1, 4, 2, 5}), "", false, false},
+      {"transpose", {{2, 1, 3}}, {2, 0, 1}, picked({0, 3, 1, 4, 2, 5}), "rank 3", false, false},
       {"dense", {{1}}, {1}, naive_dense, "one value"},
       {"dense", {{3, 4, 2}}, {17}, naive_dense, "flattens"},
       {"dense", {{130}}, {65}, naive_dense, "odd sizes"},

@@ -31,28 +31,44 @@ struct Bench {
   std::vector<Tensor<float>> inputs, parameters;
   std::vector<MatrixView<const float>> parameter_views;
 
-  Bench(const OpCase& c, std::uint64_t seed) : op(find_op(c.op)), row(c), shapes(c.inputs) {
-    REQUIRE(c.attributes.size() == op.attributes().size());
-    REQUIRE(c.inputs.size() == op.arity());
-    width = op_size(op.infer(shapes, c.attributes));
-    specs = op.parameters(shapes, c.attributes);
+  std::vector<double> attributes;
+  mutable std::vector<float> scratch;
+
+  Bench(const OpCase& c, std::uint64_t seed) : op(find_op(c.op)), row(c), shapes(c.inputs), attributes(c.attributes) {
+    REQUIRE(c.attributes.size() <= op.attributes().size());
+    while (attributes.size() < op.attributes().size()) {
+      attributes.push_back(op.attributes()[attributes.size()].fallback);
+    }
+    REQUIRE(c.inputs.size() >= op.least_arity());
+    REQUIRE(c.inputs.size() <= op.arity());
+    width = op_size(op.infer(shapes, attributes));
+    specs = op.parameters(shapes, attributes);
     Random random(seed);
     for (const OpShape& shape : shapes) {
       inputs.push_back(Tensor<float>{rows, op_size(shape)});
       for (float& v : inputs.back().flat()) v = static_cast<float>(1.5 * random.normal());
+      if (c.positive) {
+        for (float& v : inputs.back().flat()) v = std::abs(v) + 0.2f;
+      }
     }
     for (const OpParameter& spec : specs) {
       const std::size_t first = spec.shape.size() == 2 ? spec.shape[0] : 1;
       parameters.push_back(Tensor<float>{first, spec.shape.back()});
       for (float& v : parameters.back().flat()) v = static_cast<float>(random.normal());
+      if (spec.name == "variance") {
+        for (float& v : parameters.back().flat()) v = std::abs(v) + 0.1f;
+      }
     }
     for (auto& p : parameters) parameter_views.emplace_back(p);
   }
 
   template <class Call>
-  Call call() const {
+  Call call(bool backward = false) const {
     Call result;
-    result.attributes = row.attributes;
+    scratch.assign(rows * op.scratch(shapes, attributes, backward), std::nanf(""));
+    result.scratch = scratch;
+    result.shapes = shapes;
+    result.attributes = attributes;
     result.parameters = parameter_views;
     return result;
   }
@@ -71,7 +87,7 @@ struct Bench {
     std::vector<Values> p;
     for (const auto& parameter : parameters) p.push_back(to_double(parameter.flat()));
     static_cast<void>(r);
-    return row.naive(x, p, row.attributes);
+    return row.naive(x, p, attributes);
   }
   std::vector<Values> row_of(std::size_t r) const {
     std::vector<Values> x;
@@ -142,7 +158,7 @@ TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]"
     for (auto& g : input_gradients) input_views.emplace_back(g);
     for (auto& g : parameter_gradients) parameter_views.emplace_back(g);
     std::vector<MatrixView<const float>> views(bench.inputs.begin(), bench.inputs.end());
-    auto backward = bench.call<OpBackward>();
+    auto backward = bench.call<OpBackward>(true);
     backward.inputs = views;
     backward.output = y;
     backward.output_gradient = seed;
@@ -152,7 +168,7 @@ TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]"
 
     const double h = 1e-5;
     const auto loss = [&](std::size_t r, const std::vector<Values>& x, const std::vector<Values>& p) {
-      const Values out = c.naive(x, p, c.attributes);
+      const Values out = c.naive(x, p, bench.attributes);
       double sum = 0;
       for (std::size_t i = 0; i < out.size(); ++i) sum += seed(r, i) * out[i];
       return sum;
@@ -172,6 +188,10 @@ TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]"
       }
     }
     for (std::size_t p = 0; p < parameters.size(); ++p) {
+      if (bench.specs[p].state) {
+        for (const float g : parameter_gradients[p].flat()) CHECK(g == 1.0f);
+        continue;
+      }
       const std::size_t stride = std::max<std::size_t>(1, parameters[p].size() / 200);  // a sample of large ones
       for (std::size_t i = 0; i < parameters[p].size(); i += stride) {
         double slope = 0;
@@ -201,6 +221,7 @@ TEST_CASE("Ops: what is computed inside a box stays inside its bounds", "[op]") 
         for (std::size_t i = 0; i < x.cols(); ++i) {
           lower.back()(0, i) = x(0, i) - static_cast<float>(radius * random.uniform());
           upper.back()(0, i) = x(0, i) + static_cast<float>(radius * random.uniform());
+          if (c.positive) lower.back()(0, i) = std::max(lower.back()(0, i), 0.01f);
         }
       }
       Tensor<float> low{std::size_t{1}, bench.width}, high{std::size_t{1}, bench.width};
@@ -251,6 +272,7 @@ TEST_CASE("Ops: generated source compiles and agrees", "[op]") {
     return text + "};\n";
   };
   for (const OpCase& c : op_cases()) {
+    INFO(label(c));
     const Bench bench(c, 6);
     std::vector<std::string> inputs, parameters;
     std::vector<std::size_t> sizes;
@@ -264,13 +286,15 @@ TEST_CASE("Ops: generated source compiles and agrees", "[op]") {
       parameters.push_back(fmt::format("p{}", p));
       body += array(parameters.back(), bench.parameters[p].flat());
     }
-    const std::string statements = bench.op.source({.attributes = c.attributes,
+    const std::string statements = bench.op.source({.attributes = bench.attributes,
                                                     .inputs = inputs,
                                                     .parameters = parameters,
                                                     .input_sizes = sizes,
+                                                    .shapes = bench.shapes,
                                                     .output = "y",
                                                     .output_size = bench.width});
-    REQUIRE_FALSE(statements.empty());
+    REQUIRE(statements.empty() == !c.source);
+    if (!c.source) continue;
     body += fmt::format("  float y[{0}];\n{1}  for (int i = 0; i < {0}; ++i) std::printf(\"%.9g\\n\", y[i]);\n}}\n",
                         bench.width, statements);
     program += body;

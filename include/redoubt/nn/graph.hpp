@@ -28,6 +28,7 @@ struct GraphParameter {
   std::string name;  ///< as in the model file: "graph.0.weight"
   std::vector<std::size_t> shape;
   bool decay = false;
+  bool state = false;  ///< as OpParameter::state
   std::size_t offset = 0, size = 0;
 };
 
@@ -41,7 +42,7 @@ class GraphWorkspace {
  private:
   friend class Graph;
   std::size_t rows_;
-  std::vector<float> values_, gradients_;
+  std::vector<float> values_, gradients_, op_scratch_;
 };
 
 /// The one learned form of every neural network: a graph of ops, and passes over it. Immutable once it belongs to a
@@ -99,6 +100,9 @@ class Graph final : public Predictor {
   void backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
                 bool want_input, const OpTraining* training = nullptr, Arena* arena = nullptr) const;
 
+  /// After a training `forward` on the same `src`: moves what ops learn without gradients, such as running statistics.
+  void update_state(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining& training);
+
   // --- one row, for attacks; no allocation after the first call (workspace of at least one row) ---
   /// Scores of one row: dst has score_count() floats.
   void scores(std::span<const float> src, std::span<float> dst, GraphWorkspace& workspace) const;
@@ -137,8 +141,10 @@ class Graph final : public Predictor {
   std::vector<std::size_t> scratch_at_;  // per tensor: offset in the scratch of one row
   std::vector<std::size_t> value_at_;    // per tensor: offset in a workspace of one row; the input has none
   std::vector<GraphParameter> table_;
-  std::vector<std::size_t> first_parameter_;  // per node, plus one: into table_
+  std::vector<std::size_t> first_parameter_;        // per node, plus one: into table_
+  std::vector<std::vector<OpShape>> input_shapes_;  // per node
   std::size_t scratch_size_ = 0, value_size_ = 0;
+  std::size_t op_scratch_ = 0, backward_scratch_ = 0;  // floats per row, of the neediest op
   std::uint32_t score_tensor_ = 0;
   std::vector<float> parameters_;
 };

@@ -26,7 +26,8 @@ std::size_t op_size(const OpShape& shape) noexcept;
 struct OpAttribute {
   std::string_view name;
   double fallback, low, high;
-  bool whole = false;  ///< only whole numbers
+  bool whole = false;     ///< only whole numbers
+  bool optional = false;  ///< left out of model files when it has its fallback: attributes younger than the format
 };
 
 /// A tensor that is learned: rank 1 or 2.
@@ -34,6 +35,7 @@ struct OpParameter {
   std::string_view name;
   std::vector<std::size_t> shape;
   bool decay = false;  ///< the l2 penalty of training applies: weights, but not biases
+  bool state = false;  ///< not learned by gradients, which stay zero, but by Op::update_state
 };
 
 /// Says that a pass belongs to training. Random ops are a pure function of it, of the node and of the position, so a
@@ -47,6 +49,8 @@ struct OpTraining {
 struct OpContext {
   std::span<const double> attributes;
   std::span<const MatrixView<const float>> parameters;
+  std::span<const OpShape> shapes;       ///< of the inputs
+  std::span<float> scratch;              ///< Op::scratch floats per row of the call, unset; none for bounds
   const OpTraining* training = nullptr;  ///< null: inference
   std::uint32_t node = 0;
   Arena* arena = nullptr;
@@ -78,6 +82,7 @@ struct OpSource {
   std::span<const double> attributes;
   std::span<const std::string> inputs, parameters;
   std::span<const std::size_t> input_sizes;
+  std::span<const OpShape> shapes;  ///< of the inputs
   std::string output;
   std::size_t output_size = 0;
 };
@@ -89,6 +94,8 @@ class Op {
   virtual std::string_view name() const noexcept = 0;
   virtual std::string_view onnx_name() const noexcept = 0;
   virtual std::size_t arity() const noexcept { return 1; }
+  /// An op that takes fewer inputs too says how few.
+  virtual std::size_t least_arity() const noexcept { return arity(); }
   virtual std::span<const OpAttribute> attributes() const noexcept { return {}; }
 
   /// Shape of the output. Throws Error(shape_mismatch) naming the shapes.
@@ -98,9 +105,14 @@ class Op {
   /// Starting values; parameters arrive zero-filled.
   virtual void initialise(std::span<const MatrixView<float>> parameters, Random& random) const;
 
+  /// Floats per row that a call may scribble on.
+  virtual std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes, bool backward) const;
+
   /// One row: allocates nothing and does not throw.
   virtual void forward(const OpForward& call) const = 0;
   virtual void backward(const OpBackward& call) const = 0;
+  /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
+  virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
   /// Bounds of the inference pass over the box. Sound for the floats that `forward` computes, not only for the
   /// real numbers they stand for.
   virtual void bounds(const OpBounds& call) const = 0;

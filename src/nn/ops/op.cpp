@@ -19,6 +19,10 @@ std::vector<OpParameter> Op::parameters(std::span<const OpShape>, std::span<cons
 
 void Op::initialise(std::span<const MatrixView<float>>, Random&) const {}
 
+std::size_t Op::scratch(std::span<const OpShape>, std::span<const double>, bool) const { return 0; }
+
+void Op::update_state(const OpForward&, std::span<const MatrixView<float>>) const {}
+
 std::string Op::source(const OpSource&) const { return ""; }
 
 std::span<const Op* const> ops() noexcept {

@@ -1,0 +1,227 @@
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "nn/ops/op_table.hpp"
+#include "nn/ops/spatial.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
+#include "redoubt/kernels/interval.hpp"
+#include "redoubt/kernels/matmul.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr OpAttribute attribute_list[] = {{.name = "filters", .fallback = 1, .low = 1, .high = 65536, .whole = true},
+                                          {.name = "kernel_height", .fallback = 3, .low = 1, .high = 64, .whole = true},
+                                          {.name = "kernel_width", .fallback = 3, .low = 1, .high = 64, .whole = true},
+                                          {.name = "stride", .fallback = 1, .low = 1, .high = 64, .whole = true},
+                                          {.name = "pad", .fallback = 0, .low = 0, .high = 64, .whole = true},
+                                          {.name = "dilation", .fallback = 1, .low = 1, .high = 64, .whole = true},
+                                          {.name = "groups", .fallback = 1, .low = 1, .high = 65536, .whole = true}};
+
+/// Places whose patches are gathered at once: a tile of patches stays in cache, and a product of so few rows reads the
+/// weights in place. The full matrix of patches never exists.
+constexpr std::size_t tile = 32;
+
+struct Conv {
+  Window window;
+  std::size_t filters, groups;
+
+  std::size_t group_channels() const { return window.channels / groups; }
+  std::size_t group_filters() const { return filters / groups; }
+  std::size_t depth() const { return window.kernel_height * window.kernel_width * group_channels(); }
+  bool depthwise() const { return groups > 1 && group_channels() == 1 && group_filters() == 1; }
+
+  void gather(const float* image, std::size_t group, std::size_t first, std::size_t count, float* patches) const {
+    const std::size_t width = group_channels();
+    for (std::size_t p = 0; p < count; ++p) {
+      float* const to = patches + p * depth();
+      std::fill_n(to, depth(), 0.0f);
+      window.taps(first + p, [&](std::size_t k, std::size_t at) {
+        std::copy_n(image + at + group * width, width, to + k * width);
+      });
+    }
+  }
+  void scatter(const float* patches, std::size_t group, std::size_t first, std::size_t count, float* image) const {
+    const std::size_t width = group_channels();
+    for (std::size_t p = 0; p < count; ++p) {
+      const float* const from = patches + p * depth();
+      window.taps(first + p, [&](std::size_t k, std::size_t at) {
+        float* const to = image + at + group * width;
+        for (std::size_t c = 0; c < width; ++c) to[c] += from[k * width + c];
+      });
+    }
+  }
+  /// Columns of a group in a matrix of `filters` columns.
+  template <class T>
+  MatrixView<T> columns(T* data, std::size_t rows, std::size_t group) const {
+    return {data + group * group_filters(), rows, group_filters(), filters};
+  }
+};
+
+Conv make(const OpShape& input, std::span<const double> a) {
+  const auto whole = [&](std::size_t i) { return static_cast<std::size_t>(a[i]); };
+  Conv conv{sliding_window("conv2d", input, whole(1), whole(2), whole(3), whole(4), whole(5)), whole(0), whole(6)};
+  if (conv.window.channels % conv.groups != 0 || conv.filters % conv.groups != 0) {
+    fail(errc::shape_mismatch, fmt::format("conv2d: {} groups divide neither or only one of {} channels and {} filters",
+                                           conv.groups, conv.window.channels, conv.filters));
+  }
+  return conv;
+}
+
+/// Cross-correlation of an image (height x width x channels) with `filters` kernels: out_height x out_width x filters.
+/// weight is (kernel_height * kernel_width * channels / groups) x filters, in that order. Padding is zero, equal on all
+/// sides. With groups = channels = filters, depthwise. An implicit matrix product over tiles of patches.
+class Conv2d final : public Op {
+ public:
+  std::string_view name() const noexcept override { return "conv2d"; }
+  std::string_view onnx_name() const noexcept override { return "Conv"; }
+  std::span<const OpAttribute> attributes() const noexcept override { return attribute_list; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double> attributes) const override {
+    const Conv conv = make(inputs[0], attributes);
+    return {static_cast<std::uint32_t>(conv.window.out_height), static_cast<std::uint32_t>(conv.window.out_width),
+            static_cast<std::uint32_t>(conv.filters)};
+  }
+  std::vector<OpParameter> parameters(std::span<const OpShape> inputs,
+                                      std::span<const double> attributes) const override {
+    const Conv conv = make(inputs[0], attributes);
+    return {{.name = "weight", .shape = {conv.depth(), conv.filters}, .decay = true},
+            {.name = "bias", .shape = {conv.filters}}};
+  }
+  // He et al. (arXiv:1502.01852): variance 2 / inputs of a filter.
+  void initialise(std::span<const MatrixView<float>> parameters, Random& random) const override {
+    const double deviation = std::sqrt(2.0 / static_cast<double>(parameters[0].rows()));
+    for (std::size_t r = 0; r < parameters[0].rows(); ++r) {
+      for (float& w : parameters[0].row(r)) w = static_cast<float>(deviation * random.normal());
+    }
+  }
+  std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes,
+                      bool backward) const override {
+    const Conv conv = make(inputs[0], attributes);
+    return conv.depthwise() ? 0 : tile * conv.depth() * (backward ? 2 : 1);
+  }
+
+  void forward(const OpForward& call) const override {
+    const Conv conv = make(call.shapes[0], call.attributes);
+    const std::size_t need = scratch(call.shapes, call.attributes, false);
+    const auto rows = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        forward_row(conv, call, call.inputs[0].row(r).data(), call.output.row(r).data(),
+                    call.scratch.data() + r * need);
+      }
+    };
+    if (call.output.rows() == 1) return rows(0, 1);
+    parallel_for(call.output.rows(), 1, rows, call.arena);
+  }
+  void backward(const OpBackward& call) const override {
+    const Conv conv = make(call.shapes[0], call.attributes);
+    if (conv.depthwise()) return backward_depthwise(conv, call);
+    float* const patches = call.scratch.data();
+    float* const slopes = patches + tile * conv.depth();
+    for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
+      const float* const from = call.output_gradient.row(r).data();
+      for (std::size_t first = 0; first < conv.window.places(); first += tile) {
+        const std::size_t count = std::min(tile, conv.window.places() - first);
+        for (std::size_t g = 0; g < conv.groups; ++g) {
+          const auto gradient = conv.columns(from + first * conv.filters, count, g);
+          if (call.parameter_gradients[0].data()) {
+            conv.gather(call.inputs[0].row(r).data(), g, first, count, patches);
+            kernels::matmul_tn({patches, count, conv.depth()}, gradient,
+                               conv.columns(call.parameter_gradients[0].data(), conv.depth(), g),
+                               {.accumulate = true, .arena = call.arena});
+          }
+          if (call.input_gradients[0].data()) {
+            kernels::matmul_nt(gradient, conv.columns(call.parameters[0].data(), conv.depth(), g),
+                               {slopes, count, conv.depth()}, {.arena = call.arena});
+            conv.scatter(slopes, g, first, count, call.input_gradients[0].row(r).data());
+          }
+        }
+      }
+      add_bias_gradient(conv, from, call);
+    }
+  }
+  void bounds(const OpBounds& call) const override {
+    const Conv conv = make(call.shapes[0], call.attributes);
+    std::vector<float> low(tile * conv.depth()), high(low.size());
+    for (std::size_t r = 0; r < call.output_lower.rows(); ++r) {
+      for (std::size_t first = 0; first < conv.window.places(); first += tile) {
+        const std::size_t count = std::min(tile, conv.window.places() - first);
+        for (std::size_t g = 0; g < conv.groups; ++g) {
+          conv.gather(call.input_lower[0].row(r).data(), g, first, count, low.data());
+          conv.gather(call.input_upper[0].row(r).data(), g, first, count, high.data());
+          kernels::affine_bounds({low.data(), count, conv.depth()}, {high.data(), count, conv.depth()},
+                                 conv.columns(call.parameters[0].data(), conv.depth(), g),
+                                 call.parameters[1].data() + g * conv.group_filters(),
+                                 conv.columns(call.output_lower.row(r).data() + first * conv.filters, count, g),
+                                 conv.columns(call.output_upper.row(r).data() + first * conv.filters, count, g),
+                                 call.arena);
+        }
+      }
+    }
+  }
+
+ private:
+  static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
+    if (conv.depthwise()) {
+      const float *weight = call.parameters[0].data(), *bias = call.parameters[1].data();
+      for (std::size_t p = 0; p < conv.window.places(); ++p) {
+        float* const to = out + p * conv.filters;
+        std::copy_n(bias, conv.filters, to);
+        conv.window.taps(p, [&](std::size_t k, std::size_t at) {
+          const float *w = weight + k * conv.filters, *x = image + at;
+          for (std::size_t c = 0; c < conv.filters; ++c) to[c] += x[c] * w[c];
+        });
+      }
+      return;
+    }
+    for (std::size_t first = 0; first < conv.window.places(); first += tile) {
+      const std::size_t count = std::min(tile, conv.window.places() - first);
+      for (std::size_t g = 0; g < conv.groups; ++g) {
+        conv.gather(image, g, first, count, patches);
+        kernels::matmul(
+            {patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
+            conv.columns(out + first * conv.filters, count, g),
+            {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters()}, .arena = &serial_arena()});
+      }
+    }
+  }
+  static void backward_depthwise(const Conv& conv, const OpBackward& call) {
+    float* const to_weight = call.parameter_gradients[0].data();
+    const bool want_input = call.input_gradients[0].data() != nullptr;
+    for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
+      const float* const image = call.inputs[0].row(r).data();
+      const float* const gradient = call.output_gradient.row(r).data();
+      for (std::size_t p = 0; p < conv.window.places(); ++p) {
+        const float* const from = gradient + p * conv.filters;
+        conv.window.taps(p, [&](std::size_t k, std::size_t at) {
+          const float *w = call.parameters[0].data() + k * conv.filters, *x = image + at;
+          if (to_weight) {
+            for (std::size_t c = 0; c < conv.filters; ++c) to_weight[k * conv.filters + c] += x[c] * from[c];
+          }
+          if (want_input) {
+            float* const to = call.input_gradients[0].row(r).data() + at;
+            for (std::size_t c = 0; c < conv.filters; ++c) to[c] += w[c] * from[c];
+          }
+        });
+      }
+      add_bias_gradient(conv, gradient, call);
+    }
+  }
+  static void add_bias_gradient(const Conv& conv, const float* from, const OpBackward& call) {
+    float* const to = call.parameter_gradients[1].data();
+    if (!to) return;
+    for (std::size_t p = 0; p < conv.window.places(); ++p) {
+      for (std::size_t c = 0; c < conv.filters; ++c) to[c] += from[p * conv.filters + c];
+    }
+  }
+};
+
+}  // namespace
+
+const Op& conv2d_op() noexcept {
+  static const Conv2d op;
+  return op;
+}
+
+}  // namespace redoubt::detail

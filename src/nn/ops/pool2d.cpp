@@ -1,0 +1,135 @@
+// max_pool2d, average_pool2d. Global pools are the reductions reduce_max and reduce_mean over axes 0 and 1.
+#include <limits>
+
+#include "nn/ops/op_table.hpp"
+#include "nn/ops/spatial.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr OpAttribute attribute_list[] = {{.name = "kernel_height", .fallback = 2, .low = 1, .high = 64, .whole = true},
+                                          {.name = "kernel_width", .fallback = 2, .low = 1, .high = 64, .whole = true},
+                                          {.name = "stride", .fallback = 2, .low = 1, .high = 64, .whole = true},
+                                          {.name = "pad", .fallback = 0, .low = 0, .high = 63, .whole = true}};
+
+class Pool2d : public Op {
+ public:
+  std::span<const OpAttribute> attributes() const noexcept override { return attribute_list; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double> attributes) const override {
+    const Window w = make(inputs[0], attributes);
+    if (w.pad >= w.kernel_height || w.pad >= w.kernel_width) {
+      fail(errc::invalid_argument, fmt::format("{}: padding {} is not less than the window of {} x {}", name(), w.pad,
+                                               w.kernel_height, w.kernel_width));
+    }
+    return {static_cast<std::uint32_t>(w.out_height), static_cast<std::uint32_t>(w.out_width), inputs[0][2]};
+  }
+  void forward(const OpForward& call) const override { pool(call, call.inputs[0], call.output); }
+  // Monotone in every value, in the same order of operations: the ends of the box give the ends of the output.
+  void bounds(const OpBounds& call) const override {
+    pool(call, call.input_lower[0], call.output_lower);
+    pool(call, call.input_upper[0], call.output_upper);
+  }
+
+ protected:
+  Window make(const OpShape& input, std::span<const double> a) const {
+    const auto whole = [&](std::size_t i) { return static_cast<std::size_t>(a[i]); };
+    return sliding_window(name(), input, whole(0), whole(1), whole(2), whole(3), 1);
+  }
+  virtual void pool(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const = 0;
+};
+
+/// The largest value of each window and channel; padding never wins. Of equal values the first gets the gradient.
+class MaxPool2d final : public Pool2d {
+ public:
+  std::string_view name() const noexcept override { return "max_pool2d"; }
+  std::string_view onnx_name() const noexcept override { return "MaxPool"; }
+  void backward(const OpBackward& call) const override {
+    const auto to = call.input_gradients[0];
+    if (!to.data()) return;
+    const Window w = make(call.shapes[0], call.attributes);
+    for (std::size_t r = 0; r < to.rows(); ++r) {
+      const auto x = call.inputs[0].row(r), from = call.output_gradient.row(r);
+      for (std::size_t i = 0; i < from.size(); ++i) {
+        std::size_t best = x.size();
+        w.taps(i / w.channels, [&](std::size_t, std::size_t at) {
+          const std::size_t here = at + i % w.channels;
+          if (best == x.size() || x[here] > x[best]) best = here;
+        });
+        to(r, best) += from[i];
+      }
+    }
+  }
+
+ private:
+  void pool(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const override {
+    const Window w = make(call.shapes[0], call.attributes);
+    for (std::size_t r = 0; r < dst.rows(); ++r) {
+      const float* const x = src.row(r).data();
+      for (std::size_t p = 0; p < w.places(); ++p) {
+        float* const y = dst.row(r).data() + p * w.channels;
+        std::fill_n(y, w.channels, -std::numeric_limits<float>::infinity());
+        w.taps(p, [&](std::size_t, std::size_t at) {
+          for (std::size_t c = 0; c < w.channels; ++c) y[c] = std::max(y[c], x[at + c]);
+        });
+      }
+    }
+  }
+};
+
+/// The mean of each window and channel over the values inside the image: padding does not count
+/// (count_include_pad = 0).
+class AveragePool2d final : public Pool2d {
+ public:
+  std::string_view name() const noexcept override { return "average_pool2d"; }
+  std::string_view onnx_name() const noexcept override { return "AveragePool"; }
+  void backward(const OpBackward& call) const override {
+    const auto to = call.input_gradients[0];
+    if (!to.data()) return;
+    const Window w = make(call.shapes[0], call.attributes);
+    for (std::size_t r = 0; r < to.rows(); ++r) {
+      const auto from = call.output_gradient.row(r);
+      for (std::size_t p = 0; p < w.places(); ++p) {
+        const float share = 1.0f / count(w, p);
+        w.taps(p, [&](std::size_t, std::size_t at) {
+          for (std::size_t c = 0; c < w.channels; ++c) to(r, at + c) += share * from[p * w.channels + c];
+        });
+      }
+    }
+  }
+
+ private:
+  static float count(const Window& w, std::size_t place) {
+    float taps = 0;
+    w.taps(place, [&](std::size_t, std::size_t) { ++taps; });
+    return taps;
+  }
+  void pool(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const override {
+    const Window w = make(call.shapes[0], call.attributes);
+    for (std::size_t r = 0; r < dst.rows(); ++r) {
+      const float* const x = src.row(r).data();
+      for (std::size_t p = 0; p < w.places(); ++p) {
+        float* const y = dst.row(r).data() + p * w.channels;
+        std::fill_n(y, w.channels, 0.0f);
+        w.taps(p, [&](std::size_t, std::size_t at) {
+          for (std::size_t c = 0; c < w.channels; ++c) y[c] += x[at + c];
+        });
+        const float share = 1.0f / count(w, p);
+        for (std::size_t c = 0; c < w.channels; ++c) y[c] *= share;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+const Op& max_pool2d_op() noexcept {
+  static const MaxPool2d op;
+  return op;
+}
+
+const Op& average_pool2d_op() noexcept {
+  static const AveragePool2d op;
+  return op;
+}
+
+}  // namespace redoubt::detail
