@@ -57,7 +57,7 @@ void slice(const ForestSliceTree* trees, std::size_t count, std::size_t leaf_wid
 
 }  // namespace
 
-const ForestTable forest_naive_table = {0, code, nullptr, 1, tests, slice};
+const ForestTable forest_naive_table = {0, code, nullptr, nullptr, 1, tests, slice};
 
 const ForestTable& forest_table([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -62,6 +62,8 @@ struct ForestTable {
 
   /// leaves[64 g + lane]; codes[g]: 64 * vectors bytes, 64-byte aligned. Null: the level has no such kernel.
   void (*sweep)(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves);
+  /// The same for four rows: codes[count * row + g], leaves[64 * (count * row + g) + lane].
+  void (*sweep_4)(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves);
 
   /// The two steps of a slice over a block of `words` * 64 rows; masks have `words` 64-bit words each, aligned so.
   /// codes[c * 64 * words + r]. sums: per output 64 * words integers, in REDOUBT_FOREST_POSITION order.

@@ -34,41 +34,45 @@ void code_row(const CompiledForest& f, const float* row, unsigned char* codes) n
     codes[f.numeric_columns + s] = !detail::set_goes_left(f.sets[s], f.set_bits.data(), row[f.sets[s].input]);
 }
 
-/// Adds the swept trees of one row to the sums in dst.
-void sweep_row(const CompiledForest& f, std::size_t width, const float* row, float* dst) noexcept {
-  alignas(64) unsigned char codes[max_row_columns];
-  alignas(64) unsigned char picked[groups_at_once][256];
-  alignas(64) unsigned char leaves[groups_at_once * 64];
-  const unsigned char* group_codes[groups_at_once];
-  code_row(f, row, codes);
+/// Adds the swept trees of `Rows` (1 or 4) rows to the sums in dst.
+template <std::size_t Rows>
+void sweep_rows(const CompiledForest& f, std::size_t width, const float* const (&rows)[Rows],
+                float* const (&dst)[Rows]) noexcept {
+  alignas(64) unsigned char codes[Rows][max_row_columns];
+  alignas(64) unsigned char picked[Rows][groups_at_once][256];
+  alignas(64) unsigned char leaves[Rows * groups_at_once * 64];
+  const unsigned char* group_codes[Rows * groups_at_once];
+  for (std::size_t r = 0; r < Rows; ++r) code_row(f, rows[r], codes[r]);
   for (std::size_t begin = 0; begin < f.groups.size(); begin += groups_at_once) {
     const std::size_t count = std::min(groups_at_once, f.groups.size() - begin);
-    for (std::size_t g = 0; g < count; ++g) {
-      const auto& columns = f.group_columns[begin + g];
-      group_codes[g] = columns.empty() ? codes : picked[g];
-      for (std::size_t c = 0; c < columns.size(); ++c) picked[g][c] = codes[columns[c]];
-    }
-    f.row_table->sweep(f.groups.data() + begin, count, group_codes, leaves);
-    for (std::size_t g = 0; g < count; ++g) {
-      const std::size_t stride = (f.groups[begin + g].slots + 1) * width;
-      const std::int32_t* value = f.sweep_values.data() + f.group_leaves[begin + g];
-      const unsigned char* const leaf = leaves + 64 * g;
-      if (width > 1) {
-        for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
-          for (std::size_t k = 0; k < width; ++k)
-            add_sum(dst + k, static_cast<std::uint32_t>(value[leaf[lane] * width + k]));
-      } else if (f.lane_output.empty()) {
-        std::uint32_t sum[4] = {};
-        for (std::size_t lane = 0; lane < 64; lane += 4)
-          for (std::size_t i = 0; i < 4; ++i, value += stride)
-            sum[i] += static_cast<std::uint32_t>(value[leaf[lane + i]]);
-        add_sum(dst, sum[0] + sum[1] + sum[2] + sum[3]);
-      } else {
-        const std::uint32_t* const output = f.lane_output.data() + 64 * (begin + g);
-        for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
-          add_sum(dst + output[lane], static_cast<std::uint32_t>(value[leaf[lane]]));
+    for (std::size_t r = 0; r < Rows; ++r)
+      for (std::size_t g = 0; g < count; ++g) {
+        const auto& columns = f.group_columns[begin + g];
+        group_codes[count * r + g] = columns.empty() ? codes[r] : picked[r][g];
+        for (std::size_t c = 0; c < columns.size(); ++c) picked[r][g][c] = codes[r][columns[c]];
       }
-    }
+    (Rows == 1 ? f.row_table->sweep : f.row_table->sweep_4)(f.groups.data() + begin, count, group_codes, leaves);
+    for (std::size_t r = 0; r < Rows; ++r)
+      for (std::size_t g = 0; g < count; ++g) {
+        const std::size_t stride = (f.groups[begin + g].slots + 1) * width;
+        const std::int32_t* value = f.sweep_values.data() + f.group_leaves[begin + g];
+        const unsigned char* const leaf = leaves + 64 * (count * r + g);
+        if (width > 1) {
+          for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
+            for (std::size_t k = 0; k < width; ++k)
+              add_sum(dst[r] + k, static_cast<std::uint32_t>(value[leaf[lane] * width + k]));
+        } else if (f.lane_output.empty()) {
+          std::uint32_t sum[4] = {};
+          for (std::size_t lane = 0; lane < 64; lane += 4)
+            for (std::size_t i = 0; i < 4; ++i, value += stride)
+              sum[i] += static_cast<std::uint32_t>(value[leaf[lane + i]]);
+          add_sum(dst[r], sum[0] + sum[1] + sum[2] + sum[3]);
+        } else {
+          const std::uint32_t* const output = f.lane_output.data() + 64 * (begin + g);
+          for (std::size_t lane = 0; lane < 64; ++lane, value += stride)
+            add_sum(dst[r] + output[lane], static_cast<std::uint32_t>(value[leaf[lane]]));
+        }
+      }
   }
 }
 
@@ -126,7 +130,7 @@ void Forest::scores(std::span<const float> src, std::span<float> dst) const noex
     return;
   }
   std::memset(dst.data(), 0, shape_.outputs * sizeof(float));
-  if (!compiled_->groups.empty()) sweep_row(*compiled_, shape_.leaf_width, src.data(), dst.data());
+  if (!compiled_->groups.empty()) sweep_rows<1>(*compiled_, shape_.leaf_width, {src.data()}, {dst.data()});
   walk_row(compiled_->row_walk, src.data(), dst.data());
   finish_sums(dst.data());
 }
@@ -162,8 +166,14 @@ void Forest::predict_block(MatrixView<const float> src, MatrixView<float> dst) c
       walk_block(f.batch_walk, in, out);
     } else {
       for (std::size_t r = 0; r < rows; ++r) std::memset(out.row(r).data(), 0, outputs * sizeof(float));
-      if (f.batch_sweeps)
-        for (std::size_t r = 0; r < rows; ++r) sweep_row(f, shape_.leaf_width, in.row(r).data(), out.row(r).data());
+      if (f.batch_sweeps) {
+        std::size_t r = 0;
+        const auto row = [&](std::size_t i) { return in.row(r + i).data(); };
+        const auto sums = [&](std::size_t i) { return out.row(r + i).data(); };
+        for (; r + 4 <= rows; r += 4)
+          sweep_rows<4>(f, shape_.leaf_width, {row(0), row(1), row(2), row(3)}, {sums(0), sums(1), sums(2), sums(3)});
+        for (; r < rows; ++r) sweep_rows<1>(f, shape_.leaf_width, {row(0)}, {sums(0)});
+      }
       walk_block(f.batch_sweeps ? f.row_walk : f.all_trees, in, out);
     }
     for (std::size_t r = 0; r < rows; ++r) {

@@ -365,7 +365,7 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
         INFO(forest.engine().row << "; " << forest.engine().batch << "; " << forest.engine().reason);
         if (path == ForestPath::sliced && c.leaf_factor == 1) CHECK(forest.engine().sliced_trees > 0);
         if (path == ForestPath::walk) CHECK(forest.engine().sliced_trees + forest.engine().swept_trees == 0);
-        if (path == ForestPath::sweep && level == 2 && detected_isa() >= Isa::avx512 && c.leaf_factor == 1)
+        if (path == ForestPath::sweep && level == 2 && active_isa() >= Isa::avx512 && c.leaf_factor == 1)
           CHECK(forest.engine().swept_trees > 0);
         Tensor<float> out({x.rows(), forest.outputs()});
         for (std::size_t r = 0; r < x.rows(); ++r) forest.predict(x.row(r), out.row(r), {});

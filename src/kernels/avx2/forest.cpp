@@ -132,6 +132,6 @@ void slice(const ForestSliceTree* trees, size_t count, size_t leaf_width, uint64
 
 }  // namespace
 
-const ForestTable forest_avx2_table = {1, code, nullptr, words, tests, slice};
+const ForestTable forest_avx2_table = {1, code, nullptr, nullptr, words, tests, slice};
 
 }  // namespace redoubt::kernels::detail

@@ -52,7 +52,7 @@ void code(const ForestColumns& columns, const float* src, size_t src_row, size_t
 template <int Vectors>
 struct Row {
   __m512i v[Vectors];
-  explicit Row(const unsigned char* codes) {
+  void load(const unsigned char* codes) {
     for (int i = 0; i < Vectors; ++i) v[i] = _mm512_load_si512(codes + 64 * i);
   }
   __m512i pick(__m512i column) const {
@@ -66,59 +66,68 @@ struct Row {
   }
 };
 
-/// `Groups` groups in step, so that the latency of one hides behind the others.
-template <int Vectors, int Groups>
-void sweep_some(const ForestGroup* groups, const unsigned char* const* codes, unsigned char* leaves) {
-  // Groups with the same codes could share these registers; the compiler cannot know, and loads are cheap.
-  const Row<Vectors> row(codes[0]);
-  __m512i leaf[Groups];
+/// `Groups` groups in step, so that the latency of one hides behind the others, for `Rows` rows at once, so that each
+/// node is read once for all of them. leaves of row r stand 64 * `stride` bytes after those of row r - 1.
+template <int Vectors, int Groups, int Rows>
+void sweep_some(const ForestGroup* groups, const unsigned char* const (&codes)[Rows], unsigned char* leaves,
+                size_t stride) {
+  __m512i leaf[Rows][Groups];
   const unsigned char* nodes[Groups];
-  size_t slots = 0;
   for (int g = 0; g < Groups; ++g) {
-    leaf[g] = _mm512_setzero_si512();
+    for (int r = 0; r < Rows; ++r) leaf[r][g] = _mm512_setzero_si512();
     nodes[g] = groups[g].nodes;
-    if (groups[g].slots > slots) slots = groups[g].slots;
   }
+  Row<Vectors> row[Rows];
+  for (int r = 0; r < Rows; ++r) row[r].load(codes[r]);
+  const size_t slots = groups[0].slots;
   __m512i next = _mm512_set1_epi8(1);
   const __m512i one = next;
   for (size_t i = 0; i < slots; ++i) {
     for (int g = 0; g < Groups; ++g) {
       const unsigned char* p = nodes[g] + 192 * i;
-      const __m512i x = row.pick(_mm512_load_si512(p));
-      const __mmask64 right = _mm512_cmpgt_epu8_mask(x, _mm512_load_si512(p + 64));
-      const __mmask64 here = _mm512_mask_cmpeq_epi8_mask(right, leaf[g], _mm512_load_si512(p + 128));
-      leaf[g] = _mm512_mask_mov_epi8(leaf[g], here, next);
+      const __m512i column = _mm512_load_si512(p);
+      for (int r = 0; r < Rows; ++r) {
+        const __mmask64 right = _mm512_cmpgt_epu8_mask(row[r].pick(column), _mm512_load_si512(p + 64));
+        const __mmask64 here = _mm512_mask_cmpeq_epi8_mask(right, leaf[r][g], _mm512_load_si512(p + 128));
+        leaf[r][g] = _mm512_mask_mov_epi8(leaf[r][g], here, next);
+      }
     }
     next = _mm512_add_epi8(next, one);
   }
-  for (int g = 0; g < Groups; ++g) _mm512_storeu_si512(leaves + 64 * g, leaf[g]);
+  for (int r = 0; r < Rows; ++r)
+    for (int g = 0; g < Groups; ++g) _mm512_storeu_si512(leaves + 64 * (stride * r + g), leaf[r][g]);
 }
 
-template <int Vectors>
-void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves) {
+template <int Vectors, int Rows>
+void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* const* codes, size_t codes_stride,
+                 unsigned char* leaves, size_t stride) {
   while (count > 0) {
     size_t same = 1;  // groups that read the same codes and have the same number of slots
     while (same < count && same < 4 && codes[same] == codes[0] && groups[same].slots == groups[0].slots) ++same;
-    if (same == 4)
-      sweep_some<Vectors, 4>(groups, codes, leaves);
+    const unsigned char* rows[Rows];
+    for (int r = 0; r < Rows; ++r) rows[r] = codes[r * codes_stride];
+    if (same == 4 && Rows <= 2)
+      sweep_some<Vectors, 4, Rows>(groups, rows, leaves, stride);
     else if (same >= 2)
-      sweep_some<Vectors, 2>(groups, codes, leaves), same = 2;
+      sweep_some<Vectors, 2, Rows>(groups, rows, leaves, stride), same = 2;
     else
-      sweep_some<Vectors, 1>(groups, codes, leaves);
+      sweep_some<Vectors, 1, Rows>(groups, rows, leaves, stride);
     groups += same, codes += same, leaves += 64 * same, count -= same;
   }
 }
 
+template <int Rows>
 void sweep(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves) {
+  const size_t all = count;
   while (count > 0) {
     size_t same = 1;
     while (same < count && groups[same].vectors == groups[0].vectors) ++same;
     if (groups[0].vectors <= 1)
-      sweep_alike<1>(groups, same, codes, leaves);
+      sweep_alike<1, Rows>(groups, same, codes, all, leaves, all);
     else if (groups[0].vectors == 2)
-      sweep_alike<2>(groups, same, codes, leaves);
+      sweep_alike<2, Rows>(groups, same, codes, all, leaves, all);
     else
-      sweep_alike<4>(groups, same, codes, leaves);
+      sweep_alike<4, Rows>(groups, same, codes, all, leaves, all);
     groups += same, codes += same, leaves += 64 * same, count -= same;
   }
 }
@@ -286,7 +295,7 @@ void slice(const ForestSliceTree* trees, size_t count, size_t leaf_width, uint64
 
 }  // namespace
 
-const ForestTable forest_avx512_table = {2, code, sweep, 8, tests_512, slice<8>};
-const ForestTable forest_avx512_narrow_table = {2, code, sweep, 1, tests_64, slice<1>};
+const ForestTable forest_avx512_table = {2, code, sweep<1>, sweep<4>, 8, tests_512, slice<8>};
+const ForestTable forest_avx512_narrow_table = {2, code, sweep<1>, sweep<4>, 1, tests_64, slice<1>};
 
 }  // namespace redoubt::kernels::detail
