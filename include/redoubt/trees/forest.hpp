@@ -69,7 +69,7 @@ struct ForestShape {
 enum class ForestPath : std::uint8_t {
   automatic,  ///< the rule of `Forest::engine()`
   walk,       ///< node by node, several trees or rows at once; any tree, any machine
-  sweep,      ///< one row or four, 64 trees per vector, every node visited without a branch; AVX-512, trees of <= 256 leaves
+  sweep,      ///< one row or four, 64 trees per vector, all nodes without a branch; AVX-512, trees of <= 256 leaves
   sliced      ///< 64 to 512 rows as bit masks, one select per node; AVX2 or AVX-512, trees of <= 256 leaves
 };
 
