@@ -19,7 +19,24 @@ const Forest& forest_of(const Model& model) {
                                               model.predictor().form()));
 }
 
-Explanation explain_encoded(const Model& model, const TreeShap& shap, MatrixView<const float> rows, Arena* arena) {
+}  // namespace
+
+struct Explainer::State {
+  Model model;  // keeps the forest
+  TreeShap shap;
+};
+
+Explainer::Explainer(const Model& model)
+    : state_(Shared<const State>::make(State{model, TreeShap(forest_of(model))})) {}
+
+Explainer::Explainer(const Model& model, const Dataset& background, Arena* arena) {
+  const Forest& forest = forest_of(model);
+  const Tensor<float> rows = model.encoder().apply(background, arena);
+  state_ = Shared<const State>::make(State{model, TreeShap(forest, rows, arena)});
+}
+
+Explanation Explainer::explain_encoded(MatrixView<const float> rows, Arena* arena) const {
+  const auto& [model, shap] = *state_;
   Explanation result;
   for (const ColumnSpec& column : model.schema().columns()) result.columns.push_back(column.name);
   const auto& classes = model.classes();
@@ -41,8 +58,6 @@ Explanation explain_encoded(const Model& model, const TreeShap& shap, MatrixView
         result.values.data()[(r * outputs + k) * columns + origins[c]] += encoded(r, k * origins.size() + c);
   return result;
 }
-
-}  // namespace
 
 std::span<const double> Explanation::row(std::size_t row, std::size_t output) const noexcept {
   return {values.data() + (row * outputs.size() + output) * columns.size(), columns.size()};
@@ -88,26 +103,26 @@ std::string Explanation::text(std::size_t row, std::size_t output, std::size_t t
   return text;
 }
 
-Explanation explain(const Model& model, const Dataset& data, const Dataset* background, Arena* arena) {
-  const Forest& forest = forest_of(model);
-  const Tensor<float> rows = model.encoder().apply(data, arena);
-  if (!background) return explain_encoded(model, TreeShap(forest), rows, arena);
-  const Tensor<float> encoded = model.encoder().apply(*background, arena);
-  return explain_encoded(model, TreeShap(forest, encoded, arena), rows, arena);
+Explanation Explainer::explain(const Dataset& data, Arena* arena) const {
+  const Tensor<float> rows = state_->model.encoder().apply(data, arena);
+  return explain_encoded(rows, arena);
 }
 
-Explanation explain(const Model& model, MatrixView<const float> raw, Arena* arena) {
-  const Forest& forest = forest_of(model);
-  const Encoder& encoder = model.encoder();
+Explanation Explainer::explain(MatrixView<const float> raw, Arena* arena) const {
+  const Encoder& encoder = state_->model.encoder();
   Tensor<float> rows({raw.rows(), encoder.width()});
   for (std::size_t r = 0; r < raw.rows(); ++r) {
     const errc code = encoder.apply(raw.row(r), rows.row(r));
     if (code == errc::shape_mismatch)
       detail::fail(code,
-                   fmt::format("explain: raw rows of {} columns, the model takes {}", raw.cols(), model.inputs()));
+                   fmt::format("explain: raw rows of {} columns, the model takes {}", raw.cols(), encoder.inputs()));
     if (code != errc::ok) detail::fail(code, "explain: a model with text columns has no raw rows; pass a Dataset");
   }
-  return explain_encoded(model, TreeShap(forest), rows, arena);
+  return explain_encoded(rows, arena);
+}
+
+Explanation explain(const Model& model, const Dataset& data, Arena* arena) {
+  return Explainer(model).explain(data, arena);
 }
 
 }  // namespace redoubt

@@ -597,7 +597,7 @@ TEST_CASE("explain names the columns that users know and adds up to the score", 
     const Model model =
         GradientBoosting{{.trees = 20, .max_leaves = 8, .encoder = {.categorical = encoding}}}.fit(data);
     const auto& forest = dynamic_cast<const Forest&>(model.predictor());
-    const Explanation e = explain(model, data), against = explain(model, data, &data);
+    const Explanation e = explain(model, data), against = Explainer(model, data).explain(data);
     CHECK(e.columns == std::vector<std::string>{"age", "noise", "city"});
     CHECK(e.outputs == std::vector<std::string>{"yes"});
     REQUIRE(e.rows() == data.rows());
@@ -612,7 +612,10 @@ TEST_CASE("explain names the columns that users know and adds up to the score", 
       model.encoder().raw_row(data.row(r), raw.row(r));
     }
     CHECK(against.base[0] == Approx(mean).margin(1e-9));
-    CHECK(explain(model, MatrixView<const float>(raw)).values == e.values);
+    CHECK(e.base[0] == Approx(mean).margin(1e-4));  // every row was in every tree, so the covers count them
+    CHECK(Explainer(model).explain(MatrixView<const float>(raw)).values == e.values);
+    CHECK_THROWS_WITH(Explainer(model).explain(MatrixView<const float>(raw.data(), 2, 2)),
+                      Catch::Contains("2 columns") && Catch::Contains("takes 3"));
     const std::vector<double> importance = e.importance();
     CHECK(importance[0] > importance[2]);
     CHECK(importance[2] > importance[1]);
@@ -636,6 +639,9 @@ TEST_CASE("explain: random and isolation forests, and models that are none", "[s
   const Explanation e = explain(model, data);
   CHECK(e.outputs == std::vector<std::string>{"no", "yes"});
   const Tensor<float> p = model.predict_proba(data);
+  CHECK(e.base[0] + e.base[1] == Approx(1));
+  CHECK(e.base[1] > 0.2);
+  CHECK(e.base[1] < 0.6);
   for (std::size_t r = 0; r < data.rows(); ++r)
     for (std::size_t k = 0; k < 2; ++k) CHECK(e.score(r, k) == Approx(p(r, k)).margin(1e-5));
 
@@ -643,6 +649,7 @@ TEST_CASE("explain: random and isolation forests, and models that are none", "[s
   const Model isolation = IsolationForest{{.trees = 10}}.fit(numbers);
   const auto& forest = dynamic_cast<const Forest&>(isolation.predictor());
   const Explanation paths = explain(isolation, numbers);
+  CHECK(paths.base[0] > 1);  // a mean path length
   CHECK(paths.outputs == std::vector<std::string>{"value"});
   const Tensor<float> x = isolation.encoder().apply(numbers);
   for (std::size_t r = 0; r < 20; ++r) CHECK(paths.score(r) == Approx(score(forest, x.row(r), 0)).margin(1e-9));

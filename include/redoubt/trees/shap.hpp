@@ -74,12 +74,27 @@ struct Explanation {
   std::string text(std::size_t row, std::size_t output = 0, std::size_t top = 5) const;
 };
 
-/// Explains the predictions for the rows of `data` (matched by column names, as `Model::predict`): path-dependent, or
-/// against `background` if given. Two classes have one score, that of the second. Error(unsupported) if the model is
-/// not a forest.
-Explanation explain(const Model& model, const Dataset& data, const Dataset* background = nullptr,
-                    Arena* arena = nullptr);
-/// The same for raw rows (see Encoder), rows x model.inputs(). Error(unsupported) for models with text columns.
-Explanation explain(const Model& model, MatrixView<const float> raw, Arena* arena = nullptr);
+/// Explains the predictions of a model that is a forest: path-dependent, or against the rows of `background`. Two
+/// classes have one score, that of the second. Building costs as much as explaining some ten to a hundred rows, so keep
+/// one for a service. Holds the model; copies share what was built; const members are thread-safe.
+class Explainer {
+ public:
+  /// Error(unsupported) naming the form if the model is not a forest.
+  explicit Explainer(const Model& model);
+  /// Columns of `background` are matched by name, as everywhere. Error(invalid_argument) if it has no rows.
+  Explainer(const Model& model, const Dataset& background, Arena* arena = nullptr);
+
+  Explanation explain(const Dataset& data, Arena* arena = nullptr) const;
+  /// Raw rows (see Encoder), rows x model.inputs(). Error(unsupported) for models with text columns.
+  Explanation explain(MatrixView<const float> raw, Arena* arena = nullptr) const;
+
+ private:
+  struct State;
+  Explanation explain_encoded(MatrixView<const float> rows, Arena* arena) const;
+  Shared<const State> state_;
+};
+
+/// Explainer(model).explain(data): for one use.
+Explanation explain(const Model& model, const Dataset& data, Arena* arena = nullptr);
 
 }  // namespace redoubt
