@@ -81,7 +81,7 @@ def isolation_auc(context):
     for name in ADBENCH:
         folder = anomaly_case(name)
         y = np.load(folder / "y.npy")
-        seeds = 3 if name == "10_cover" else 10 if len(y) > 20_000 else 25
+        seeds = 3 if name == "10_cover" else 8 if len(y) > 20_000 else 15 if context.quick else 50
         means = []
         for command in ([context.ours_path, "iforest_seeds", f"dir={folder}", f"seeds={seeds}", "threads=2"],
                         [sys.executable, str(HERE / "trees_forests_peer.py"), "iforest_seeds", str(folder), str(seeds)]):

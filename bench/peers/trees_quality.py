@@ -12,7 +12,7 @@ import trees_data
 import trees_metrics
 from harness import figure
 
-ROUNDS, LEAVES, THREADS = 100, 31, 2
+ROUNDS, LEAVES, THREADS = 100, 31, 1
 
 
 def r_squared(y, value):
@@ -39,9 +39,9 @@ SETS = {"adult": (trees_data.adult, 2), "binary": (binary, 2), "housing": (lambd
         "house8l": (lambda: trees_data.arff("house8L.arff"), 0), "spambase": (lambda: trees_data.arff("spambase.arff"), 2)}
 
 
-def ours(context, folder, classes, seed, **more):
+def ours(context, folder, classes, seed):
     path = context.file("ours.npy")
-    settings = dict(dir=folder, classes=classes, trees=ROUNDS, leaves=LEAVES, threads=THREADS, seed=seed, out=path, **more)
+    settings = dict(dir=folder, classes=classes, trees=ROUNDS, leaves=LEAVES, threads=THREADS, seed=seed, out=path)
     subprocess.run([context.ours_path, "quality"] + [f"{k}={v}" for k, v in settings.items()], check=True)
     prediction = np.load(path).astype(np.float64)
     return prediction[:, -1] if classes else prediction.reshape(-1)
@@ -101,8 +101,7 @@ def quality_rank(context):
         train, test = parts
         folder = save(context, "rank", train[:2], test[:2], None)
         np.save(folder / "group_train.npy", train[2].astype(np.int32))
-        scores = (ours(context, folder, 0, seed, objective="lambdarank"),
-                  theirs("lambdarank", train[:2], test[0], None, seed, group=train[2]))
+        scores = (ours(context, folder, 0, seed), theirs("lambdarank", train[:2], test[0], None, seed, group=train[2]))
         pairs.append(tuple(trees_metrics.ndcg(test[1], s, test[2]) for s in scores))
     report("rank", "NDCG@10", pairs)
 

@@ -8,10 +8,9 @@
 //   predict seconds per row       dir of trees_models.py, batch [cold]
 //   shap    seconds per row of SHAP values   dir of trees_models.py, rows
 //   forest  a random forest from floats   dir trees threads
-//   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves seed out [objective]
-//   iforest lines "load FOLDER", "fit", "score"
-//   iforest_seeds  scores of x.npy by several forests   dir seeds out
-//   memory  reads, bins and boosts once, prints peak and earlier resident bytes
+//   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves seed out; ranks if there is
+//   group_train.npy iforest lines "load FOLDER", "fit", "score" iforest_seeds  scores of x.npy by several forests   dir
+//   seeds out memory  reads, bins and boosts once, prints peak and earlier resident bytes
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -158,11 +157,17 @@ int predict(const Settings& settings, Arena& arena) {
 int quality(const Settings& settings, Arena& arena) {
   const Data data(settings, "train");
   const BinnedMatrix bins = data.bins(arena);
-  if (settings.has("objective")) {
-    std::fprintf(stderr, "objective %s: not there yet\n", settings.text("objective").c_str());
-    return 1;
+  TreeTarget target = data.target(settings);
+  GradientBoostingOptions options = boosting(settings, arena);
+  std::vector<std::uint32_t> queries;
+  if (std::filesystem::exists(settings.file("group_train.npy"))) {
+    const auto sizes = read_npy<std::int32_t>(settings.file("group_train.npy"));
+    for (std::size_t q = 0; q < sizes.size(); ++q)
+      queries.insert(queries.end(), static_cast<std::size_t>(sizes.data()[q]), static_cast<std::uint32_t>(q));
+    target.queries = queries;
+    options.loss = Loss::lambdarank;
   }
-  const auto forest = GradientBoosting{boosting(settings, arena)}.fit_binned(bins, data.target(settings));
+  const auto forest = GradientBoosting{options}.fit_binned(bins, target);
   predict_test(*forest, settings, settings.text("out"), arena);
   return 0;
 }
