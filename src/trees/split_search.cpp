@@ -157,6 +157,29 @@ void SplitSearch::plain_numeric(std::uint32_t column, const SearchedNode& node, 
   best.missing_left = found.missing_left != 0;
 }
 
+/// Of a bundled column with one bin beside the common one (one-hot encodings): there is only one cut. The score is the
+/// scan's, operation by operation.
+void SplitSearch::two_bins(std::uint32_t column, const SearchedNode& node, double node_gain, const Histogram& histogram,
+                           Split& best) const {
+  const std::uint32_t at = layout_.start(bins_, column) + bins_.place(column).first;
+  const std::uint32_t common = bins_.common_bin(column), other = common == 0 ? 1 : 0;
+  const GradientSum uncommon{histogram.g[at], histogram.hn[at]}, rest = node.total - uncommon;
+  if (!allowed(uncommon) || !allowed(rest)) return;
+  const GradientSum &left = other < common ? uncommon : rest, &right = other < common ? rest : uncommon;
+  const double l2 = options_.l2 / scale_.h;
+  const auto gl = static_cast<double>(left.g), gr = static_cast<double>(right.g);
+  const double hl = static_cast<double>(left.hn >> scale_.count_bits) + l2;
+  const double hr = static_cast<double>(right.hn >> scale_.count_bits) + l2;
+  const double score = (gl * gl * hr + gr * gr * hl) / (hl * hr);
+  const double children = score * (scale_.g * scale_.g / scale_.h), gain = children - node_gain;
+  if (!(gain > best.gain || (gain == best.gain && column < best.column))) return;
+  if (gain <= options_.min_gain + rounding * children) return;
+  best.gain = gain;
+  best.column = column;
+  best.last_bin = 0;
+  best.missing_left = false;
+}
+
 void SplitSearch::any_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins,
                               Split& best) const {
   const ColumnBins& cuts = bins_.column(column);
@@ -240,6 +263,10 @@ void SplitSearch::categorical(std::uint32_t column, const SearchedNode& node, do
 
 void SplitSearch::search_column(std::uint32_t column, const SearchedNode& node, double node_gain, Histogram& histogram,
                                 Local& local, Split& best) const {
+  if (bins_.place(column).codes == 1 && simple_ && bins_.column(column).categories == 0) {
+    two_bins(column, node, node_gain, histogram, best);
+    return;
+  }
   bool skip;
   const Bins bins = bins_of(column, node, histogram, local, &skip);
   if (skip) return;

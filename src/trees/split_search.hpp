@@ -73,6 +73,8 @@ class SplitSearch {
   void search_column(std::uint32_t column, const SearchedNode& node, double node_gain, Histogram& histogram,
                      Local& local, Split& best) const;
   void plain_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
+  void two_bins(std::uint32_t column, const SearchedNode& node, double node_gain, const Histogram& histogram,
+                Split& best) const;
   void any_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
   void categorical(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
   void finish(const SearchedNode& node, Histogram& histogram, Local& local, Split& best) const;
