@@ -163,6 +163,102 @@ inline auto naive_position_dense(std::size_t width) {
   };
 }
 
+/// Normalisation of each run of `width` values by its root mean square.
+inline auto naive_rms_norm(std::size_t width) {
+  return [width](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    Values y = x[0];
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      double square = 0;
+      for (std::size_t j = 0; j < width; ++j) square += std::pow(x[0][i / width * width + j], 2);
+      y[i] *= p[0][i % width] / std::sqrt(square / double(width) + a[0]);
+    }
+    return y;
+  };
+}
+
+/// Inference form: running mean and variance.
+inline Values naive_batch_norm(const std::vector<Values>& x, const std::vector<Values>& p,
+                               const std::vector<double>& a) {
+  Values y = x[0];
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t c = i % p[0].size();
+    y[i] = p[0][c] * (y[i] - p[2][c]) / std::sqrt(p[3][c] + a[0]) + p[1][c];
+  }
+  return y;
+}
+
+inline Values naive_embedding(const std::vector<Values>& x, const std::vector<Values>& p,
+                              const std::vector<double>& a) {
+  Values y;
+  for (const double id : x[0]) {
+    for (double d = 0; d < a[1]; ++d) {
+      y.push_back(id < 0 || id >= a[0] ? 0.0 : p[0][std::size_t(std::floor(id) * a[1] + d)]);
+    }
+  }
+  return y;
+}
+
+inline Values naive_embedding_bag(const std::vector<Values>& x, const std::vector<Values>& p,
+                                  const std::vector<double>& a) {
+  const auto width = static_cast<std::size_t>(a[1]);
+  const Values rows = naive_embedding(x, p, a);
+  double count = 0;
+  for (const double id : x[0]) count += id >= 0 && id < a[0];
+  Values y(width);
+  for (std::size_t i = 0; i < rows.size(); ++i) y[i % width] += rows[i] / (a[2] == 1 ? std::max(count, 1.0) : 1.0);
+  return y;
+}
+
+inline auto naive_attention(std::size_t queries, std::size_t keys, std::size_t width) {
+  return [=](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>& a) {
+    const auto head = width / static_cast<std::size_t>(a[0]);
+    Values y(queries * width);
+    for (std::size_t t = 0; t < queries; ++t) {
+      for (std::size_t first = 0; first < width; first += head) {
+        Values weights(a[1] == 1 ? t + 1 : keys);
+        for (std::size_t j = 0; j < weights.size(); ++j) {
+          for (std::size_t d = first; d < first + head; ++d) weights[j] += x[0][t * width + d] * x[1][j * width + d];
+          weights[j] /= std::sqrt(double(head));
+        }
+        weights = naive_softmax({weights}, {}, {});
+        for (std::size_t j = 0; j < weights.size(); ++j) {
+          for (std::size_t d = first; d < first + head; ++d) y[t * width + d] += weights[j] * x[2][j * width + d];
+        }
+      }
+    }
+    return y;
+  };
+}
+
+/// LSTM (gates i, f, g, o) or GRU (r, z, n) over `positions`, by their definitions.
+inline auto naive_recurrent(std::size_t positions, bool lstm) {
+  return [=](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    const auto units = static_cast<std::size_t>(a[0]), columns = (lstm ? 4 : 3) * units;
+    const std::size_t features = x[0].size() / positions;
+    const auto squash = [](double v) { return 1 / (1 + std::exp(-v)); };
+    Values h(units), c(units), y;
+    for (std::size_t t = 0; t < positions; ++t) {
+      Values in = p[2], back = lstm ? Values(columns) : p[3];
+      for (std::size_t j = 0; j < columns; ++j) {
+        for (std::size_t i = 0; i < features; ++i) in[j] += x[0][t * features + i] * p[0][i * columns + j];
+        for (std::size_t i = 0; i < units; ++i) back[j] += h[i] * p[1][i * columns + j];
+      }
+      for (std::size_t u = 0; u < units; ++u) {
+        const auto both = [&](std::size_t k) { return in[k * units + u] + back[k * units + u]; };
+        if (lstm) {
+          c[u] = squash(both(1)) * c[u] + squash(both(0)) * std::tanh(both(2));
+          h[u] = squash(both(3)) * std::tanh(c[u]);
+        } else {
+          const double z = squash(both(1));
+          h[u] = (1 - z) * std::tanh(in[2 * units + u] + squash(both(0)) * back[2 * units + u]) + z * h[u];
+        }
+      }
+      y.insert(y.end(), h.begin(), h.end());
+    }
+    return y;
+  };
+}
+
 inline std::vector<OpCase> op_cases() {
   const auto sum = [](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>&) {
     Values y = x[0];
@@ -172,6 +268,18 @@ inline std::vector<OpCase> op_cases() {
   return {
       {"add", {{7}, {7}}, {}, sum},
       {"add", {{2, 3}, {2, 3}}, {}, sum, "rank 2"},
+      {"attention", {{3, 4}, {5, 4}, {5, 4}}, {2}, naive_attention(3, 5, 4), "two heads", false, false},
+      {"attention", {{4, 3}, {4, 3}, {4, 3}}, {1, 1}, naive_attention(4, 4, 3), "causal", false, false},
+      {"attention", {{2, 2}, {70, 2}, {70, 2}}, {}, naive_attention(2, 70, 2), "two blocks of keys", false, false},
+      {"attention",
+       {{34, 2}, {34, 2}, {34, 2}},
+       {1, 1},
+       naive_attention(34, 34, 2),
+       "two blocks of queries",
+       false,
+       false},
+      {"batch_norm", {{5}}, {}, naive_batch_norm, "inference", false, false},
+      {"batch_norm", {{2, 2, 3}}, {1e-3}, naive_batch_norm, "inference, image", false, false},
       {"average_pool2d", {{5, 4, 3}}, {}, naive_pool({5, 4, 3}, false), "drops the last row", false, false},
       {"average_pool2d", {{5, 5, 1}}, {3, 3, 1, 1}, naive_pool({5, 5, 1}, false), "padded", false, false},
       {"concat", {{2}, {3}}, {}, picked({0, 1, 2, 3, 4}), "", false, false},
@@ -187,6 +295,10 @@ inline std::vector<OpCase> op_cases() {
       {"dense", {{2, 3, 2}}, {3, 1}, naive_position_dense(2), "per position, rank 3"},
       {"div", {{6}, {6}}, {}, pairwise([](double a, double b) { return a / b; }), "", true},
       {"div", {{6}, {6}}, {}, pairwise([](double a, double b) { return a / b; }), "any sign"},
+      {"embedding", {{4}}, {3, 2}, naive_embedding, "ids of either sign", false, false},
+      {"embedding", {{2, 2}}, {4, 3}, naive_embedding, "rank 2", true, false},
+      {"embedding_bag", {{5}}, {3, 4}, naive_embedding_bag, "mean with padding", false, false},
+      {"embedding_bag", {{5}}, {8, 4, 0}, naive_embedding_bag, "sum", true, false},
       {"exp", {{9}}, {}, each([](double x, const auto&) { return std::exp(x); })},
       {"log", {{9}}, {}, each([](double x, const auto&) { return std::log(x); }), "", true},
       {"max_pool2d", {{5, 4, 3}}, {}, naive_pool({5, 4, 3}, true), "drops the last row", false, false},
@@ -204,6 +316,8 @@ inline std::vector<OpCase> op_cases() {
       {"reduce_sum", {{2, 3}}, {1}, naive_reduce(Reduction::sum, {{0, 3}, {1, 4}, {2, 5}}), "first axis", false, false},
       {"reduce_sum", {{4}}, {1}, naive_reduce(Reduction::sum, {{0, 1, 2, 3}}), "all", false, false},
       {"reshape", {{2, 3}}, {3, 2}, picked({0, 1, 2, 3, 4, 5}), "", false, false},
+      {"rms_norm", {{8}}, {}, naive_rms_norm(8), "", false, false},
+      {"rms_norm", {{3, 4}}, {1e-2}, naive_rms_norm(4), "positions", false, false},
       {"silu", {{9}}, {}, each([](double x, const auto&) { return x / (1 + std::exp(-x)); })},
       {"slice", {{5}}, {0, 1, 3}, picked({1, 2, 3}), "", false, false},
       {"slice", {{2, 3}}, {1, 1, 2}, picked({1, 2, 4, 5}), "last axis", false, false},
@@ -217,6 +331,10 @@ inline std::vector<OpCase> op_cases() {
       {"dense", {{130}}, {65}, naive_dense, "odd sizes"},
       {"dropout", {{6}}, {0.4}, each([](double x, const auto&) { return x; }), "inference"},
       {"gelu", {{9}}, {}, each([](double x, const auto&) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); })},
+      {"gru", {{4, 3}}, {5}, naive_recurrent(4, false), "four positions", false, false},
+      {"gru", {{1, 2}}, {2}, naive_recurrent(1, false), "one position", false, false},
+      {"lstm", {{4, 3}}, {5}, naive_recurrent(4, true), "four positions", false, false},
+      {"lstm", {{1, 2}}, {2}, naive_recurrent(1, true), "one position", false, false},
       {"layer_norm", {{8}}, {1e-5}, naive_layer_norm},
       {"layer_norm", {{2}}, {1e-2}, naive_layer_norm, "two values"},
       {"leaky_relu", {{9}}, {0.1}, each([](double x, const auto& a) { return x > 0 ? x : a[0] * x; })},

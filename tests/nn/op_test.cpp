@@ -12,6 +12,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/nn/graph.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -345,6 +346,70 @@ TEST_CASE("Dropout: masks repeat, differ by step and node, and keep the mean", "
   backward.training = &first;
   bench.op.backward(backward);
   CHECK(gradient == a);
+}
+
+TEST_CASE("BatchNorm: training uses the batch, moves the running moments, and its gradient agrees with differences",
+          "[op]") {
+  const OpCase c{"batch_norm", {{3, 2}}, {1e-5, 0.25}, nullptr};
+  Bench bench(c, 8);
+  const OpTraining training{.seed = 1, .step = 1};
+  const double count = 3 * rows;
+  // The definition, in double precision.
+  const auto expected = [&](const Values& x) {
+    Values y(x.size());
+    for (std::size_t channel = 0; channel < 2; ++channel) {
+      double mean = 0, square = 0;
+      for (std::size_t i = channel; i < x.size(); i += 2) mean += x[i] / count;
+      for (std::size_t i = channel; i < x.size(); i += 2) square += (x[i] - mean) * (x[i] - mean) / count;
+      for (std::size_t i = channel; i < x.size(); i += 2) {
+        y[i] = bench.parameters[0](0, channel) * (x[i] - mean) / std::sqrt(square + 1e-5) +
+               bench.parameters[1](0, channel);
+      }
+    }
+    return y;
+  };
+  const Values x = Bench::to_double(bench.inputs[0].flat()), want = expected(x);
+  const Tensor<float> y = bench.forward(bench.inputs, &training);
+  for (std::size_t i = 0; i < x.size(); ++i) CHECK(y.flat()[i] == Approx(want[i]).epsilon(2e-5).margin(2e-5));
+
+  Random random(9);
+  Tensor<float> seed{rows, bench.width}, gradient{rows, bench.width};
+  for (float& v : seed.flat()) v = static_cast<float>(random.normal());
+  std::vector<MatrixView<const float>> inputs(bench.inputs.begin(), bench.inputs.end());
+  std::vector<MatrixView<float>> gradients{gradient}, parameter_gradients(4);
+  auto backward = bench.call<OpBackward>(true);
+  backward.inputs = inputs;
+  backward.output = y;
+  backward.output_gradient = seed;
+  backward.input_gradients = gradients;
+  backward.parameter_gradients = parameter_gradients;
+  backward.training = &training;
+  bench.op.backward(backward);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    Values up = x, down = x;
+    up[i] += 1e-5;
+    down[i] -= 1e-5;
+    const Values high = expected(up), low = expected(down);
+    double slope = 0;
+    for (std::size_t k = 0; k < x.size(); ++k) slope += seed.flat()[k] * (high[k] - low[k]) / 2e-5;
+    CHECK(gradient.flat()[i] == Approx(slope).epsilon(1e-4).margin(1e-4));
+  }
+
+  const Graph fresh({3, 2}, {{"batch_norm", {0}, {1e-5, 0.25}}});
+  Graph graph = fresh;
+  graph.initialise(1);
+  GraphWorkspace workspace(graph, rows);
+  graph.forward(bench.inputs[0], workspace, &training);
+  graph.update_state(bench.inputs[0], workspace, training);
+  for (std::size_t channel = 0; channel < 2; ++channel) {
+    double mean = 0, square = 0;
+    for (std::size_t i = channel; i < x.size(); i += 2) mean += x[i] / count;
+    for (std::size_t i = channel; i < x.size(); i += 2) square += (x[i] - mean) * (x[i] - mean) / (count - 1);
+    const auto& table = graph.parameter_table();
+    CHECK(graph.parameters()[table[2].offset + channel] == Approx(0.25 * mean).margin(1e-6));
+    CHECK(graph.parameters()[table[3].offset + channel] == Approx(0.75 + 0.25 * square));
+    CHECK(graph.parameters()[table[0].offset + channel] == 1.0f);
+  }
 }
 
 TEST_CASE("Ops: shapes that do not fit are refused", "[op]") {

@@ -12,17 +12,23 @@ namespace redoubt::detail {
 Arena& serial_arena();
 
 const Op& add_op() noexcept;
+const Op& attention_op() noexcept;
 const Op& average_pool2d_op() noexcept;
+const Op& batch_norm_op() noexcept;
 const Op& concat_op() noexcept;
 const Op& conv2d_op() noexcept;
 const Op& dense_op() noexcept;
 const Op& div_op() noexcept;
 const Op& dropout_op() noexcept;
+const Op& embedding_op() noexcept;
+const Op& embedding_bag_op() noexcept;
 const Op& exp_op() noexcept;
 const Op& gelu_op() noexcept;
+const Op& gru_op() noexcept;
 const Op& layer_norm_op() noexcept;
 const Op& leaky_relu_op() noexcept;
 const Op& log_op() noexcept;
+const Op& lstm_op() noexcept;
 const Op& max_pool2d_op() noexcept;
 const Op& mul_op() noexcept;
 const Op& reduce_max_op() noexcept;
@@ -30,6 +36,7 @@ const Op& reduce_mean_op() noexcept;
 const Op& reduce_sum_op() noexcept;
 const Op& relu_op() noexcept;
 const Op& reshape_op() noexcept;
+const Op& rms_norm_op() noexcept;
 const Op& sigmoid_op() noexcept;
 const Op& silu_op() noexcept;
 const Op& slice_op() noexcept;
@@ -40,20 +47,13 @@ const Op& tanh_op() noexcept;
 const Op& transpose_op() noexcept;
 
 inline const Op* const* op_table(std::size_t& count) noexcept {
-  static const Op* const table[] = {&add_op(),        &average_pool2d_op(),
-                                    &concat_op(),     &conv2d_op(),
-                                    &dense_op(),      &div_op(),
-                                    &dropout_op(),    &exp_op(),
-                                    &gelu_op(),       &layer_norm_op(),
-                                    &leaky_relu_op(), &log_op(),
-                                    &max_pool2d_op(), &mul_op(),
-                                    &reduce_max_op(), &reduce_mean_op(),
-                                    &reduce_sum_op(), &relu_op(),
-                                    &reshape_op(),    &sigmoid_op(),
-                                    &silu_op(),       &slice_op(),
-                                    &softmax_op(),    &sqrt_op(),
-                                    &sub_op(),        &tanh_op(),
-                                    &transpose_op()};
+  static const Op* const table[] = {
+      &add_op(),        &attention_op(), &average_pool2d_op(), &batch_norm_op(),  &concat_op(),        &conv2d_op(),
+      &dense_op(),      &div_op(),       &dropout_op(),        &embedding_op(),   &embedding_bag_op(), &exp_op(),
+      &gelu_op(),       &gru_op(),       &layer_norm_op(),     &leaky_relu_op(),  &log_op(),           &lstm_op(),
+      &max_pool2d_op(), &mul_op(),       &reduce_max_op(),     &reduce_mean_op(), &reduce_sum_op(),    &relu_op(),
+      &reshape_op(),    &rms_norm_op(),  &sigmoid_op(),        &silu_op(),        &slice_op(),         &softmax_op(),
+      &sqrt_op(),       &sub_op(),       &tanh_op(),           &transpose_op()};
   count = sizeof(table) / sizeof(table[0]);
   return table;
 }
