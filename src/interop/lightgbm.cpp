@@ -256,6 +256,7 @@ detail::PeerForest parse_header(const Section& header, Objective& objective) {
     header.fail("feature_names", fmt::format("{}{} names, but max_feature_idx is {}",
                                              forest.column_names.size() > last + 1 ? "at least " : "",
                                              forest.column_names.size(), last));
+  forest.columns = last + 1;
   forest.outputs = per_iteration;
   objective = parse_objective(header, per_iteration);
   forest.link = objective.link;

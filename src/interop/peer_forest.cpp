@@ -16,6 +16,7 @@ namespace redoubt::detail {
 namespace {
 
 constexpr float largest = std::numeric_limits<float>::max();
+constexpr std::uint32_t max_model_columns = 1u << 20;  // of an Encoder
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Rows for the self-test of the model: values at and around the thresholds of each column, and a missing one.
@@ -105,8 +106,8 @@ void PeerForest::add_tree(const PeerTree& tree, std::uint32_t output, double sca
   arrays_.outputs_of.push_back(output);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const PeerNode& node = tree.nodes[static_cast<std::size_t>(order[i])];
-    if (node.feature >= column_names.size())
-      refuse(fmt::format("node {} splits on column {}, there are {}", order[i], node.feature, column_names.size()));
+    if (node.feature >= columns)
+      refuse(fmt::format("node {} splits on column {}, there are {}", order[i], node.feature, columns));
     if (std::isnan(node.threshold)) refuse(fmt::format("the threshold of node {} is not a number", order[i]));
     arrays_.feature.push_back(node.feature);
     arrays_.threshold.push_back(node.threshold);
@@ -129,7 +130,7 @@ void PeerForest::add_tree(const PeerTree& tree, std::uint32_t output, double sca
 
 Shared<const Forest> PeerForest::forest() {
   ForestShape shape;
-  shape.inputs = static_cast<std::uint32_t>(column_names.size());
+  shape.inputs = columns;
   shape.outputs = outputs;
   shape.link = link;
   const bool in_leaves = base.empty();
@@ -171,10 +172,15 @@ Model PeerForest::model(Shared<const Forest> forest) const {
                                         width, objective.empty() ? std::string("no objective") : objective));
   parts.task = probabilities ? Task::classification : Task::regression;
   for (std::size_t k = 0; probabilities && k < width; ++k) parts.classes.push_back(std::to_string(k));
+  if (columns > max_model_columns)
+    fail(errc::unsupported,
+         fmt::format("{} columns, a Model takes at most {}; read it as a Forest", columns, max_model_columns));
+  std::vector<std::string> names = column_names;
+  for (std::uint32_t c = 0; c < columns && column_names.empty(); ++c) names.push_back(fmt::format("f{}", c));
   std::vector<ColumnSpec> specs;
-  for (const std::string& name : column_names) specs.push_back({.name = name});
+  for (const std::string& name : names) specs.push_back({.name = name});
   parts.encoder = Shared<const Encoder>::make(Encoder::identity(Schema(std::move(specs))));
-  const Dataset sample = sample_rows(*forest, column_names);
+  const Dataset sample = sample_rows(*forest, names);
   parts.predictor = forest;
   return Model(std::move(parts), sample);
 }

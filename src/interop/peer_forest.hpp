@@ -37,9 +37,10 @@ struct PeerTree {
 /// A forest in the making, and what a Model needs beside it.
 class PeerForest {
  public:
-  std::string library;                    ///< "lightgbm"; ModelInfo::algorithm
-  std::string objective;                  ///< as the file names it; "" if it names none
-  std::vector<std::string> column_names;  ///< one per input
+  std::string library;    ///< "lightgbm"; ModelInfo::algorithm
+  std::string objective;  ///< as the file names it; "" if it names none
+  std::uint32_t columns = 0;
+  std::vector<std::string> column_names;  ///< one per column; empty: f0, f1, ...
   ForestLink link = ForestLink::identity;
   std::uint32_t outputs = 1;
   std::vector<double> base;  ///< per output, in the space of the scores; empty: the leaves hold it

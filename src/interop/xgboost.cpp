@@ -233,9 +233,9 @@ void parse_tree(const Node& tree, std::uint32_t output, double weight, std::size
   result.root = moved(0);
   for (const std::size_t i : inner) {
     detail::PeerNode node;
-    if (!(columns[i] >= 0 && columns[i] < static_cast<double>(forest.column_names.size())))
+    if (!(columns[i] >= 0 && columns[i] < static_cast<double>(forest.columns)))
       tree.at("split_indices")
-          .fail(fmt::format("node {} splits on column {}, there are {}", i, columns[i], forest.column_names.size()));
+          .fail(fmt::format("node {} splits on column {}, there are {}", i, columns[i], forest.columns));
     node.feature = static_cast<std::uint32_t>(columns[i]);
     node.left = moved(static_cast<std::size_t>(left[i]));
     node.right = moved(static_cast<std::size_t>(right[i]));
@@ -262,8 +262,7 @@ std::vector<std::string> parse_names(const Node& learner, std::uint32_t columns)
   const std::size_t given = learner.has("feature_names") ? learner.at("feature_names").list_size() : 0;
   if (given != 0 && given != columns)
     learner.at("feature_names").fail(fmt::format("{} names for {} columns", given, columns));
-  for (std::uint32_t c = 0; c < columns; ++c)
-    names.push_back(given ? learner.at("feature_names").at(c).text() : fmt::format("f{}", c));
+  for (std::uint32_t c = 0; c < given; ++c) names.push_back(learner.at("feature_names").at(c).text());
   return names;
 }
 
@@ -300,7 +299,8 @@ detail::PeerForest parse(const DocumentValue& document, const XgboostOptions& op
   forest.library = "xgboost";
   forest.objective = learner.at("objective").at("name").text();
   forest.link = objective.link;
-  forest.column_names = parse_names(learner, param.at("num_feature").count(max_columns));
+  forest.columns = param.at("num_feature").count(max_columns);
+  forest.column_names = parse_names(learner, forest.columns);
   const std::uint32_t classes = param.at("num_class").count(max_columns);
   const std::uint32_t targets = param.has("num_target") ? param.at("num_target").count(max_columns) : 1;
   if (classes > 1 && targets > 1) param.fail("several targets of several classes", errc::unsupported);

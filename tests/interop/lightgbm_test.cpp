@@ -12,6 +12,7 @@
 #include "redoubt/model/model.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/shap.hpp"
 
 namespace redoubt {
 namespace {
@@ -150,6 +151,29 @@ TEST_CASE("Covers are LightGBM's counts, gains its gains") {
   CHECK(forest->arrays().cover == std::vector<float>{42});
   CHECK(forest->arrays().leaf_cover == std::vector<float>{30, 12});
   CHECK(forest->arrays().gain == std::vector<float>{3.5f});
+}
+
+TEST_CASE("SHAP values of LightGBM's models are LightGBM's") {
+  for (const std::string name : {"regression", "binary", "categorical", "zero_as_missing", "multiclass"}) {
+    const std::string path = REDOUBT_SOURCE_DIR "/tests/interop/golden/lightgbm_" + name;
+    INFO(name);
+    const auto forest = read_lightgbm_forest(path + ".lgb");
+    const test::Golden golden = test::golden_of(path + ".lgb");
+    const std::string bytes = test::bytes_of(path + ".shap");
+    const TreeShap shap(*forest);
+    const auto values = shap.values(golden.x);
+    const std::size_t columns = golden.x.cols(), per_row = shap.outputs() * (columns + 1);
+    REQUIRE(bytes.size() == golden.x.rows() * per_row * sizeof(double));
+    double most = 0;
+    for (std::size_t r = 0; r < golden.x.rows(); ++r)
+      for (std::size_t i = 0; i < per_row; ++i) {
+        double want = 0;
+        std::memcpy(&want, bytes.data() + (r * per_row + i) * sizeof want, sizeof want);
+        const std::size_t k = i / (columns + 1), c = i % (columns + 1);
+        most = std::max(most, std::abs((c < columns ? values(r, k * columns + c) : shap.base()[k]) - want));
+      }
+    CHECK(most <= 1e-6);
+  }
 }
 
 TEST_CASE("A large initial score does not cost the precision of the leaves") {

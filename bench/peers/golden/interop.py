@@ -3,7 +3,8 @@
 Usage: python bench/peers/golden/interop.py OUT_FOLDER [PREFIX]
 Needs lightgbm, xgboost, numpy, scipy. PREFIX names the files of another release of the libraries ("old_"): of the grid
 only a few cases are then made. Each case is a model (.lgb, .json or .ubj) and a .rows file: uint32 rows, columns,
-outputs, trees; float32 rows; float64 outputs; int32 leaves."""
+outputs, trees; float32 rows; float64 outputs; int32 leaves. Some have a .shap file: per row and score a float64 per
+column and the base."""
 import json
 import pathlib
 import sys
@@ -18,6 +19,7 @@ prefix = sys.argv[2] if len(sys.argv) > 2 else ""
 ROWS, TREES, LEAVES, TRAIN = 40, 4, 6, 400
 OLD = {"regression", "multiclass_categorical", "zero_as_missing", "dart", "logistic", "softprob", "poisson_base",
        "forest"}
+SHAP = {"regression", "binary", "categorical", "zero_as_missing", "multiclass"}
 UBJ = {"categorical", "dart", "softprob", "logistic", "squarederror_far"}
 
 
@@ -42,6 +44,8 @@ def lightgbm_cases():
         name = f"lightgbm_{prefix}{case}"
         (out / f"{name}.lgb").write_text(text[:end] + "\npandas_categorical:null\n")
         write(name, hard, booster.predict(hard), booster.predict(hard, pred_leaf=True))
+        if case in SHAP and not prefix:
+            np.asarray(booster.predict(hard, pred_contrib=True), np.float64).tofile(out / f"{name}.shap")
 
 
 def xgboost_cases():
