@@ -27,6 +27,7 @@
 #include "redoubt/linear/ridge.hpp"
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/model/permutation.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/robustness/calibrate.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
@@ -39,4 +40,5 @@
 #include "redoubt/trees/importance.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/sparse.hpp"
 #include "redoubt/trees/shap.hpp"

@@ -139,7 +139,9 @@ Model fit(const std::string& estimator, const Dataset& data, Settings settings, 
     reader.take("max_leaves", options.max_leaves);
     reader.take("max_depth", options.max_depth);
     reader.take("min_leaf_rows", options.min_leaf_rows);
+    reader.take("l1", options.l1);
     reader.take("l2", options.l2);
+    reader.take("scale_pos_weight", options.scale_pos_weight);
     reader.take("row_fraction", options.row_fraction);
     reader.take("column_fraction", options.column_fraction);
     reader.take("early_stopping_rounds", options.early_stopping_rounds);

@@ -170,6 +170,12 @@ Shared<const Forest> GradientBoosting::fit_encoded(MatrixView<const float> x,
   return boost(options, x, category_counts, y, detail::rules_for(options, category_counts, x.cols()), inputs);
 }
 
+Shared<const Forest> GradientBoosting::fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts,
+                                                  const TreeTarget& y) const {
+  detail::check_boosting(options);
+  return fit_binned(BinnedMatrix(x, category_counts, binning_of(options)), y);
+}
+
 Model GradientBoosting::fit(const Dataset& data) const { return fit_any(options, data, nullptr, nullptr); }
 Model GradientBoosting::fit(const Dataset& data, const Dataset& validation) const {
   return fit_any(options, data, &validation, nullptr);

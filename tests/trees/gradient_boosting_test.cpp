@@ -7,7 +7,9 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/data/csv.hpp"
+#include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/trees/binning.hpp"
+#include "trees/boosting_support.hpp"
 #include "trees/support.hpp"
 
 namespace redoubt {
@@ -502,6 +504,263 @@ TEST_CASE("progress is told to the end", "[gradient_boosting]") {
   const Toy toy = make_toy(100, 2, 111);
   GradientBoosting{{.trees = 6, .progress = &sink}}.fit_encoded(toy.x, {}, toy.regression());
   CHECK(sink.seen == std::vector<std::size_t>{1, 2, 3, 4, 5, 6});
+}
+
+// --- losses apart (objective_test.cpp), what boosting can be told -------------------------------------
+
+TEST_CASE("rules for trees end where LightGBM's do", "[gradient_boosting]") {
+  const auto& golden = test::boosting_golden();
+  const auto check = [&](const std::string& name, auto set) {
+    INFO(name);
+    GradientBoostingOptions options{
+        .trees = 5, .learning_rate = 0.2, .max_leaves = 7, .min_leaf_rows = 1, .min_leaf_hessian = 0.9};
+    set(options);
+    const auto forest = GradientBoosting{options}.fit_encoded(golden.x, {}, {.values = golden.value});
+    double worst = 0;
+    for (std::size_t r = 0; r < 240; ++r)
+      worst = std::max(worst, std::abs(test::predict_row(*forest, golden.x.row(r))[0] - golden.scores.at(name)[r]));
+    CHECK(worst < 2e-5);
+  };
+  using O = GradientBoostingOptions;
+  check("squared_l1", [](O& o) {
+    o.trees = 2;
+    o.l1 = 2;
+    o.l2 = 1;
+  });
+  check("squared_max_delta", [](O& o) { o.max_delta_step = 0.5; });
+  check("squared_path_smooth", [](O& o) {
+    o.trees = 2;
+    o.path_smooth = 5;
+    o.min_leaf_rows = 2;
+  });
+  check("squared_monotone", [](O& o) { o.monotone = {{"f0", 1}, {"f1", -1}}; });
+  check("squared_interactions", [](O& o) { o.interactions = {{"f0", "f1"}, {"f2", "f3"}}; });
+}
+
+TEST_CASE("columns of rules are found by name", "[gradient_boosting]") {
+  const Toy toy = make_toy(400, 3, 131);
+  const Dataset data = Dataset::from_matrix(toy.x, toy.values);
+  const Model rising = GradientBoosting{{.monotone = {{"f1", 1}}}}.fit(data);
+  for (std::size_t r = 0; r < 50; ++r) {
+    std::vector<float> row(toy.x.row(r).begin(), toy.x.row(r).end());
+    float before = -test::infinite;
+    for (float v = -3; v < 3; v += 0.25f) {
+      row[1] = v;
+      const float p = test::predict_row(rising.predictor(), row)[0];
+      CHECK(p >= before - 1e-5f);
+      before = p;
+    }
+  }
+  CHECK_THROWS_WITH((GradientBoosting{{.monotone = {{"weight", 1}}}}.fit(data)), Catch::Contains("weight"));
+  CHECK_THROWS_WITH((GradientBoosting{{.interactions = {{"f0", "f9"}}}}.fit_encoded(toy.x, {}, toy.regression())),
+                    Catch::Contains("no column 'f9'"));
+  const std::vector<std::uint32_t> categories = {0, 4, 0};
+  CHECK_THROWS_WITH((GradientBoosting{{.monotone = {{"f1", 1}}}}.fit_encoded(toy.x, categories, toy.regression())),
+                    Catch::Contains("'f1' is not numeric"));
+  CHECK_THROWS_WITH(
+      (GradientBoosting{{.loss = Loss::quantile, .monotone = {{"f1", 1}}}}.fit_encoded(toy.x, {}, toy.regression())),
+      Catch::Contains("monotone"));
+}
+
+TEST_CASE("training in two goes is training in one", "[gradient_boosting]") {
+  for (const std::size_t classes : {1u, 2u, 3u}) {
+    const Toy toy = make_toy(500, 4, 141, 0.1, std::max<std::size_t>(classes, 2));
+    const TreeTarget y = classes == 1 ? toy.regression() : toy.classification();
+    for (const double fraction : {1.0, 0.6}) {
+      GradientBoostingOptions options{.trees = 12, .row_fraction = fraction, .column_fraction = fraction, .seed = 3};
+      const auto whole = GradientBoosting{options}.fit_encoded(toy.x, {}, y);
+      options.trees = 5;
+      const auto first = GradientBoosting{options}.fit_encoded(toy.x, {}, y);
+      options.trees = 7;
+      const auto both = GradientBoosting{options}.fit_encoded(toy.x, {}, y, {.start = first.get()});
+      CHECK(test::bytes_of(*both) == test::bytes_of(*whole));
+    }
+  }
+  const Toy toy = make_toy(200, 3, 142);
+  const Dataset data = Dataset::from_matrix(toy.x, toy.labels);
+  const Model model = GradientBoosting{{.trees = 4}}.fit(data),
+              more = GradientBoosting{{.trees = 6}}.fit_more(model, data);
+  CHECK(test::bytes_of(more.predictor()) == test::bytes_of(GradientBoosting{{.trees = 10}}.fit(data).predictor()));
+  CHECK_THROWS_WITH((GradientBoosting{}.fit_encoded(toy.x, {}, toy.regression(),
+                                                    {.start = dynamic_cast<const Forest*>(&model.predictor())})),
+                    Catch::Contains("cannot be continued"));
+}
+
+TEST_CASE("refit moves leaves towards new data", "[gradient_boosting]") {
+  const Toy old = make_toy(300, 3, 151);
+  Toy fresh = make_toy(300, 3, 152);
+  for (double& v : fresh.values) v += 1;
+  const GradientBoosting boosting{{.trees = 1, .max_leaves = 4, .refit_decay = 0.25}};
+  const auto forest = boosting.fit_encoded(old.x, {}, old.regression());
+  const auto refitted = boosting.refit_encoded(*forest, fresh.x, fresh.regression());
+  CHECK(refitted->arrays().threshold == forest->arrays().threshold);
+  std::vector<double> sum(forest->leaves()), count(forest->leaves());
+  std::vector<std::uint32_t> leaf(1);
+  for (std::size_t r = 0; r < 300; ++r) {
+    forest->leaf_ids(fresh.x.row(r), leaf);
+    sum[leaf[0]] += fresh.values[r] - forest->shape().base[0];
+    ++count[leaf[0]];
+  }
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    REQUIRE(count[i] > 0);
+    CHECK(refitted->arrays().leaf_values[i] ==
+          Approx(0.25 * forest->arrays().leaf_values[i] + 0.75 * 0.1 * sum[i] / count[i]).epsilon(1e-5));
+  }
+  // Many trees on the data that they were grown on, nothing kept: they come out as they were.
+  const GradientBoosting again{{.trees = 15, .refit_decay = 0}};
+  const auto many = again.fit_encoded(old.x, {}, old.classification());
+  const auto same = again.refit_encoded(*many, old.x, old.classification());
+  for (std::size_t i = 0; i < many->leaves(); ++i)
+    CHECK(same->arrays().leaf_values[i] == Approx(many->arrays().leaf_values[i]).epsilon(1e-4).margin(1e-6));
+  const Dataset data = Dataset::from_matrix(fresh.x, fresh.labels);
+  const Model model = GradientBoosting{{.trees = 3}}.fit(data);
+  CHECK_THAT(boosting.refit(model, data).info().options, Catch::Contains("refit_decay=0.25"));
+}
+
+TEST_CASE("validation data decides when to stop, as if it were judged afterwards", "[gradient_boosting]") {
+  const Toy train = make_toy(400, 6, 161), other = make_toy(300, 6, 162);
+  std::vector<std::int32_t> noisy = train.labels;
+  Random random(163);
+  for (auto& label : noisy)
+    if (random.uniform() < 0.3) label = 1 - label;
+  const Dataset data = Dataset::from_matrix(train.x, noisy), judge = Dataset::from_matrix(other.x, other.labels);
+  BoostingHistory history;
+  const Model stopped =
+      GradientBoosting{
+          {.trees = 200, .early_stopping_rounds = 10, .metrics = {"auc", "log_loss"}, .callback = &history}}
+          .fit(data, judge);
+  const auto& forest = dynamic_cast<const Forest&>(stopped.predictor());
+  REQUIRE(history.values.size() == forest.trees() + 10);
+  const auto best = history.values[forest.trees() - 1];
+  for (const auto& values : history.values) CHECK(values[0] <= best[0]);
+  CHECK(stopped.evaluate(judge).value("roc_auc") == Approx(best[0]).epsilon(1e-6));
+  CHECK(stopped.evaluate(judge).value("log_loss") == Approx(best[1]).epsilon(1e-5));
+  // The same trees as without validation.
+  const Model plain = GradientBoosting{{.trees = static_cast<int>(forest.trees())}}.fit(data);
+  CHECK(test::bytes_of(plain.predictor()) == test::bytes_of(forest));
+  CHECK_THROWS_WITH(GradientBoosting{}.fit(data, Dataset::from_matrix(other.x, other.values)),
+                    Catch::Contains("validation data is for regression"));
+  // A step that is too small does not count.
+  const Model impatient =
+      GradientBoosting{{.trees = 200, .early_stopping_rounds = 1, .min_delta = 1e9}}.fit(data, judge);
+  CHECK(dynamic_cast<const Forest&>(impatient.predictor()).trees() == 1);
+}
+
+TEST_CASE("dropouts keep their books", "[gradient_boosting]") {
+  const Toy toy = make_toy(500, 4, 171), other = make_toy(300, 4, 172);
+  const TreeTarget y = toy.regression(), z = other.regression();
+  BoostingHistory history;
+  const GradientBoosting dart{{.trees = 40,
+                               .learning_rate = 0.3,
+                               .dart = true,
+                               .drop_rate = 0.3,
+                               .skip_drop = 0.2,
+                               .metrics = {"l2"},
+                               .seed = 4,
+                               .callback = &history}};
+  const auto forest = dart.fit_encoded(toy.x, {}, y, {.validation = other.x, .validation_target = z});
+  // What was seen in training is what the forest predicts.
+  CHECK(mean_loss(*forest, other, Task::regression) == Approx(history.values.back()[0]).epsilon(1e-4));
+  const auto plain = GradientBoosting{{.trees = 40}}.fit_encoded(toy.x, {}, y);
+  CHECK(history.values.back()[0] < 0.5 * history.values.front()[0]);
+  CHECK(test::bytes_of(*forest) != test::bytes_of(*plain));
+  const GradientBoosting never{{.trees = 10, .dart = true, .skip_drop = 1}};
+  CHECK(test::bytes_of(*never.fit_encoded(toy.x, {}, y)) ==
+        test::bytes_of(*GradientBoosting{{.trees = 10}}.fit_encoded(toy.x, {}, y)));
+  CHECK_THROWS_WITH((GradientBoosting{{.dart = true, .early_stopping_rounds = 5}}.fit_encoded(toy.x, {}, y)),
+                    Catch::Contains("early_stopping_rounds is 5"));
+}
+
+TEST_CASE("one-side sampling starts late and stays near", "[gradient_boosting]") {
+  const Toy toy = make_toy(3000, 5, 181), other = make_toy(1000, 5, 182);
+  for (const bool classify : {false, true}) {
+    const TreeTarget y = classify ? toy.classification() : toy.regression();
+    const Task task = classify ? Task::classification : Task::regression;
+    // The first 1 / learning_rate rounds see every row.
+    GradientBoostingOptions options{.trees = 10, .goss = true, .seed = 9};
+    const auto early = GradientBoosting{options}.fit_encoded(toy.x, {}, y);
+    CHECK(early->arrays().threshold ==
+          GradientBoosting{{.trees = 10, .seed = 9}}.fit_encoded(toy.x, {}, y)->arrays().threshold);
+    options.trees = 60;
+    const auto sampled = GradientBoosting{options}.fit_encoded(toy.x, {}, y);
+    const auto whole = GradientBoosting{{.trees = 60}}.fit_encoded(toy.x, {}, y);
+    CHECK(test::bytes_of(*sampled) != test::bytes_of(*whole));
+    CHECK(mean_loss(*sampled, other, task) == Approx(mean_loss(*whole, other, task)).epsilon(0.15));
+  }
+}
+
+TEST_CASE("class weights are weights", "[gradient_boosting]") {
+  const Toy toy = make_toy(400, 3, 191, 0, 3);
+  TreeTarget weighted = toy.classification();
+  std::vector<double> weights, by_class = {1, 3, 0.5};
+  for (const auto label : toy.labels) weights.push_back(by_class[static_cast<std::size_t>(label)]);
+  weighted.weights = weights;
+  const auto a = GradientBoosting{{.trees = 5, .class_weights = by_class}}.fit_encoded(toy.x, {}, toy.classification());
+  const auto b = GradientBoosting{{.trees = 5}}.fit_encoded(toy.x, {}, weighted);
+  CHECK(a->arrays().threshold == b->arrays().threshold);
+  CHECK(a->arrays().leaf_values == b->arrays().leaf_values);
+  const auto balanced = GradientBoosting{{.balance_classes = true}}.fit_encoded(toy.x, {}, toy.classification());
+  for (const float base : balanced->shape().base) CHECK(base == Approx(std::log(1.0 / 3)).epsilon(1e-5));
+  CHECK_THROWS_WITH((GradientBoosting{{.class_weights = {1, 2}}}.fit_encoded(toy.x, {}, toy.classification())),
+                    Catch::Contains("class_weights has 2 entries"));
+}
+
+TEST_CASE("queries come from a column", "[gradient_boosting]") {
+  const auto& golden = test::boosting_golden();
+  std::vector<Column> columns(6);
+  for (std::size_t c = 0; c < 4; ++c) {
+    columns[c].spec = {"f" + std::to_string(c), ColumnType::numeric};
+    for (std::size_t r = 0; r < 240; ++r) columns[c].numbers.push_back(golden.x(r, c));
+  }
+  columns[4].spec = {"qid", ColumnType::numeric, ColumnRole::ignore};
+  for (const auto q : golden.query) columns[4].numbers.push_back(100.0 - q);
+  columns[5].spec = {"grade", ColumnType::numeric, ColumnRole::target};
+  columns[5].numbers = golden.grade;
+  const Dataset data(std::move(columns));
+  const GradientBoosting ranker{{.trees = 5, .loss = Loss::lambdarank}};
+  TreeTarget y{.values = golden.grade, .queries = golden.query};
+  CHECK(test::bytes_of(ranker.fit(data).predictor()) == test::bytes_of(*ranker.fit_encoded(golden.x, {}, y)));
+  // Whole queries are held out.
+  BoostingHistory history;
+  GradientBoosting{{.trees = 30,
+                    .loss = Loss::lambdarank,
+                    .early_stopping_rounds = 5,
+                    .validation_fraction = 0.3,
+                    .metrics = {"ndcg@3"},
+                    .callback = &history}}
+      .fit(data);
+  REQUIRE(!history.values.empty());
+  CHECK(history.values[0][0] > 0.5);
+  CHECK_THROWS_WITH((GradientBoosting{{.loss = Loss::lambdarank, .query_column = "q"}}.fit(data)),
+                    Catch::Contains("q"));
+}
+
+TEST_CASE("every way of boosting has the same bytes at any thread count", "[gradient_boosting][threads]") {
+  const Toy toy = make_toy(9000, 6, 201, 0.1, 3);
+  std::vector<std::uint32_t> queries;
+  std::vector<double> grades;
+  for (std::size_t r = 0; r < 9000; ++r) {
+    queries.push_back(static_cast<std::uint32_t>(r / 20));
+    grades.push_back(toy.labels[r]);
+  }
+  const auto check = [&](GradientBoostingOptions options, const TreeTarget& y) {
+    std::vector<std::byte> expected;
+    for (int threads : {1, 2, 4}) {
+      Arena arena(threads);
+      options.trees = 5;
+      options.learning_rate = 0.5;
+      options.arena = &arena;
+      const auto bytes = test::bytes_of(*GradientBoosting{options}.fit_encoded(toy.x, {}, y));
+      if (expected.empty()) expected = bytes;
+      CHECK(bytes == expected);
+    }
+  };
+  check({}, toy.classification());
+  check({.loss = Loss::one_vs_all, .goss = true}, toy.classification());
+  check({.loss = Loss::quantile, .row_fraction = 0.5, .row_frequency = 2}, toy.regression());
+  check({.dart = true, .drop_rate = 0.5, .skip_drop = 0}, toy.regression());
+  check({.early_stopping_rounds = 3}, toy.regression());
+  check({.loss = Loss::lambdarank}, {.values = grades, .queries = queries});
 }
 
 // --- whole models -------------------------------------------------------------------------------------

@@ -140,6 +140,9 @@ struct GradientBoosting {
   /// The same on the listed rows (distinct, any order; empty: all) of an already binned matrix. `max_bins` is not used.
   Shared<const Forest> fit_binned(const BinnedMatrix& x, const TreeTarget& y,
                                   std::span<const std::uint32_t> rows = {}) const;
+  /// The same on a sparse matrix, which is never spread out; see `predict_sparse`.
+  Shared<const Forest> fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts,
+                                  const TreeTarget& y) const;
   Shared<const Forest> refit_encoded(const Forest& forest, MatrixView<const float> x, const TreeTarget& y) const;
 };
 
