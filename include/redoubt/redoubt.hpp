@@ -40,5 +40,5 @@
 #include "redoubt/trees/importance.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
-#include "redoubt/trees/sparse.hpp"
 #include "redoubt/trees/shap.hpp"
+#include "redoubt/trees/sparse.hpp"
