@@ -60,7 +60,7 @@ def probe(workers, budget):
     """Waits until all have read and binned, runs each once to warm up, then those within twice the fastest peer once or
     twice more; worker.best is the fastest run. Returns those that ran; the others are named with the reason."""
     running = []
-    patience = {"ready": 90, "run": 20}  # a contender that needs longer is not the fastest
+    patience = {"ready": 90, "run": 30}  # a contender that needs longer is not the fastest
     for step in ("ready", "run"):
         for worker in list(running if step == "run" else workers):
             try:

@@ -129,7 +129,7 @@ def compile_lleaves(folder):
     path, unit = folder / "lleaves.so", folder / "lleaves.o"
     if not path.exists():
         subprocess.run([sys.executable, "-c", LLEAVES, os.environ.get("REDOUBT_PEERS_LLEAVES", ""),
-                        str(folder / "lightgbm.txt"), str(unit), "34"], check=True, timeout=300)
+                        str(folder / "lightgbm.txt"), str(unit), "34"], check=True, timeout=180)
         subprocess.run(["gcc", "-shared", "-o", str(path), str(unit), "-lm"], check=True)
 
 
