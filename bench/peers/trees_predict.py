@@ -41,6 +41,8 @@ def start(context, shape, batch, cold):
         worker = Worker(name, command + more, stderr=open(context.file(name.replace(" ", "-")), "w+"))
         worker.errors = open(context.file(name.replace(" ", "-")))
         peers.append(worker)
+    peers.append(context.python("trees_predict_peer.py", "daal4py", "daal4py (Python)", model=str(folder / "lightgbm.txt"),
+                                x=str(folder / "x.npy"), batch=batch, cold=cold))
     return ours, peers
 
 
@@ -65,6 +67,7 @@ def predict(context, shape, name, cold):
     ours, peers = start(context, shape, batch, cold)
     title = f"{name}.{shape}" + (".cold" if cold else "")
     print(f"predict {title}: us per row", flush=True)
+    print("  ydf: not run: it takes no model of others, and its package holds no C interface", flush=True)
     for name, why in json.loads((trees_models.model(shape) / "failed.json").read_text()).items():
         print(f"  {name}: not run: {why}", flush=True)
     ratio, best, running = against_best(ours, peers, context.rounds, unit=1e6, unit_name="us")
