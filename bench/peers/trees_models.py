@@ -119,17 +119,19 @@ LLEAVES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import lleaves
-lleaves.Model(model_file=sys.argv[2]).compile(cache=sys.argv[3], fcodemodel="small", fblocksize=int(sys.argv[4]), raw_score=True)
+lleaves.Model(model_file=sys.argv[2]).compile(cache=sys.argv[3], fcodemodel="small", fblocksize=34, raw_score=True,
+                                                   finline=sys.argv[4] == "1")
 """
 
 
-def compile_lleaves(folder):
+def compile_lleaves(folder, leaves):
     """Its object file, linked so that a C++ program can load it. Blocks of 34 trees, its default, for single rows, too:
-    for those its documentation advises one block of all trees, which LLVM does not compile within an hour."""
+    its documentation advises one block of all trees for those, but LLVM had not compiled the small model so after four
+    minutes of CPU time, nor the large one with inlined trees after eight: there they are functions (finline=False)."""
     path, unit = folder / "lleaves.so", folder / "lleaves.o"
     if not path.exists():
         subprocess.run([sys.executable, "-c", LLEAVES, os.environ.get("REDOUBT_PEERS_LLEAVES", ""),
-                        str(folder / "lightgbm.txt"), str(unit), "34"], check=True, timeout=180)
+                        str(folder / "lightgbm.txt"), str(unit), "1" if leaves < 64 else "0"], check=True, timeout=180)
         subprocess.run(["gcc", "-shared", "-o", str(path), str(unit), "-lm"], check=True)
 
 
@@ -164,7 +166,7 @@ def model(name):
     failed = {}
     for engine, step in (("onnxruntime", lambda: (folder / "trees.onnx").write_bytes(
             onnx_model(structure, x.shape[1]).SerializeToString())),
-                         ("lleaves", lambda: compile_lleaves(folder)),
+                         ("lleaves", lambda: compile_lleaves(folder, leaves)),
                          ("tl2cgen", lambda: compile_tl2cgen(folder, leaves))):
         try:
             step()
