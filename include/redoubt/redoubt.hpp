@@ -36,6 +36,7 @@
 #include "redoubt/robustness/screen.hpp"
 #include "redoubt/serve/observer.hpp"
 #include "redoubt/serve/server.hpp"
+#include "redoubt/trees/extra_trees.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/importance.hpp"
 #include "redoubt/trees/isolation_forest.hpp"

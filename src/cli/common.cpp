@@ -11,6 +11,7 @@
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/linear/ridge.hpp"
 #include "redoubt/nn/mlp.hpp"
+#include "redoubt/trees/extra_trees.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
 #include "redoubt/trees/random_forest.hpp"
@@ -125,10 +126,28 @@ Settings parse_settings(const std::vector<std::string>& assignments) {
 }
 
 const std::vector<std::string>& estimators() {
-  static const std::vector<std::string> names = {"gradient_boosting",   "random_forest", "mlp",
+  static const std::vector<std::string> names = {"gradient_boosting",   "random_forest", "extra_trees",     "mlp",
                                                  "logistic_regression", "ridge",         "isolation_forest"};
   return names;
 }
+
+namespace {
+
+template <class Estimator, class Options>
+Model bagging(const std::string& name, Reader& reader, const Dataset& data, ProgressSink* progress) {
+  Options options;
+  reader.take("trees", options.trees);
+  reader.take("max_depth", options.max_depth);
+  reader.take("max_leaves", options.max_leaves);
+  reader.take("min_leaf_rows", options.min_leaf_rows);
+  reader.take("max_features", options.max_features);
+  reader.take("seed", options.seed);
+  reader.finish(name);
+  options.progress = progress;
+  return Estimator{options}.fit(data);
+}
+
+}  // namespace
 
 Model fit(const std::string& estimator, const Dataset& data, Settings settings, ProgressSink* progress) {
   Reader reader(std::move(settings));
@@ -150,16 +169,9 @@ Model fit(const std::string& estimator, const Dataset& data, Settings settings, 
     options.progress = progress;
     return GradientBoosting{options}.fit(data);
   }
-  if (estimator == "random_forest") {
-    RandomForestOptions options;
-    reader.take("trees", options.trees);
-    reader.take("max_depth", options.max_depth);
-    reader.take("min_leaf_rows", options.min_leaf_rows);
-    reader.take("seed", options.seed);
-    reader.finish(estimator);
-    options.progress = progress;
-    return RandomForest{options}.fit(data);
-  }
+  if (estimator == "random_forest")
+    return bagging<RandomForest, RandomForestOptions>(estimator, reader, data, progress);
+  if (estimator == "extra_trees") return bagging<ExtraTrees, ExtraTreesOptions>(estimator, reader, data, progress);
   if (estimator == "mlp") {
     MlpOptions options;
     reader.take("hidden", options.hidden);
@@ -192,6 +204,7 @@ Model fit(const std::string& estimator, const Dataset& data, Settings settings, 
     IsolationForestOptions options;
     reader.take("trees", options.trees);
     reader.take("subsample", options.subsample);
+    reader.take("max_features", options.max_features);
     reader.take("seed", options.seed);
     reader.finish(estimator);
     return IsolationForest{options}.fit(data);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <numeric>
+#include <set>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/csv.hpp"
@@ -229,6 +230,64 @@ TEST_CASE("the forest's limits hold", "[random_forest]") {
   for (const auto count : rows) CHECK(count >= 10);
 }
 
+TEST_CASE("the best splits come first if leaves are few", "[random_forest]") {
+  const auto x = test::random_matrix(500, 4, 12);
+  std::vector<double> values;
+  for (std::size_t r = 0; r < 500; ++r) values.push_back(x(r, 0) * x(r, 1));
+  auto few = single_tree();
+  few.options.max_leaves = 8;
+  const auto full = single_tree().fit_encoded(x, {}, {.values = values}).forest;
+  const auto forest = few.fit_encoded(x, {}, {.values = values}).forest;
+  CHECK(forest->leaves() == 8);
+  // Splits do not depend on the order: the seven that lowered the impurity most among those that could be reached.
+  std::vector<std::pair<float, std::int32_t>> frontier{{full->arrays().gain[0], 0}};
+  std::multiset<float> expected, found(forest->arrays().gain.begin(), forest->arrays().gain.end());
+  REQUIRE(full->arrays().roots[0] == 0);
+  while (expected.size() < 7) {
+    const auto best = std::max_element(frontier.begin(), frontier.end());
+    const auto node = static_cast<std::size_t>(best->second);
+    expected.insert(best->first);
+    frontier.erase(best);
+    for (const auto child : {full->arrays().left[node], full->arrays().right[node]})
+      if (child >= 0) frontier.emplace_back(full->arrays().gain[static_cast<std::size_t>(child)], child);
+  }
+  CHECK(found == expected);
+  // A least gain leaves out exactly the splits below it.
+  auto large = single_tree();
+  large.options.min_split_gain = 5;
+  const auto pruned = large.fit_encoded(x, {}, {.values = values}).forest;
+  CHECK(pruned->leaves() > 1);
+  CHECK(pruned->leaves() < full->leaves());
+  for (const float gain : pruned->arrays().gain) CHECK(gain >= 5);
+}
+
+TEST_CASE("class weights are weights of the rows of the class", "[random_forest]") {
+  const auto x = test::random_matrix(300, 3, 13);
+  std::vector<std::int32_t> labels;
+  std::vector<double> weights;
+  Random random(14);
+  for (std::size_t r = 0; r < 300; ++r) {
+    labels.push_back(x(r, 0) + random.normal() > 1);
+    weights.push_back(labels[r] ? 4 : 0.5);
+  }
+  RandomForest forest{{.trees = 5}};
+  TreeTarget y{.task = Task::classification, .labels = labels, .classes = 2};
+  y.weights = weights;
+  const auto by_rows = forest.fit_encoded(x, {}, y).forest;
+  y.weights = {};
+  forest.options.class_weights = {0.5, 4};
+  CHECK(test::bytes_of(*forest.fit_encoded(x, {}, y).forest) == test::bytes_of(*by_rows));
+  forest.options.class_weights = {1};
+  CHECK_THROWS_WITH(forest.fit_encoded(x, {}, y), Catch::Contains("1 class_weights for 2 classes"));
+  // Whole weights of one are counted in whole numbers: the same trees.
+  y.weights = {};
+  forest.options.class_weights = {};
+  const auto counted = forest.fit_encoded(x, {}, y).forest;
+  const std::vector<double> ones(300, 1.0);
+  y.weights = ones;
+  CHECK(test::bytes_of(*forest.fit_encoded(x, {}, y).forest) == test::bytes_of(*counted));
+}
+
 TEST_CASE("forest options outside their range are refused by name", "[random_forest]") {
   const auto x = test::random_matrix(20, 2, 11);
   const std::vector<double> values(20, 1.0);
@@ -239,6 +298,8 @@ TEST_CASE("forest options outside their range are refused by name", "[random_for
   refused({.max_depth = -1}, "RandomForest: max_depth is -1");
   refused({.min_leaf_rows = 0}, "RandomForest: min_leaf_rows is 0");
   refused({.max_features = 1.5}, "RandomForest: max_features is 1.5");
+  refused({.max_leaves = 1}, "RandomForest: max_leaves is 1");
+  refused({.min_split_gain = -1}, "RandomForest: min_split_gain is -1");
   refused({.max_bins = 1}, "RandomForest: max_bins is 1");
   const Dataset data = Dataset::from_matrix(x, values).seal();
   CHECK_THROWS_AS(RandomForest{}.fit(data), Error);

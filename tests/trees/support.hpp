@@ -57,8 +57,9 @@ struct Golden {
   double error() const { return deviation / std::sqrt(static_cast<double>(runs)); }
 };
 
-inline Golden golden(const std::string& data, const std::string& estimator, const std::string& metric) {
-  std::ifstream file(std::string(REDOUBT_SOURCE_DIR) + "/tests/trees/golden/quality.tsv");
+inline Golden golden(const std::string& data, const std::string& estimator, const std::string& metric,
+                     const std::string& table = "quality") {
+  std::ifstream file(std::string(REDOUBT_SOURCE_DIR) + "/tests/trees/golden/" + table + ".tsv");
   for (std::string line; std::getline(file, line);) {
     std::istringstream fields(line);
     std::string a, b, c;

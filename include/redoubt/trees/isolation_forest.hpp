@@ -12,10 +12,13 @@ namespace redoubt {
 
 struct IsolationForestOptions {
   int trees = 100;
-  int subsample = 256;  ///< rows per tree, drawn without replacement; at least 2
+  int subsample = 256;      ///< rows per tree, drawn without replacement; at least 2
+  double max_features = 1;  ///< share of the columns that a tree may split, drawn per tree; (0, 1]
+  bool bootstrap = false;   ///< draw the rows with replacement
   EncoderOptions encoder = EncoderOptions::for_trees();
   std::uint64_t seed = 0;
   ProgressSink* progress = nullptr;  ///< stage "trees"
+  Arena* arena = nullptr;            ///< null: the default arena
 };
 
 /// Isolation forest (Liu, Ting, Zhou, ICDM'08): outliers are cut off by fewer random splits. The model's one output
@@ -29,6 +32,11 @@ struct IsolationForest {
   /// On encoded rows; see GradientBoosting::fit_encoded.
   Shared<const Forest> fit_encoded(MatrixView<const float> x,
                                    std::span<const std::uint32_t> category_counts = {}) const;
+
+  /// The score above which a share `contamination` of `scores` (of the training rows, say) lies: rows above it are
+  /// labelled outliers. Interpolated between two scores as numpy.percentile and PyOD do. Error(invalid_argument) for no
+  /// scores or a share outside (0, 0.5].
+  static float threshold(std::span<const float> scores, double contamination);
 };
 
 }  // namespace redoubt

@@ -17,12 +17,17 @@ class BinnedMatrix;
 struct RandomForestOptions {
   int trees = 100;
   int max_depth = 0;      ///< 0: unlimited
+  int max_leaves = 0;     ///< per tree: the best splits first; 0: unlimited
   int min_leaf_rows = 1;  ///< distinct rows
+  /// A split must lower the impurity (Gini, variance) times the weight of the node by so much.
+  double min_split_gain = 0;
   /// Share of the columns tried at each node, (0, 1]; 0: the square root of their number to classify, a third for
   /// values.
   double max_features = 0;
   bool bootstrap = true;  ///< each tree sees as many rows as there are, drawn with replacement
   int max_bins = 255;     ///< per column, 2 .. 255
+  /// Factor of the weight of the rows of each class; empty: 1. Error(shape_mismatch) for another number of classes.
+  std::vector<double> class_weights;
   EncoderOptions encoder = EncoderOptions::for_trees();
   std::uint64_t seed = 0;
   ProgressSink* progress = nullptr;  ///< stage "trees"
