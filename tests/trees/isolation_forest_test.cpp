@@ -115,13 +115,12 @@ TEST_CASE("isolation trees see a share of the columns, and rows with or without 
     CHECK(std::count(used.begin(), used.end(), true) == 2);
   }
   CHECK(std::count(any.begin(), any.end(), true) == 8);
-  // All rows once: each has its own place, unlike with repetition. The deepest leaves tell: they hold more equal rows.
-  Tensor<float> line({64, 1});
-  for (std::size_t r = 0; r < 64; ++r) line(r, 0) = static_cast<float>(r);
-  const auto leaves = [&](bool bootstrap) {
-    return IsolationForest{{.trees = 50, .subsample = 64, .bootstrap = bootstrap}}.fit_encoded(line)->leaves();
-  };
-  CHECK(leaves(true) < 0.75 * static_cast<double>(leaves(false)));
+  // Of two rows both are drawn, which makes two leaves; with repetition half the trees draw one row twice.
+  const auto two = test::random_matrix(2, 1, 8);
+  CHECK(IsolationForest{{.trees = 200}}.fit_encoded(two)->leaves() == 400);
+  const auto repeated = IsolationForest{{.trees = 200, .bootstrap = true}}.fit_encoded(two)->leaves();
+  CHECK(repeated > 260);
+  CHECK(repeated < 340);
 }
 
 TEST_CASE("the threshold of a contamination is a percentile", "[isolation_forest]") {
