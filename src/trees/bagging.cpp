@@ -95,12 +95,13 @@ class TreeGrower {
   std::uint32_t times_above() const { return static_cast<std::uint32_t>(options_.min_leaf_rows); }
   Open open(Job job, Random& random);
   void copy_node(Job& job);
-  void try_column(std::uint32_t column, const Job& job, Random& random, Split& best);
+  /// Whether the rows of the node differ in the column.
+  bool try_column(std::uint32_t column, const Job& job, Random& random, Split& best);
   template <bool Counted>
   void fill_bins(const std::uint8_t* bytes, const Job& job, std::uint32_t bins);
   void try_numeric(std::uint32_t column, Split& best);
   void try_categorical(std::uint32_t column, Random& random, Split& best);
-  void try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best);
+  bool try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best);
   bool consider(Split& best) const;
   void move_left(std::uint32_t bin) {
     sums_.move_left(bin);
@@ -239,7 +240,7 @@ void TreeGrower<Sums>::try_categorical(std::uint32_t column, Random& random, Spl
 
 /// One cut between two bins of the node, each as likely. No bins are filled: the rows are compared with the cut.
 template <class Sums>
-void TreeGrower<Sums>::try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best) {
+bool TreeGrower<Sums>::try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best) {
   const ColumnBins& cuts = bins_.column(column);
   const std::uint8_t missing = cuts.missing();
   const std::uint8_t* const bytes = column_bytes(column, job.copied);
@@ -266,7 +267,7 @@ void TreeGrower<Sums>::try_random_cut(std::uint32_t column, const Job& job, Rand
       high = std::max(high, b);
     }
   }
-  if (low > high || (low == high && !any_missing)) return;
+  if (low > high || (low == high && !any_missing)) return false;
   const bool gaps = low == high;  // values against gaps
   const auto cut = static_cast<std::uint8_t>(gaps ? low : low + random.below(high - low));
   const bool counted = times_above() > 1;
@@ -287,15 +288,16 @@ void TreeGrower<Sums>::try_random_cut(std::uint32_t column, const Job& job, Rand
   } else if (better && !any_missing) {
     missing_left = 2 * sums_.left_weight() > sums_.node_weight();
   }
-  if (!better) return;
+  if (!better) return true;
   best.column = column;
   best.numeric = true;
   best.missing_left = missing_left;
   best.last_bin = gaps ? cuts.count - 1 : cut;
+  return true;
 }
 
 template <class Sums>
-void TreeGrower<Sums>::try_column(std::uint32_t column, const Job& job, Random& random, Split& best) {
+bool TreeGrower<Sums>::try_column(std::uint32_t column, const Job& job, Random& random, Split& best) {
   const ColumnBins& cuts = bins_.column(column);
   sums_.start_left();
   left_rows_ = 0;
@@ -315,6 +317,7 @@ void TreeGrower<Sums>::try_column(std::uint32_t column, const Job& job, Random& 
     sums_.clear(present_[i]);
     counts_[present_[i]] = 0;
   }
+  return present_count_ >= 2;
 }
 
 template <class Sums>
@@ -374,11 +377,13 @@ typename TreeGrower<Sums>::Open TreeGrower<Sums>::open(Job job, Random& random) 
     return open;
   if (!job.copied && node_rows_ <= copied_rows_ && node_rows_ > 32) copy_node(open.job);
   Split& best = open.split;
+  bool differ = false;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    // At least `tried_` columns, and more until one can split the node.
-    if (i >= tried_ && best.score > no_split) break;
+    // At least `tried_` columns, and more until the rows differ in one. If none of these may be split, the node is a
+    // leaf: searching on makes deeper trees, which are worse.
+    if (i >= tried_ && differ) break;
     std::swap(columns_[i], columns_[i + random.below(columns_.size() - i)]);
-    try_column(columns_[i], open.job, random, best);
+    differ |= try_column(columns_[i], open.job, random, best);
   }
   if (best.score > no_split) {
     open.gain = std::max(best.score - sums_.node_score(), 0.0);
