@@ -103,8 +103,8 @@ void HistogramBuilder::add_listed(const NodeRows& node, std::size_t begin, std::
   constexpr std::size_t ahead = 8;
   for (std::size_t i = begin; i < end; ++i) {
     if (node.rows && i + 2 * ahead < end) {
-      __builtin_prefetch(&cells.row_offsets[node.rows[i + 2 * ahead]]);
-      __builtin_prefetch(&cells.bins[cells.row_offsets[node.rows[i + ahead]]]);
+      __builtin_prefetch(cells.row_offsets.data() + node.rows[i + 2 * ahead]);
+      __builtin_prefetch(cells.bins.data() + cells.row_offsets[node.rows[i + ahead]]);
     }
     const std::size_t row = node.rows ? node.rows[i] : i;
     const std::uint32_t pair = node.pairs[i];
