@@ -88,6 +88,29 @@ inline auto naive_conv2d(OpShape shape) {
   };
 }
 
+/// A transposed convolution by its definition: every input value adds its multiple of each kernel.
+inline auto naive_conv_transpose2d(OpShape shape) {
+  return [shape](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    const int height = int(shape[0]), width = int(shape[1]), channels = int(shape[2]), filters = int(a[0]);
+    const int kh = int(a[1]), kw = int(a[2]), stride = int(a[3]), pad = int(a[4]), more = int(a[5]);
+    const int dilation = int(a[6]), groups = int(a[7]), in = channels / groups, out = filters / groups;
+    const int out_height = (height - 1) * stride + dilation * (kh - 1) + 1 + more - 2 * pad;
+    const int out_width = (width - 1) * stride + dilation * (kw - 1) + 1 + more - 2 * pad;
+    Values y;
+    for (int place = 0; place < out_height * out_width; ++place) y.insert(y.end(), p[1].begin(), p[1].end());
+    for (int i = 0; i < int(x[0].size()); ++i) {
+      const int c = i % channels, top = i / channels / width * stride - pad, left = i / channels % width * stride - pad;
+      for (int k = 0; k < kh * kw * out; ++k) {
+        const int row = top + k / out / kw * dilation, col = left + k / out % kw * dilation;
+        if (row < 0 || row >= out_height || col < 0 || col >= out_width) continue;
+        y[std::size_t((row * out_width + col) * filters + c / in * out + k % out)] +=
+            x[0][std::size_t(i)] * p[0][std::size_t(c * kh * kw * out + k)];
+      }
+    }
+    return y;
+  };
+}
+
 inline auto naive_pool(OpShape shape, bool largest) {
   return [shape, largest](const std::vector<Values>& x, const std::vector<Values>&, const std::vector<double>& a) {
     const int height = int(shape[0]), width = int(shape[1]), channels = int(shape[2]);
@@ -171,6 +194,18 @@ inline auto naive_rms_norm(std::size_t width) {
       double square = 0;
       for (std::size_t j = 0; j < width; ++j) square += std::pow(x[0][i / width * width + j], 2);
       y[i] *= p[0][i % width] / std::sqrt(square / double(width) + a[0]);
+    }
+    return y;
+  };
+}
+
+/// Normalisation of each run of `width` values by its mean and deviation.
+inline auto naive_position_norm(std::size_t width) {
+  return [width](const std::vector<Values>& x, const std::vector<Values>& p, const std::vector<double>& a) {
+    Values y;
+    for (auto at = x[0].begin(); at != x[0].end(); at += std::ptrdiff_t(width)) {
+      const Values one = naive_layer_norm({Values(at, at + std::ptrdiff_t(width))}, p, a);
+      y.insert(y.end(), one.begin(), one.end());
     }
     return y;
   };
@@ -290,6 +325,29 @@ inline std::vector<OpCase> op_cases() {
       {"conv2d", {{4, 4, 6}}, {4, 3, 3, 1, 1, 1, 2}, naive_conv2d({4, 4, 6}), "groups", false, false},
       {"conv2d", {{5, 5, 4}}, {4, 3, 3, 1, 1, 1, 4}, naive_conv2d({5, 5, 4}), "depthwise", false, false},
       {"conv2d", {{3, 3, 5}}, {7, 1, 1}, naive_conv2d({3, 3, 5}), "1 x 1", false, false},
+      {"conv_transpose2d", {{3, 2, 3}}, {2}, naive_conv_transpose2d({3, 2, 3}), "3 x 3", false, false},
+      {"conv_transpose2d",
+       {{4, 3, 2}},
+       {3, 3, 2, 2, 1, 1},
+       naive_conv_transpose2d({4, 3, 2}),
+       "stride and padding of both sides",
+       false,
+       false},
+      {"conv_transpose2d",
+       {{3, 3, 1}},
+       {2, 2, 3, 1, 1, 1, 2},
+       naive_conv_transpose2d({3, 3, 1}),
+       "dilation",
+       false,
+       false},
+      {"conv_transpose2d",
+       {{3, 3, 4}},
+       {6, 2, 2, 2, 0, 0, 1, 2},
+       naive_conv_transpose2d({3, 3, 4}),
+       "groups",
+       false,
+       false},
+      {"conv_transpose2d", {{6, 7, 2}}, {2, 3, 3}, naive_conv_transpose2d({6, 7, 2}), "two tiles", false, false},
       {"dense", {{5}}, {3}, naive_dense},
       {"dense", {{3, 4}}, {5, 1}, naive_position_dense(4), "per position"},
       {"dense", {{2, 3, 2}}, {3, 1}, naive_position_dense(2), "per position, rank 3"},
@@ -337,6 +395,7 @@ inline std::vector<OpCase> op_cases() {
       {"lstm", {{1, 2}}, {2}, naive_recurrent(1, true), "one position", false, false},
       {"layer_norm", {{8}}, {1e-5}, naive_layer_norm},
       {"layer_norm", {{2}}, {1e-2}, naive_layer_norm, "two values"},
+      {"layer_norm", {{3, 4}}, {1e-5, 1}, naive_position_norm(4), "positions"},
       {"leaky_relu", {{9}}, {0.1}, each([](double x, const auto& a) { return x > 0 ? x : a[0] * x; })},
       {"relu", {{9}}, {}, each([](double x, const auto&) { return x > 0 ? x : 0; })},
       {"sigmoid", {{9}}, {}, each([](double x, const auto&) { return 1 / (1 + std::exp(-x)); })},

@@ -17,6 +17,7 @@ const Op& average_pool2d_op() noexcept;
 const Op& batch_norm_op() noexcept;
 const Op& concat_op() noexcept;
 const Op& conv2d_op() noexcept;
+const Op& conv_transpose2d_op() noexcept;
 const Op& dense_op() noexcept;
 const Op& div_op() noexcept;
 const Op& dropout_op() noexcept;
@@ -47,13 +48,41 @@ const Op& tanh_op() noexcept;
 const Op& transpose_op() noexcept;
 
 inline const Op* const* op_table(std::size_t& count) noexcept {
-  static const Op* const table[] = {
-      &add_op(),        &attention_op(), &average_pool2d_op(), &batch_norm_op(),  &concat_op(),        &conv2d_op(),
-      &dense_op(),      &div_op(),       &dropout_op(),        &embedding_op(),   &embedding_bag_op(), &exp_op(),
-      &gelu_op(),       &gru_op(),       &layer_norm_op(),     &leaky_relu_op(),  &log_op(),           &lstm_op(),
-      &max_pool2d_op(), &mul_op(),       &reduce_max_op(),     &reduce_mean_op(), &reduce_sum_op(),    &relu_op(),
-      &reshape_op(),    &rms_norm_op(),  &sigmoid_op(),        &silu_op(),        &slice_op(),         &softmax_op(),
-      &sqrt_op(),       &sub_op(),       &tanh_op(),           &transpose_op()};
+  static const Op* const table[] = {&add_op(),
+                                    &attention_op(),
+                                    &average_pool2d_op(),
+                                    &batch_norm_op(),
+                                    &concat_op(),
+                                    &conv2d_op(),
+                                    &conv_transpose2d_op(),
+                                    &dense_op(),
+                                    &div_op(),
+                                    &dropout_op(),
+                                    &embedding_op(),
+                                    &embedding_bag_op(),
+                                    &exp_op(),
+                                    &gelu_op(),
+                                    &gru_op(),
+                                    &layer_norm_op(),
+                                    &leaky_relu_op(),
+                                    &log_op(),
+                                    &lstm_op(),
+                                    &max_pool2d_op(),
+                                    &mul_op(),
+                                    &reduce_max_op(),
+                                    &reduce_mean_op(),
+                                    &reduce_sum_op(),
+                                    &relu_op(),
+                                    &reshape_op(),
+                                    &rms_norm_op(),
+                                    &sigmoid_op(),
+                                    &silu_op(),
+                                    &slice_op(),
+                                    &softmax_op(),
+                                    &sqrt_op(),
+                                    &sub_op(),
+                                    &tanh_op(),
+                                    &transpose_op()};
   count = sizeof(table) / sizeof(table[0]);
   return table;
 }
