@@ -16,6 +16,8 @@ function(redoubt_isa_sources target)
     set_source_files_properties(${avx2} PROPERTIES COMPILE_OPTIONS "${avx2_flags}")
     set_source_files_properties(${avx512} PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
     # What grows trees gives the same bits at every level.
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/avx2/grow.cpp
+      PROPERTIES COMPILE_OPTIONS "${avx2_flags};-ffp-contract=off")
     set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/avx512/grow.cpp
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-ffp-contract=off")
     target_compile_definitions(${target} PRIVATE REDOUBT_HAS_X86_KERNELS)

@@ -160,6 +160,7 @@ extern const GrowTable naive_grow_table = {0,     bounds,   quantise, expand, ga
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)
   if (isa >= Isa::avx512) return avx512_grow_table;
+  if (isa >= Isa::avx2) return avx2_grow_table;
 #endif
   return naive_grow_table;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The kernels of growing a tree on bins, as a table per instruction-set level. Translation units below avx512/ include
-// this header, so it may hold plain data only (see table.hpp).
+// The kernels of growing a tree on bins, as a table per instruction-set level. Translation units below avx2/ and
+// avx512/ include this header, so it may hold plain data only (see table.hpp).
 //
 // Formats. A row's gradient pair is quantised to 32 bits: gradient, signed, in the high half and hessian, unsigned, in
 // the low half, |gradient| <= 2^13 and hessian <= 2^14. While up to `grow_block_rows` rows are summed, a bin is one
@@ -73,6 +73,7 @@ struct GrowTable {
 };
 
 extern const GrowTable naive_grow_table;
+extern const GrowTable avx2_grow_table;
 extern const GrowTable avx512_grow_table;
 
 }  // namespace redoubt::kernels::detail

@@ -84,6 +84,9 @@ std::vector<const GrowTable*> levels() {
   std::vector<const GrowTable*> tables;
   for (const Isa isa : {Isa::avx2, Isa::avx512})
     if (isa <= detected_isa() && grow_table_for(isa).isa > 0) tables.push_back(&grow_table_for(isa));
+#if defined(__x86_64__)
+  REQUIRE(tables.size() == static_cast<std::size_t>(std::min(detected_isa(), Isa::avx512)));  // one per level
+#endif
   return tables;
 }
 
@@ -154,6 +157,18 @@ TEST_CASE("gradients are rounded up or down at random, and whole ones are kept",
       CHECK(low == expected_low);
       CHECK(high == expected_high);
     }
+  }
+}
+
+TEST_CASE("sums of more gradients than 32 bits hold are whole", "[grow]") {
+  const std::size_t rows = 600'001;
+  const std::vector<float> g(rows, -grow_largest_g), h(rows, grow_largest_h - 1);
+  std::vector<std::uint32_t> out(rows);
+  for (const GrowTable* table : levels()) {
+    std::int64_t sums[2] = {};
+    table->quantise(g.data(), h.data(), nullptr, 0, rows, 1, 1, 5, out.data(), sums);
+    CHECK(sums[0] == -std::int64_t{grow_largest_g} * std::int64_t{rows});
+    CHECK(sums[1] == std::int64_t{grow_largest_h - 1} * std::int64_t{rows});
   }
 }
 

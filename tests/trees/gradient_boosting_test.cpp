@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstdio>
 #include <numeric>
 
+#include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/data/csv.hpp"
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/trees/binning.hpp"
+#include "support/child.hpp"
 #include "trees/boosting_support.hpp"
 #include "trees/support.hpp"
 
@@ -761,6 +764,36 @@ TEST_CASE("every way of boosting has the same bytes at any thread count", "[grad
   check({.dart = true, .drop_rate = 0.5, .skip_drop = 0}, toy.regression());
   check({.early_stopping_rounds = 3}, toy.regression());
   check({.loss = Loss::lambdarank}, {.values = grades, .queries = queries});
+}
+
+TEST_CASE("prints the models of this instruction-set level", "[.boosted-isa]") {
+  Toy toy = make_toy(3000, 6, 211, 0.1);
+  std::vector<double> weights;
+  for (std::size_t r = 0; r < 3000; ++r) {
+    toy.x(r, 5) = static_cast<float>(r * r % 23);
+    weights.push_back(1 + static_cast<double>(r % 3));
+  }
+  const std::vector<std::uint32_t> categories = {0, 0, 0, 0, 0, 23};
+  TreeTarget y = toy.regression();
+  y.weights = weights;
+  std::string text;
+  for (const GradientBoostingOptions& options : {GradientBoostingOptions{.trees = 10},
+                                                 {.trees = 10, .row_fraction = 0.7, .column_fraction = 0.5},
+                                                 {.trees = 10, .loss = Loss::huber, .l2 = 3},
+                                                 {.trees = 10, .loss = Loss::quantile, .goss = true}})
+    for (const std::byte b : test::bytes_of(*GradientBoosting{options}.fit_encoded(toy.x, categories, y)))
+      text += static_cast<char>(b);
+  std::printf("answer: %zu %zu\n", text.size(), std::hash<std::string>{}(text));
+}
+
+TEST_CASE("the model has the same bytes at every instruction-set level", "[gradient_boosting]") {
+  // Of losses without exp, whose rounding depends on the level.
+  const std::string expected = test::child_answer("REDOUBT_ISA=baseline", "[.boosted-isa]");
+  REQUIRE(expected.size() > 8);
+  for (int isa = 1; isa <= static_cast<int>(detected_isa()); ++isa) {
+    INFO(to_string(Isa(isa)));
+    CHECK(test::child_answer(std::string("REDOUBT_ISA=").append(to_string(Isa(isa))), "[.boosted-isa]") == expected);
+  }
 }
 
 // --- whole models -------------------------------------------------------------------------------------

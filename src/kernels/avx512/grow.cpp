@@ -291,30 +291,21 @@ void scan(const SplitScan& in, SplitFound* out) {
 }
 
 void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
-  // The first four steps of the search are among 15 cuts that fit a register.
-  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512 coarse =
-      _mm512_i32gather_ps(_mm512_add_epi32(_mm512_slli_epi32(lanes, 4), _mm512_set1_epi32(15)), cuts, 4);
-  const __m512i offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(int(stride)));
-  for (size_t i = 0; i < n; i += 16) {
-    const __mmask16 m = first16(n - i);
-    const __m512 v = stride == 1 ? _mm512_maskz_loadu_ps(m, x + i)
-                                 : _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, offsets, x + i * stride, 4);
-    __m512i below = _mm512_setzero_si512();  // of the coarse cuts
-    for (int half = 8; half > 0; half /= 2) {
-      const __m512i probe = _mm512_add_epi32(below, _mm512_set1_epi32(half - 1));
-      const __mmask16 less = _mm512_cmp_ps_mask(_mm512_permutexvar_ps(probe, coarse), v, _CMP_LT_OQ);
-      below = _mm512_mask_add_epi32(below, less, below, _mm512_set1_epi32(half));
-    }
-    below = _mm512_slli_epi32(below, 4);
-    for (int half = 8; half > 0; half /= 2) {
-      const __m512i probe = _mm512_add_epi32(below, _mm512_set1_epi32(half - 1));
-      const __mmask16 less = _mm512_cmp_ps_mask(_mm512_i32gather_ps(probe, cuts, 4), v, _CMP_LT_OQ);
-      below = _mm512_mask_add_epi32(below, less, below, _mm512_set1_epi32(half));
-    }
-    const __mmask16 missing = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    below = _mm512_mask_mov_epi32(below, missing, _mm512_set1_epi32(int(count)));
-    _mm_mask_storeu_epi8(out + i, m, _mm512_cvtepi32_epi8(below));
+  // Which sixteenth, then how many within it: 16 cuts are compared at once and the lesser ones counted. A load costs
+  // less than its share of a gather.
+  float last_of_16[16];
+  for (size_t k = 0; k < 15; ++k) last_of_16[k] = cuts[16 * k + 15];
+  last_of_16[15] = __builtin_inff();  // there is no seventeenth
+  const __m512 coarse = _mm512_loadu_ps(last_of_16);
+  const auto below = [](__m512 a, __m512 v) {
+    return size_t(__builtin_popcount(_cvtmask16_u32(_mm512_cmp_ps_mask(a, v, _CMP_LT_OQ))));
+  };
+  for (size_t i = 0; i < n; ++i) {
+    const float value = x[i * stride];
+    const __m512 v = _mm512_set1_ps(value);
+    const size_t sixteenths = 16 * below(coarse, v);
+    const size_t found = sixteenths + below(_mm512_loadu_ps(cuts + sixteenths), v);
+    out[i] = uint8_t(value == value ? found : count);
   }
 }
 
