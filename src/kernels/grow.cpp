@@ -77,6 +77,19 @@ void flush(uint64_t* bins, std::size_t count, unsigned count_bits, bool add, int
   }
 }
 
+void fold(uint64_t* bins, std::size_t length, std::size_t runs, uint64_t* sums) {
+  for (std::size_t k = 0; k < runs; ++k) {
+    sums[k] = 0;
+    for (std::size_t i = 0; i < length; ++i) {
+      const uint64_t v = bins[k * length + i];
+      sums[k] += v;
+      if (k == 0) continue;
+      bins[i] += v;
+      bins[k * length + i] = 0;
+    }
+  }
+}
+
 void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, std::size_t count) {
   for (std::size_t b = 0; b < count; ++b) {
     g[b] -= other_g[b];
@@ -154,8 +167,8 @@ void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts
 
 }  // namespace
 
-extern const GrowTable naive_grow_table = {0,     bounds,   quantise, expand, gather, accumulate,
-                                           flush, subtract, mark,     split,  scan,   assign};
+extern const GrowTable naive_grow_table = {0,    bounds,   quantise, expand, gather, accumulate, flush,
+                                           fold, subtract, mark,     split,  scan,   assign};
 
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -54,6 +54,9 @@ struct GrowTable {
                      const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n);
   /// Adds `count` bins to a histogram, or stores them there, and clears them. Touches up to a multiple of 8.
   void (*flush)(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn);
+  /// sums[k] = bins[k * length] + .. + bins[k * length + length - 1] for k < runs. The bins of all runs are added to
+  /// the first run, the others are cleared.
+  void (*fold)(uint64_t* bins, size_t length, size_t runs, uint64_t* sums);
   /// g -= other_g, hn -= other_hn
   void (*subtract)(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count);
   /// Bit i of masks: whether codes[rows[i]] (rows null: codes[first + i]) is in the set. Returns how many are.

@@ -270,10 +270,11 @@ BinnedMatrix::BinnedMatrix(MatrixView<const float> x, std::span<const std::uint3
         }
       },
       options.arena);
-  stride_ = cols() <= 16 ? (cols() + 7) / 8 * 8 : cols() <= 32 ? 32 : (cols() + 15) / 16 * 16;
+  stride_ = row_stride(cols());
   transpose(by_column.data(), cols(), stride_, codes_, options.arena);
   store(cells, options.arena);
   if (bundles_.empty()) by_column_ = std::move(by_column);
+  pack(options.arena);
 }
 
 BinnedMatrix::BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> category_counts,
@@ -369,6 +370,7 @@ BinnedMatrix::BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> cate
       options.arena);
   values = {};
   store(cells, options.arena);
+  pack(options.arena);
 }
 
 }  // namespace redoubt

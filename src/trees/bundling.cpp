@@ -19,6 +19,7 @@ namespace {
 constexpr double bundled_share = 0.8;   // columns of which more rows are uncommon do not look for a bundle
 constexpr double listed_share = 0.15;   // of the rows: fewer uncommon cells than this are cheaper as a list
 constexpr double worthwhile = 0.75;     // of the columns of a dense matrix: fewer stored ones pay for another copy
+constexpr double worth_packing = 0.75;  // of the stored columns: fewer bytes pay for another copy
 constexpr std::size_t most_tried = 64;  // bundles, for one column
 constexpr std::size_t most_group_bins = 32768;
 constexpr std::size_t rows_per_block = 4096;
@@ -127,6 +128,7 @@ void BinnedMatrix::store(const Cells& cells, Arena* arena) {
   }
   for (Bundle& bundle : bundles) {
     bundle.taken = {};
+    std::sort(bundle.columns.begin(), bundle.columns.end());
     if (static_cast<double>(bundle.cells) < listed_share * rows)
       listed.insert(listed.end(), bundle.columns.begin(), bundle.columns.end());
     else if (bundle.columns.size() == 1)
@@ -186,9 +188,49 @@ void BinnedMatrix::store(const Cells& cells, Arena* arena) {
         }
       },
       arena);
-  bundles_stride_ = stored <= 16 ? (stored + 7) / 8 * 8 : stored <= 32 ? 32 : (stored + 15) / 16 * 16;
+  bundles_stride_ = row_stride(stored);
   transpose(by_column_.data(), stored, bundles_stride_, bundles_, arena);
   list(cells, listed, arena);
+}
+
+void BinnedMatrix::pack(Arena* arena) {
+  std::vector<std::uint32_t> radices(stored_bins_), order(stored_bins_.size());
+  for (std::size_t c = 0; c < cols(); ++c)
+    if (const Place& place = places_[c]; place.stored != Place::none && !place.bundled)
+      radices[place.stored] = columns_[c].count + place.any_missing;
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return radices[a] > radices[b]; });
+  std::vector<std::size_t> products;
+  for (const auto s : order) {
+    std::size_t k = 0;
+    while (k < packs_.size() && products[k] * radices[s] > 256) ++k;
+    if (k == packs_.size()) {
+      packs_.emplace_back();
+      products.push_back(1);
+    }
+    packs_[k].stored.push_back(s);
+    packs_[k].radices.push_back(radices[s]);
+    products[k] *= radices[s];
+  }
+  if (static_cast<double>(packs_.size()) > worth_packing * static_cast<double>(order.size())) packs_.clear();
+  if (packs_.empty()) return;
+  detail::PageVector<std::uint8_t> bytes(packs_.size() * column_stride_);
+  parallel_for(
+      packs_.size(), 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t k = begin; k < end; ++k) {
+          std::uint8_t* const out = bytes.data() + k * column_stride_;
+          std::fill_n(out, column_stride_, std::uint8_t{0});
+          for (std::size_t m = packs_[k].stored.size(); m-- > 0;) {
+            const std::uint8_t* const codes = stored_column(packs_[k].stored[m]);
+            const std::uint32_t radix = packs_[k].radices[m];
+            for (std::size_t r = 0; r < rows_; ++r) out[r] = static_cast<std::uint8_t>(out[r] * radix + codes[r]);
+          }
+        }
+      },
+      arena);
+  packed_stride_ = row_stride(packs_.size());
+  transpose(bytes.data(), packs_.size(), packed_stride_, packed_, arena);
 }
 
 void BinnedMatrix::list(const Cells& cells, std::span<const std::uint32_t> columns, Arena* arena) {

@@ -1,10 +1,16 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "redoubt/trees/binning.hpp"
 
 namespace redoubt {
+
+/// Bytes between rows of so many columns: whole words, and no row of up to 32 crosses a cache line.
+constexpr std::size_t row_stride(std::size_t columns) noexcept {
+  return columns <= 16 ? (columns + 7) / 8 * 8 : columns <= 32 ? 32 : (columns + 15) / 16 * 16;
+}
 
 /// Bins by columns, while a matrix is made: whole columns of bytes, or cells in lists.
 struct BinnedMatrix::Cells {

@@ -15,6 +15,7 @@ using kernels::detail::grow_block_rows;
 constexpr std::size_t group_columns = 8;          // one kernel call: their bins take half of the L1 cache
 constexpr std::size_t tile_groups = 4;            // gathered together: half a cache line of each row
 constexpr std::size_t serial_cells = 128 * 1024;  // less work than this is not worth a second thread
+constexpr std::size_t unpack_cost = 160;          // additions that take about as long as unpacking a pack
 constexpr std::size_t smallest_part = 2 * grow_block_rows;
 
 /// Of one thread, for one block of rows.
@@ -49,20 +50,58 @@ void allocate(Histogram& histogram, const HistogramLayout& layout) {
 }
 
 HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)
-    : bins_(bins), layout_(bins), arena_(arena) {}
-
-void HistogramBuilder::use_columns(std::span<const std::uint8_t> column_on) {
-  group_on_.assign((bins_.stored_columns() + group_columns - 1) / group_columns, 0);
-  for (std::size_t c = 0; c < bins_.cols(); ++c)
-    if (const auto s = bins_.place(c).stored; s != BinnedMatrix::Place::none && column_on[c])
-      group_on_[s / group_columns] = 1;
-  columns_on_ = 0;
-  for (std::size_t k = 0; k < group_on_.size(); ++k)
-    if (group_on_[k]) columns_on_ += std::min(group_columns, bins_.stored_columns() - k * group_columns);
+    : bins_(bins),
+      layout_(bins),
+      arena_(arena),
+      stored_{bins.stored_rows(), bins.stored_stride(), bins.stored_columns(), false, {}, 0},
+      packed_{bins.packed_rows(), bins.packed_stride(), bins.packs().size(), true, {}, 0},
+      pack_of_(bins.stored_columns()) {
+  for (std::uint32_t k = 0; k < bins.packs().size(); ++k)
+    for (const auto s : bins.packs()[k].stored) pack_of_[s] = k;
 }
 
-void HistogramBuilder::add_stored(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t first_group,
-                                  std::size_t last_group, Histogram& out) const {
+void HistogramBuilder::Source::switch_on(std::size_t column) noexcept { group_on[column / group_columns] = 1; }
+
+void HistogramBuilder::Source::count() {
+  columns_on = 0;
+  for (std::size_t k = 0; k < group_on.size(); ++k)
+    if (group_on[k]) columns_on += std::min(group_columns, columns - k * group_columns);
+}
+
+void HistogramBuilder::use_columns(std::span<const std::uint8_t> column_on) {
+  for (Source* source : {&stored_, &packed_})
+    source->group_on.assign((source->columns + group_columns - 1) / group_columns, 0);
+  for (std::size_t c = 0; c < bins_.cols(); ++c) {
+    const auto s = bins_.place(c).stored;
+    if (s == BinnedMatrix::Place::none || !column_on[c]) continue;
+    stored_.switch_on(s);
+    if (packed_.columns > 0) packed_.switch_on(pack_of_[s]);
+  }
+  stored_.count();
+  packed_.count();
+}
+
+/// Sums over a pack's codes become sums over those of its stored columns. Clears the bins.
+void HistogramBuilder::unpack(std::size_t pack, std::uint64_t* bins, bool add, Histogram& out) const {
+  const auto& kernels = kernels::detail::grow_table();
+  const auto& [stored, radices] = bins_.packs()[pack];
+  alignas(64) std::array<std::uint64_t, 256> sums{};  // beyond the radix they stay 0
+  std::size_t length = 1;
+  for (const auto radix : radices) length *= radix;
+  for (std::size_t m = stored.size(); m-- > 0;) {
+    std::uint64_t* of_member = bins;
+    if (m > 0) {
+      length /= radices[m];
+      kernels.fold(bins, length, radices[m], sums.data());
+      of_member = sums.data();
+    }
+    const std::size_t at = layout_.stored[stored[m]];
+    kernels.flush(of_member, bins_.stored_bins(stored[m]), count_bits_, add, out.g.data() + at, out.hn.data() + at);
+  }
+}
+
+void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
+                                  std::size_t first_group, std::size_t last_group, Histogram& out) const {
   const auto& kernels = kernels::detail::grow_table();
   Scratch& mine = scratch();
   for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
@@ -71,22 +110,29 @@ void HistogramBuilder::add_stored(const NodeRows& node, std::size_t begin, std::
     kernels.expand(node.pairs + from, n, mine.pairs.data());
     for (std::size_t tile = first_group; tile < last_group; tile += tile_groups) {
       const std::size_t groups = std::min(tile_groups, last_group - tile);
-      if (std::none_of(&group_on_[tile], &group_on_[tile] + groups, [](auto on) { return on != 0; })) continue;
-      kernels.gather(bins_.stored_rows() + tile * group_columns, bins_.stored_stride(),
-                     node.rows ? node.rows + from : nullptr, from, n, groups, mine.codes.data(), grow_block_rows);
+      const std::uint8_t* const on = source.group_on.data() + tile;
+      if (std::none_of(on, on + groups, [](auto o) { return o != 0; })) continue;
+      const std::uint8_t* const codes = source.rows + tile * group_columns;
+      kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, mine.codes.data(),
+                     grow_block_rows);
       for (std::size_t k = 0; k < groups; ++k) {
-        if (!group_on_[tile + k]) continue;
+        if (!on[k]) continue;
         const std::size_t first = (tile + k) * group_columns;
-        const std::size_t columns = std::min(group_columns, bins_.stored_columns() - first);
+        const std::size_t columns = std::min(group_columns, source.columns - first);
         // While these are added, a part of the next block's rows comes near.
         const std::size_t share = node.rows ? (ahead + groups - 1) / groups : 0, skip = std::min(ahead, k * share);
         kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
-                           bins_.stored_rows() + tile * group_columns, bins_.stored_stride(),
-                           node.rows ? node.rows + from + n + skip : nullptr, std::min(share, ahead - skip));
+                           codes, source.stride, node.rows ? node.rows + from + n + skip : nullptr,
+                           std::min(share, ahead - skip));
         for (std::size_t c = 0; c < columns; ++c) {
+          std::uint64_t* const bins = mine.bins.data() + 256 * c;
+          if (source.packed) {
+            unpack(first + c, bins, from != begin, out);
+            continue;
+          }
           const std::size_t at = layout_.stored[first + c];
-          kernels.flush(mine.bins.data() + 256 * c, bins_.stored_bins(first + c), count_bits_, from != begin,
-                        out.g.data() + at, out.hn.data() + at);
+          kernels.flush(bins, bins_.stored_bins(first + c), count_bits_, from != begin, out.g.data() + at,
+                        out.hn.data() + at);
         }
       }
     }
@@ -138,7 +184,9 @@ void HistogramBuilder::add_wide(const NodeRows& node, Histogram& out) const {
 
 void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
   allocate(out, layout_);
-  const std::size_t groups = group_on_.size(), tiles = (groups + tile_groups - 1) / tile_groups;
+  const bool packed = node.count * (stored_.columns - packed_.columns) >= packed_.columns * unpack_cost;
+  const Source& source = packed_.columns > 0 && packed ? packed_ : stored_;
+  const std::size_t groups = source.group_on.size(), tiles = (groups + tile_groups - 1) / tile_groups;
   const std::size_t lists = bins_.sparse().size();
   if (wide_) {
     add_wide(node, out);
@@ -147,8 +195,8 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
   }
   const auto threads = static_cast<std::size_t>(arena_ ? arena_->threads() : Arena::default_arena().threads());
   const std::size_t listed_columns = lists * 2 * group_columns;  // about as much work
-  if (threads == 1 || node.count * (columns_on_ + listed_columns) < serial_cells) {
-    if (groups > 0) add_stored(node, 0, node.count, 0, groups, out);
+  if (threads == 1 || node.count * (source.columns_on + listed_columns) < serial_cells) {
+    if (groups > 0) add_stored(source, node, 0, node.count, 0, groups, out);
     for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, out);
     return;
   }
@@ -161,7 +209,7 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
         [&](std::size_t begin, std::size_t end) {
           for (std::size_t u = begin; u < end; ++u) {
             if (u < units)
-              add_stored(node, 0, node.count, u * step, std::min(groups, (u + 1) * step), out);
+              add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), out);
             else
               add_listed(node, 0, node.count, u - units, out);
           }
@@ -182,7 +230,7 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
         for (std::size_t p = begin; p < end; ++p) {
           Histogram& mine = p == 0 ? out : parts_[p - 1];
           const std::size_t from = p * per_part, to = std::min(node.count, from + per_part);
-          if (groups > 0) add_stored(node, from, to, 0, groups, mine);
+          if (groups > 0) add_stored(source, node, from, to, 0, groups, mine);
           for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, mine);
         }
       },
@@ -196,7 +244,8 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
       }
     };
     for (std::size_t s = 0; s < layout_.stored.size(); ++s)
-      if (group_on_[s / group_columns]) add(layout_.stored[s], layout_.stored[s] + bins_.stored_bins(s));
+      if (source.group_on[(source.packed ? pack_of_[s] : s) / group_columns])
+        add(layout_.stored[s], layout_.stored[s] + bins_.stored_bins(s));
     for (std::size_t k = 0; k < lists; ++k)
       add(layout_.groups[k], layout_.groups[k] + bins_.sparse()[k].offsets.back());
   }

@@ -73,8 +73,19 @@ class HistogramBuilder {
   void build(const NodeRows& node, Histogram& out);
 
  private:
-  void add_stored(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t first_group,
-                  std::size_t last_group, Histogram& out) const;
+  /// Bytes by rows, of stored columns or of packs of them.
+  struct Source {
+    const std::uint8_t* rows;
+    std::size_t stride, columns;
+    bool packed;
+    std::vector<std::uint8_t> group_on;  // of eight columns each
+    std::size_t columns_on;              // in groups that are on
+    void switch_on(std::size_t column) noexcept;
+    void count();
+  };
+  void add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
+                  std::size_t first_group, std::size_t last_group, Histogram& out) const;
+  void unpack(std::size_t pack, std::uint64_t* bins, bool add, Histogram& out) const;
   void add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, Histogram& out) const;
   void add_wide(const NodeRows& node, Histogram& out) const;
 
@@ -83,8 +94,8 @@ class HistogramBuilder {
   Arena* arena_;
   unsigned count_bits_ = 0;
   const WidePairs* wide_ = nullptr;
-  std::vector<std::uint8_t> group_on_;  // of eight stored columns each
-  std::size_t columns_on_ = 0;          // stored ones in groups that are on
+  Source stored_, packed_;
+  std::vector<std::uint32_t> pack_of_;  // of stored columns
   std::vector<Histogram> parts_;        // of other threads
 };
 

@@ -236,6 +236,30 @@ TEST_CASE("histograms of blocks add up to the sums per bin", "[grow]") {
   }
 }
 
+TEST_CASE("bins are folded into sums of runs and one run", "[grow]") {
+  Random random(9);
+  std::vector<const GrowTable*> tables = levels();
+  tables.push_back(&naive_grow_table);
+  for (const GrowTable* table : tables) {
+    for (int trial = 0; trial < 300; ++trial) {
+      const std::size_t length = 1 + random.below(trial % 2 ? 20 : 128), runs = 1 + random.below(256 / length);
+      std::vector<std::uint64_t> bins(length * runs + 1, 7), first(length), sums(runs + 1, 7),
+          sums_expected(runs + 1, 7);
+      std::fill_n(sums_expected.begin(), runs, 0);
+      for (std::size_t i = 0; i < length * runs; ++i) {
+        bins[i] = random();
+        first[i % length] += bins[i];
+        sums_expected[i / length] += bins[i];
+      }
+      table->fold(bins.data(), length, runs, sums.data());
+      REQUIRE(sums == sums_expected);
+      first.resize(length * runs);
+      first.push_back(7);
+      REQUIRE(bins == first);
+    }
+  }
+}
+
 TEST_CASE("rows go to their side in order and nothing is written beyond", "[grow]") {
   Random random(3);
   std::vector<const GrowTable*> tables = levels();

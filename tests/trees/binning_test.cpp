@@ -208,6 +208,43 @@ TEST_CASE("columns are stored as bytes, bundles or lists, and every cell is ther
   }
 }
 
+TEST_CASE("stored columns of few codes share bytes", "[binning]") {
+  // Ten categorical columns of 2 to 11 codes, some missing, and a dense one.
+  const std::size_t rows = 700;
+  Tensor<float> x({rows, 11});
+  Random random(8);
+  std::vector<std::uint32_t> counts(11);
+  for (std::size_t c = 0; c < 10; ++c) counts[c] = static_cast<std::uint32_t>(c + 2);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < 10; ++c)
+      x(r, c) = c % 3 == 0 && r % 9 == 4 ? not_a_number : static_cast<float>(random.below(c + 2));
+    x(r, 10) = static_cast<float>(random.normal());
+  }
+  const BinnedMatrix dense(x, counts), sparse(Csr(x).view(), counts), numeric(x, {});
+  const auto many_values = test::random_matrix(500, 9, 1);
+  CHECK(BinnedMatrix(many_values, {}).packs().empty());
+  for (const BinnedMatrix* bins : {&dense, &sparse, &numeric}) {
+    REQUIRE(!bins->packs().empty());
+    CHECK(bins->packs().size() * 2 <= bins->stored_columns());
+    REQUIRE(bins->packed_stride() >= bins->packs().size());
+    std::vector<int> seen(bins->stored_columns());
+    for (std::size_t k = 0; k < bins->packs().size(); ++k) {
+      const auto& pack = bins->packs()[k];
+      REQUIRE(pack.stored.size() == pack.radices.size());
+      for (const auto s : pack.stored) ++seen[s];
+      for (std::size_t r = 0; r < rows; ++r) {
+        std::uint32_t code = bins->packed_rows()[r * bins->packed_stride() + k];
+        for (std::size_t m = 0; m < pack.stored.size(); ++m) {
+          REQUIRE(code % pack.radices[m] == bins->stored_column(pack.stored[m])[r]);
+          code /= pack.radices[m];
+        }
+        REQUIRE(code == 0);
+      }
+    }
+    CHECK(seen == std::vector<int>(bins->stored_columns(), 1));
+  }
+}
+
 TEST_CASE("a sparse matrix may have categories", "[binning]") {
   Tensor<float> x({600, 2});
   for (std::size_t r = 0; r < 600; ++r) {
@@ -363,6 +400,40 @@ TEST_CASE("trees do not depend on how a matrix is stored nor on the threads", "[
       return std::any_of(expected.nodes.begin(), expected.nodes.end(), [&](auto& n) { return n.column == column; });
     };
     for (const std::uint32_t column : {0u, 7u, 100u}) CHECK(uses(column));
+  }
+}
+
+TEST_CASE("sums over packs are those over their columns", "[binning][grower][threads]") {
+  // Codes that fill bytes, next to wide columns enough that the same codes are not packed.
+  const std::size_t rows = 30000;
+  const auto wide = test::random_matrix(rows, 40, 4);
+  Tensor<float> few({rows, 8}), many({rows, 48});
+  Random random(5);
+  std::vector<std::uint32_t> counts(8);
+  for (std::size_t c = 0; c < 8; c += 2) counts[c] = static_cast<std::uint32_t>(c + 3);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < 8; ++c)
+      few(r, c) = c == 3 && r % 7 == 0 ? not_a_number : static_cast<float>(random.below(c + 3));
+    for (std::size_t c = 0; c < 48; ++c) many(r, c) = c < 8 ? few(r, c) : wide(r, c - 8);
+  }
+  const auto data = make_gradients(few, 1);
+  const BinnedMatrix packed(few, counts);
+  counts.resize(48);
+  const BinnedMatrix whole(many, counts);
+  REQUIRE(!packed.packs().empty());
+  REQUIRE(whole.packs().empty());
+  std::vector<std::uint8_t> on(48);
+  std::fill_n(on.begin(), 8, std::uint8_t{1});
+  for (const int threads : {1, 2}) {
+    Arena arena(threads);
+    detail::GrowerOptions options;
+    options.arena = &arena;
+    options.max_leaves = 60;
+    options.min_leaf_rows = 3;  // also nodes that are too small for packs
+    const auto expected = detail::Grower(whole, options).grow(data.rows, data.g, data.h, 3, on);
+    const auto tree = detail::Grower(packed, options).grow(data.rows, data.g, data.h, 3, std::span(on).first(8));
+    CHECK(tree.nodes.size() == 59);
+    check_equal(tree, expected);
   }
 }
 

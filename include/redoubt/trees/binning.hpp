@@ -123,6 +123,16 @@ class BinnedMatrix {
   /// Codes of a stored column, at most 256.
   std::uint32_t stored_bins(std::size_t s) const noexcept { return stored_bins_[s]; }
 
+  /// Stored columns of few codes share a byte for histograms: fewer additions for each row. The byte is the code of the
+  /// first + its radix * (the code of the second + ..), below 256; each stored column is in one pack.
+  struct Pack {
+    std::vector<std::uint32_t> stored, radices;
+  };
+  /// Empty if too few bytes would be saved; otherwise byte k of a row, `packed_stride` apart, is of pack k.
+  std::span<const Pack> packs() const noexcept { return packs_; }
+  std::size_t packed_stride() const noexcept { return packed_stride_; }
+  const std::uint8_t* packed_rows() const noexcept { return packed_.data(); }
+
   /// Columns in which few rows leave one common bin (text features, mostly zero), and that found no bundle. A histogram
   /// needs only their other cells.
   struct Sparse {
@@ -142,6 +152,7 @@ class BinnedMatrix {
   void check_options(std::size_t rows, std::size_t cols, std::span<const std::uint32_t> category_counts,
                      const BinningOptions& options) const;
   void store(const Cells& cells, Arena* arena);
+  void pack(Arena* arena);
   void list(const Cells& cells, std::span<const std::uint32_t> columns, Arena* arena);
   void transpose(const std::uint8_t* by_column, std::size_t columns, std::size_t stride,
                  detail::PageVector<std::uint8_t>& out, Arena* arena) const;
@@ -154,10 +165,12 @@ class BinnedMatrix {
   std::vector<std::uint8_t> common_;
   std::vector<Place> places_;
   std::vector<std::uint32_t> stored_bins_;
-  std::size_t stride_ = 0, bundles_stride_ = 0, column_stride_ = 0;
+  std::size_t stride_ = 0, bundles_stride_ = 0, packed_stride_ = 0, column_stride_ = 0;
   detail::PageVector<std::uint8_t> codes_;      // by rows, of a dense matrix
   detail::PageVector<std::uint8_t> bundles_;    // by rows, if what is stored is something else
   detail::PageVector<std::uint8_t> by_column_;  // what is stored
+  std::vector<Pack> packs_;
+  detail::PageVector<std::uint8_t> packed_;  // by rows, if there are packs
   std::vector<Sparse> sparse_;
 };
 

@@ -165,6 +165,22 @@ void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t*
   }
 }
 
+void fold(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
+  for (size_t k = 0; k < runs; ++k) {
+    uint64_t* const run = bins + k * length;
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < length; i += 8) {
+      const __mmask8 m = first8(length - i);
+      const __m512i v = _mm512_maskz_loadu_epi64(m, run + i);
+      sum = _mm512_add_epi64(sum, v);
+      if (k == 0) continue;
+      _mm512_mask_storeu_epi64(bins + i, m, _mm512_add_epi64(v, _mm512_maskz_loadu_epi64(m, bins + i)));
+      _mm512_mask_storeu_epi64(run + i, m, _mm512_setzero_si512());
+    }
+    sums[k] = uint64_t(_mm512_reduce_add_epi64(sum));
+  }
+}
+
 void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count) {
   for (size_t b = 0; b < count; b += 8) {
     const __mmask8 m = first8(count - b);
@@ -311,7 +327,7 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx512_grow_table = {2,     bounds,   quantise, expand, gather, accumulate,
-                                                flush, subtract, mark,     split,  scan,   assign};
+extern constexpr GrowTable avx512_grow_table = {2,    bounds,   quantise, expand, gather, accumulate, flush,
+                                                fold, subtract, mark,     split,  scan,   assign};
 
 }  // namespace redoubt::kernels::detail
