@@ -211,6 +211,31 @@ void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t*
   }
 }
 
+void fold(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
+  for (size_t k = 0; k < runs; ++k) {
+    uint64_t* const run = bins + k * length;
+    __m256i sum = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + 4 <= length; i += 4) {
+      const __m256i v = load(run + i);
+      sum = _mm256_add_epi64(sum, v);
+      if (k == 0) continue;
+      store(bins + i, _mm256_add_epi64(v, load(bins + i)));
+      store(run + i, _mm256_setzero_si256());
+    }
+    const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    uint64_t total = uint64_t(_mm_cvtsi128_si64(half)) + uint64_t(_mm_extract_epi64(half, 1));
+    for (; i < length; ++i) {
+      const uint64_t v = run[i];
+      total += v;
+      if (k == 0) continue;
+      bins[i] += v;
+      run[i] = 0;
+    }
+    sums[k] = total;
+  }
+}
+
 void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count) {
   size_t b = 0;
   for (; b + 4 <= count; b += 4) {
@@ -436,7 +461,7 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx2_grow_table = {1,     bounds,   quantise, expand, gather, accumulate,
-                                              flush, subtract, mark,     split,  scan,   assign};
+extern constexpr GrowTable avx2_grow_table = {1,    bounds,   quantise, expand, gather, accumulate, flush,
+                                              fold, subtract, mark,     split,  scan,   assign};
 
 }  // namespace redoubt::kernels::detail
