@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "redoubt/core/random.hpp"
+
 namespace redoubt::detail {
 namespace {
 
@@ -18,6 +20,19 @@ double sum_terms(double log_first, std::size_t count, Ratio ratio) {
 }
 
 }  // namespace
+
+Dataset labelled_rows(const Dataset& data, std::size_t max_rows, std::uint64_t seed) {
+  std::vector<std::uint64_t> rows;
+  const bool classes = data.task() == Task::classification;
+  for (std::size_t r = 0; r < data.rows(); ++r)
+    if (classes ? data.labels()[r] >= 0 : !std::isnan(data.targets()[r])) rows.push_back(r);
+  if (max_rows != 0 && rows.size() > max_rows) {
+    Random(seed, 0).shuffle(rows);
+    rows.resize(max_rows);
+    std::sort(rows.begin(), rows.end());
+  }
+  return data.take(std::vector<std::size_t>(rows.begin(), rows.end()));
+}
 
 void sort_findings(std::vector<Finding>& findings) {
   std::stable_sort(findings.begin(), findings.end(),

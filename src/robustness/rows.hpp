@@ -11,6 +11,9 @@ inline void append_rows(Dataset& kept, const Dataset& more) {
   kept = kept.rows() == 0 ? more : Dataset::concat(kept, more);
 }
 
+/// Labelled rows in their order; a seeded choice if they are more than max_rows (0: all).
+Dataset labelled_rows(const Dataset& data, std::size_t max_rows, std::uint64_t seed);
+
 /// Findings by falling score; equal scores keep their order.
 void sort_findings(std::vector<Finding>& findings);
 

@@ -14,45 +14,12 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/model.hpp"
+#include "robustness/feature_domain.hpp"
+#include "robustness/rows.hpp"
 #include "robustness/scoring.hpp"
 
 namespace redoubt {
 namespace {
-
-/// A numeric feature: where it is, how far it varies, and what values are possible.
-struct NumericFeature {
-  std::size_t column = 0;
-  double low = 0, high = 0, deviation = 0;
-  bool whole = true;
-
-  double to_domain(double value) const noexcept {
-    value = std::clamp(value, low, high);
-    return whole ? std::nearbyint(value) : value;
-  }
-};
-
-std::vector<NumericFeature> numeric_features(const Dataset& data) {
-  std::vector<NumericFeature> features;
-  for (std::size_t c : data.schema().features()) {
-    if (data.schema()[c].type != ColumnType::numeric) continue;
-    NumericFeature f{.column = c, .low = INFINITY, .high = -INFINITY};
-    double sum = 0, square = 0;
-    std::size_t n = 0;
-    for (double v : data.column(c).numbers) {
-      if (!std::isfinite(v)) continue;
-      f.low = std::min(f.low, v), f.high = std::max(f.high, v);
-      f.whole = f.whole && v == std::nearbyint(v);
-      sum += v, ++n;
-    }
-    if (n == 0) continue;
-    const double mean = sum / static_cast<double>(n);
-    for (double v : data.column(c).numbers)
-      if (std::isfinite(v)) square += (v - mean) * (v - mean);
-    f.deviation = std::sqrt(square / static_cast<double>(n));
-    if (f.deviation > 0) features.push_back(f);
-  }
-  return features;
-}
 
 /// Independent random numbers for a row, whatever the order of work.
 Random row_random(const SensitivityOptions& options, RowId row, std::uint64_t what, std::uint64_t turn) {
@@ -64,7 +31,7 @@ struct Target {
   const Model& model;
   const Dataset& data;
   const SensitivityOptions& options;
-  std::vector<NumericFeature> features;
+  std::vector<detail::NumericFeature> features;
   std::string metric;
   Tensor<float> clean;
 
@@ -80,7 +47,7 @@ struct Target {
   }
   std::vector<std::vector<double>> values() const {
     std::vector<std::vector<double>> all;
-    for (const NumericFeature& f : features) all.push_back(data.column(f.column).numbers);
+    for (const detail::NumericFeature& f : features) all.push_back(data.column(f.column).numbers);
     return all;
   }
   Tensor<float> outputs(const Dataset& rows) const { return detail::aligned_outputs(model, rows, options.arena); }
@@ -168,7 +135,7 @@ void search(const Target& target, double size, std::vector<std::vector<double>>&
         const bool moves = random.uniform() < share;
         const double side = random.uniform() < 0.5 ? -1 : 1;
         if (!moves || !std::isfinite(original[f][r])) continue;
-        const NumericFeature& feature = target.features[f];
+        const detail::NumericFeature& feature = target.features[f];
         double value = feature.to_domain(original[f][r] + side * size * feature.deviation);
         // Rounding to a whole number may leave the box: go back towards the original.
         if (feature.whole && std::abs(value - original[f][r]) > size * feature.deviation)
@@ -199,20 +166,6 @@ void check_options(const SensitivityOptions& options) {
           fmt::format("SensitivityOptions::tries is {}; it must be in [1, 100000]", options.tries));
 }
 
-/// Labelled rows, at most max_rows of them, in their order.
-Dataset chosen_rows(const Dataset& data, const SensitivityOptions& options) {
-  std::vector<std::uint64_t> rows;
-  const bool classes = data.task() == Task::classification;
-  for (std::size_t r = 0; r < data.rows(); ++r)
-    if (classes ? data.labels()[r] >= 0 : !std::isnan(data.targets()[r])) rows.push_back(r);
-  if (options.max_rows != 0 && rows.size() > options.max_rows) {
-    Random(options.seed, 0).shuffle(rows);
-    rows.resize(options.max_rows);
-    std::sort(rows.begin(), rows.end());
-  }
-  return data.take(std::vector<std::size_t>(rows.begin(), rows.end()));
-}
-
 }  // namespace
 
 const char* to_string(Perturbation perturbation) noexcept {
@@ -228,10 +181,10 @@ SensitivityReport sensitivity(const Model& model, const Dataset& data, const Sen
   check_options(options);
   if (data.task() == Task::none)
     detail::fail(errc::invalid_argument, "sensitivity: the data has no target to measure against");
-  const Dataset rows = chosen_rows(data, options);
+  const Dataset rows = detail::labelled_rows(data, options.max_rows, options.seed);
   if (rows.rows() == 0) detail::fail(errc::invalid_argument, "sensitivity: the data has no rows with a target");
 
-  Target target{model, rows, options, numeric_features(data), {}, {}};
+  Target target{model, rows, options, detail::numeric_features(data), {}, {}};
   target.metric = !options.metric.empty() ? options.metric : target.classifies() ? "accuracy" : "rmse";
   target.clean = target.outputs(rows);
 
