@@ -122,7 +122,7 @@ Verdict TreeCertification::verdict(double radius, double min_certified) const {
       "at radius {:g} {:.1f} % of {} rows are proved right, {:.1f} % have a counterexample, {:.1f} % are open; {:.1f} "
       "% "
       "are asked for",
-      at->radius, 100 * at->certified, rows, 100 * at->broken, 100 * (1 - at->certified - at->broken),
+      at->radius, 100 * at->certified, rows, 100 * at->broken, 100 * std::max(0.0, 1 - at->certified - at->broken),
       100 * min_certified);
   return verdict;
 }
@@ -131,7 +131,7 @@ std::ostream& operator<<(std::ostream& stream, const TreeCertification& report) 
   stream << fmt::format("{} rows verified\n  radius  proved  broken    open\n", report.rows);
   for (const auto& p : report.points)
     stream << fmt::format("  {:<6g} {:7.4f} {:7.4f} {:7.4f}\n", p.radius, p.certified, p.broken,
-                          1 - p.certified - p.broken);
+                          std::max(0.0, 1 - p.certified - p.broken));
   return stream;
 }
 
