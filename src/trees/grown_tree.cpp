@@ -11,6 +11,7 @@
 #include "redoubt/core/version.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/encoder.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/model/parts.hpp"
 
 namespace redoubt {
@@ -28,6 +29,15 @@ TreeTarget TreeTarget::of(const Dataset& data) {
     detail::fail(errc::invalid_argument, "the data has no target column; name one with the role `target`");
   }
   return y;
+}
+
+TreeTarget TreeTarget::of(const SparseDataset& data) {
+  return {.task = data.task,
+          .labels = data.labels,
+          .classes = data.classes.size(),
+          .values = data.targets,
+          .weights = data.weights,
+          .queries = data.queries};
 }
 
 namespace detail {

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "redoubt/core/error.hpp"
+#include "redoubt/data/libsvm.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "trees/support.hpp"
 
@@ -50,6 +51,53 @@ TEST_CASE("sparse rows are learned and predicted like dense ones", "[sparse]") {
   const CsrView bad{one, beyond, std::span(values).first(1), cols};
   CHECK_THROWS_WITH(predict_sparse(*sparse, bad), Catch::Contains("column 60"));
   CHECK_THROWS_AS(predict_sparse(*sparse, CsrView{offsets, columns, values, 61}), Error);
+}
+
+TEST_CASE("a LIBSVM file is learned from and predicted without being spread out", "[sparse]") {
+  REDOUBT_NEED_DATA(train_path, "xgboost_demo/agaricus.txt.train");
+  REDOUBT_NEED_DATA(test_path, "xgboost_demo/agaricus.txt.test");
+  const SparseDataset train = read_libsvm_sparse(train_path), held = read_libsvm_sparse(test_path, {.features = 126});
+  REQUIRE(train.cols == 127);
+  REQUIRE(held.cols == 127);
+  const GradientBoosting boosting{{.trees = 20}};
+  const auto forest = boosting.fit_sparse(train.view(), {}, TreeTarget::of(train));
+  const Tensor<float> p = predict_sparse(*forest, held.view());
+  std::size_t wrong = 0;
+  for (std::size_t r = 0; r < held.rows(); ++r) wrong += (p(r, 1) > 0.5f) != (held.labels[r] == 1);
+  CHECK(wrong == 0);
+  // The same as of dense rows.
+  const Dataset dense = read_libsvm(train_path);
+  Tensor<float> x({dense.rows(), 127});
+  for (std::size_t c = 1; c < 127; ++c)
+    for (std::size_t r = 0; r < dense.rows(); ++r)
+      x(r, c) = static_cast<float>(dense.column("f" + std::to_string(c)).numbers[r]);
+  const auto same = boosting.fit_encoded(x, {}, TreeTarget::of(dense));
+  CHECK(same->arrays().feature == forest->arrays().feature);
+  CHECK(same->arrays().leaf_values == forest->arrays().leaf_values);
+}
+
+TEST_CASE("queries of a LIBSVM file are ranked", "[sparse]") {
+  Random random(9);
+  std::string text;
+  for (int r = 0; r < 600; ++r) {
+    const auto a = random.below(4), b = random.below(3);
+    text += std::to_string(a) + ":" + std::to_string(1 + r % 2) + " qid:" + std::to_string(r / 10) +
+            " 3:" + std::to_string(a + random.uniform()) + " 7:" + std::to_string(b) + "\n";
+  }
+  const SparseDataset data = read_libsvm_sparse_text(text, {.weights = true});
+  REQUIRE(data.rows() == 600);
+  const auto forest =
+      GradientBoosting{{.trees = 20, .loss = Loss::lambdarank}}.fit_sparse(data.view(), {}, TreeTarget::of(data));
+  const Tensor<float> score = predict_sparse(*forest, data.view());
+  std::size_t right = 0, pairs = 0;
+  for (std::size_t r = 0; r < 600; ++r)
+    for (std::size_t s = r / 10 * 10; s < r; ++s)
+      if (data.targets[r] != data.targets[s]) {
+        ++pairs;
+        right += (score(r, 0) > score(s, 0)) == (data.targets[r] > data.targets[s]);
+      }
+  CHECK(pairs > 1000);
+  CHECK(right > 0.99 * pairs);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "redoubt/core/view.hpp"
+#include "redoubt/data/sparse.hpp"
 
 namespace redoubt {
 
@@ -28,17 +29,6 @@ struct ColumnBins {
 
   std::uint8_t missing() const noexcept { return static_cast<std::uint8_t>(count); }
   std::uint8_t operator()(float x) const noexcept;  ///< bin of a value
-};
-
-/// Rows of a sparse matrix, one after the other: row r has values[i] in column columns[i] for
-/// row_offsets[r] <= i < row_offsets[r + 1], each column at most once, in any order. What is absent is 0.
-struct CsrView {
-  std::span<const std::uint64_t> row_offsets;  ///< rows + 1 of them, from 0 to values.size(), ascending
-  std::span<const std::uint32_t> columns;
-  std::span<const float> values;  ///< NaN: missing
-  std::size_t cols = 0;
-
-  std::size_t rows() const noexcept { return row_offsets.empty() ? 0 : row_offsets.size() - 1; }
 };
 
 namespace detail {

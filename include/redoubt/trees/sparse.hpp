@@ -2,7 +2,7 @@
 #include <cstddef>
 
 #include "redoubt/core/tensor.hpp"
-#include "redoubt/trees/binning.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/trees/forest.hpp"
 
 namespace redoubt {

@@ -7,6 +7,8 @@
 
 namespace redoubt {
 
+struct SparseDataset;
+
 /// What trees are to learn, one entry per row of an encoded or binned matrix. A view: the data must outlive it.
 struct TreeTarget {
   Task task = Task::regression;
@@ -19,6 +21,7 @@ struct TreeTarget {
 
   /// Target and weights of `data`. Error(invalid_argument) if it has no target.
   static TreeTarget of(const Dataset& data);
+  static TreeTarget of(const SparseDataset& data);  ///< with its queries
 };
 
 }  // namespace redoubt
