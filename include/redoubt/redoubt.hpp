@@ -34,6 +34,7 @@
 #include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "redoubt/robustness/gate_checks.hpp"
 #include "redoubt/robustness/monitor/query_monitor.hpp"
+#include "redoubt/robustness/poisoning/dense_blocks.hpp"
 #include "redoubt/robustness/screen.hpp"
 #include "redoubt/serve/observer.hpp"
 #include "redoubt/serve/server.hpp"
