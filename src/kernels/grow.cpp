@@ -134,26 +134,34 @@ void split(const uint32_t* rows, std::size_t first, const uint32_t* pairs, const
   }
 }
 
+/// Makes these sums the left side of the best cut, if it is.
+void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bin, uint32_t missing_left,
+              SplitFound* best) {
+  const uint64_t rows_mask = (uint64_t{1} << in.count_bits) - 1, right_hn = in.total_hn - left_hn;
+  if ((left_hn & rows_mask) < in.min_rows || (right_hn & rows_mask) < in.min_rows) return;
+  const uint64_t left_h = left_hn >> in.count_bits, right_h = right_hn >> in.count_bits;
+  if (left_h < in.min_hessian || right_h < in.min_hessian) return;
+  const auto gl = static_cast<double>(left_g), gr = static_cast<double>(in.total_g - left_g);
+  const double hl = static_cast<double>(left_h) + in.l2, hr = static_cast<double>(right_h) + in.l2;
+  const double score = (gl * gl * hr + gr * gr * hl) / (hl * hr);
+  if (score > best->score) *best = {score, bin, missing_left};
+}
+
 void scan(const SplitScan& in, SplitFound* out) {
   *out = {-1, 0, 0};
-  const uint64_t rows_mask = (uint64_t{1} << in.count_bits) - 1;
   int64_t g = 0;
   uint64_t hn = 0;
   for (uint32_t b = 0; b < in.bins; ++b) {
     g += in.g[b];
     hn += in.hn[b];
-    for (uint32_t missing_left = 0; missing_left < (in.missing_hn && hn ? 2u : 1u); ++missing_left) {
-      const int64_t left_g = g + (missing_left ? in.missing_g : 0);
-      const uint64_t left_hn = hn + (missing_left ? in.missing_hn : 0), right_hn = in.total_hn - left_hn;
-      if ((left_hn & rows_mask) < in.min_rows || (right_hn & rows_mask) < in.min_rows) continue;
-      const uint64_t left_h = left_hn >> in.count_bits, right_h = right_hn >> in.count_bits;
-      if (left_h < in.min_hessian || right_h < in.min_hessian) continue;
-      const auto gl = static_cast<double>(left_g), gr = static_cast<double>(in.total_g - left_g);
-      const double hl = static_cast<double>(left_h) + in.l2, hr = static_cast<double>(right_h) + in.l2;
-      const double score = (gl * gl * hr + gr * gr * hl) / (hl * hr);
-      if (score > out->score) *out = {score, b, missing_left};
-    }
+    consider(in, g, hn, b, 0, out);
+    if (in.missing_hn && hn) consider(in, g + in.missing_g, hn + in.missing_hn, b, 1, out);
   }
+}
+
+void scan_each(const SplitScan& in, SplitFound* out) {
+  *out = {-1, 0, 0};
+  for (uint32_t b = 0; b < in.bins; ++b) consider(in, in.g[b], in.hn[b], b, 0, out);
 }
 
 void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts, std::size_t count, uint8_t* out) {
@@ -168,7 +176,7 @@ void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts
 }  // namespace
 
 extern const GrowTable naive_grow_table = {0,    bounds,   quantise, expand, gather, accumulate, flush,
-                                           fold, subtract, mark,     split,  scan,   assign};
+                                           fold, subtract, mark,     split,  scan,   scan_each,  assign};
 
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -70,6 +70,8 @@ struct GrowTable {
   /// The best cut; of equal ones that of the lowest bin, then the one with the missing on the right. The missing alone
   /// are never the left side: that is the cut behind all values with the missing on the right.
   void (*scan)(const SplitScan& in, SplitFound* out);
+  /// The best single bin against all others; of equal ones the lowest. There are no missing ones.
+  void (*scan_each)(const SplitScan& in, SplitFound* out);
   /// out[i] = number of cuts below x[i * stride], NaN: count. cuts is ascending, count <= 255; 256 floats are readable
   /// and those from `count` on are +infinity.
   void (*assign)(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out);

@@ -183,8 +183,8 @@ const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::array<std::
   const std::uint32_t count = bins.column(split.column).count, common = bins.common_bin(split.column);
   if (place.stored != BinnedMatrix::Place::none) {
     if (!place.bundled) {
-      for (std::uint32_t b = 0; b <= count; ++b)
-        if (split.left_bins.contains(b)) insert(b);
+      for (std::size_t w = 0; w < 8; ++w)
+        set[w] = static_cast<std::uint32_t>(split.left_bins.words()[w / 2] >> (32 * (w % 2)));
     } else {
       for (std::uint32_t code = 0; code < bins.stored_bins(place.stored); ++code) {
         const std::uint32_t rank = code - place.first;  // large below first
@@ -352,7 +352,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
   root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
   builder.use_columns(column_on);
   builder.use_pairs(scale.count_bits, is_wide ? &wide : nullptr);
-  search.use_scale(scale);
+  search.use(scale, column_on);
   root.output = search.output(root.total, 0, root.lower, root.upper);
 
   free_slots.clear();

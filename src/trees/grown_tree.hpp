@@ -21,9 +21,11 @@ class BinSet {
   /// Bins 0 .. last.
   static BinSet up_to(std::uint32_t last) noexcept {
     BinSet set;
-    for (std::uint32_t b = 0; b <= last; ++b) set.insert(b);
+    for (std::uint32_t w = 0; w <= last / 64; ++w) set.words_[w] = ~std::uint64_t{0};
+    set.words_[last / 64] >>= 63 - last % 64;
     return set;
   }
+  const std::array<std::uint64_t, 4>& words() const noexcept { return words_; }
 
  private:
   std::array<std::uint64_t, 4> words_{};

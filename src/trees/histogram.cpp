@@ -45,8 +45,9 @@ HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
 }
 
 void allocate(Histogram& histogram, const HistogramLayout& layout) {
-  histogram.g.resize(layout.size + 8);
-  histogram.hn.resize(layout.size + 8);
+  // What lies between the columns stays 0.
+  histogram.g.resize(layout.size + 8, std::int64_t{0});
+  histogram.hn.resize(layout.size + 8, std::uint64_t{0});
 }
 
 HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 #include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -21,20 +22,51 @@ double shrunk(double g, double l1) noexcept { return l1 == 0 ? g : std::copysign
 
 }  // namespace
 
-/// Bins of a bundled column taken out of its bundle; scratch of the categorical search.
+/// Bins of a bundled column taken out of its bundle; those of a categorical one in the order of the search.
 struct SplitSearch::Local {
-  alignas(64) std::array<std::int64_t, 264> g;
-  alignas(64) std::array<std::uint64_t, 264> hn;
+  alignas(64) std::array<std::int64_t, 264> g, ordered_g;
+  alignas(64) std::array<std::uint64_t, 264> hn, ordered_hn;
 };
 
 SplitSearch::SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options)
-    : bins_(bins), layout_(layout), options_(options), of_stored_(bins.stored_columns()) {
-  for (std::uint32_t c = 0; c < bins.cols(); ++c) {
-    const auto s = bins.place(c).stored;
-    (s == BinnedMatrix::Place::none ? listed_ : of_stored_[s]).push_back(c);
-  }
+    : bins_(bins), layout_(layout), options_(options), kernels_(kernels::detail::grow_table()) {
   simple_ = options.l1 == 0 && options.max_delta_step == 0 && options.path_smooth == 0 && !options.random_thresholds &&
             options.monotone.empty();
+  std::vector<std::vector<std::uint32_t>> of_unit(bins.stored_columns());
+  for (std::uint32_t c = 0; c < bins.cols(); ++c) {
+    const auto s = bins.place(c).stored;
+    if (s == BinnedMatrix::Place::none)
+      of_unit.push_back({c});
+    else
+      of_unit[s].push_back(c);
+  }
+  for (std::size_t u = 0; u < of_unit.size(); ++u) {
+    Unit unit{};
+    unit.first = static_cast<std::uint32_t>(unit_columns_.size());
+    unit.count = static_cast<std::uint32_t>(of_unit[u].size());
+    unit_columns_.insert(unit_columns_.end(), of_unit[u].begin(), of_unit[u].end());
+    unit.start = layout.start(bins, of_unit[u][0]);
+    unit.bins = u < bins.stored_columns() ? bins.stored_bins(u) : bins.column(of_unit[u][0]).count + 1;
+    unit.one_code = simple_;
+    for (std::uint32_t i = 0; i < unit.count; ++i) {
+      const auto c = of_unit[u][i];
+      const BinnedMatrix::Place& place = bins.place(c);
+      unit.one_code &= place.bundled && place.codes == 1 && place.first == i + 1 && bins.column(c).categories == 0;
+    }
+    units_.push_back(unit);
+  }
+}
+
+void SplitSearch::use(const GradientScale& scale, std::span<const std::uint8_t> column_on) {
+  scale_ = scale;
+  all_on_ = true;
+  for (Unit& unit : units_) {
+    std::uint32_t on = 0;
+    for (std::uint32_t i = 0; i < unit.count; ++i) on += column_on[unit_columns_[unit.first + i]] != 0;
+    unit.on = on > 0;
+    unit.all_on = on == unit.count;
+    all_on_ = all_on_ && unit.all_on;
+  }
 }
 
 bool SplitSearch::allowed(const GradientSum& side) const noexcept {
@@ -69,29 +101,46 @@ double SplitSearch::node_gain(const SearchedNode& node) const noexcept {
   return h > 0 ? g * g / h : 0;
 }
 
+/// What is the same for all columns.
+SplitSearch::Searching SplitSearch::searching(const SearchedNode& node, Histogram& histogram,
+                                              std::span<const std::uint8_t> column_on) const {
+  Searching s{node, histogram, node_gain(node), {}, node.columns.data() == column_on.data(), {}};
+  s.scan.missing_g = 0;
+  s.scan.missing_hn = 0;
+  s.scan.total_g = node.total.g;
+  s.scan.total_hn = node.total.hn;
+  s.scan.count_bits = scale_.count_bits;
+  s.scan.min_rows = static_cast<std::uint64_t>(std::max(options_.min_leaf_rows, 1));
+  s.scan.min_hessian = static_cast<std::uint64_t>(std::ceil(options_.min_leaf_hessian / scale_.h));
+  s.scan.l2 = options_.l2 / scale_.h;
+  if (s.scan.l2 == 0) s.scan.min_hessian = std::max<std::uint64_t>(s.scan.min_hessian, 1);  // nothing divides by 0
+  return s;
+}
+
+/// Whether a kernel's score makes `column` the best, of equal ones the first. Then its gain is kept.
+bool SplitSearch::takes(Searching& s, std::uint32_t column, double score) const {
+  if (score < 0) return false;
+  const double children = score * (scale_.g * scale_.g / scale_.h), gain = children - s.gain;
+  if (!(gain > s.best.gain || (gain == s.best.gain && column < s.best.column))) return false;
+  if (gain <= options_.min_gain + rounding * children) return false;
+  s.best.gain = gain;
+  s.best.column = column;
+  return true;
+}
+
 /// Makes `left` against the rest of the node the best split, if it is. sign: the column's monotone direction.
-void SplitSearch::consider(Split& best, const SearchedNode& node, const GradientSum& left, double l2, double node_gain,
-                           int sign, bool& better) const {
-  better = false;
+bool SplitSearch::consider(Searching& s, const GradientSum& left, double l2, int sign) const {
+  const SearchedNode& node = s.node;
   const GradientSum right = node.total - left;
-  if (!allowed(left) || !allowed(right)) return;
-  double children = 0;
-  if (simple_) {
-    for (const GradientSum* side : {&left, &right}) {
-      const double g = scale_.gradient(*side), h = scale_.hessian(*side) + l2;
-      children += h > 0 ? g * g / h : 0;
-    }
-  } else {
-    const double a = output(left, node.output, node.lower, node.upper);
-    const double b = output(right, node.output, node.lower, node.upper);
-    if (sign * (b - a) < 0) return;
-    children = side_gain(left, l2, a) + side_gain(right, l2, b);
-  }
-  const double gain = children - node_gain;
-  if (!(gain > best.gain) || gain <= options_.min_gain + rounding * std::abs(children)) return;
-  best.gain = gain;
-  best.left = left;
-  better = true;
+  if (!allowed(left) || !allowed(right)) return false;
+  const double a = output(left, node.output, node.lower, node.upper);
+  const double b = output(right, node.output, node.lower, node.upper);
+  if (sign * (b - a) < 0) return false;
+  const double children = side_gain(left, l2, a) + side_gain(right, l2, b), gain = children - s.gain;
+  if (!(gain > s.best.gain) || gain <= options_.min_gain + rounding * std::abs(children)) return false;
+  s.best.gain = gain;
+  s.best.left = left;
+  return true;
 }
 
 /// `skip` if no cut of the column can leave enough rows on both sides.
@@ -129,59 +178,51 @@ SplitSearch::Bins SplitSearch::bins_of(std::uint32_t column, const SearchedNode&
   return {g, hn};
 }
 
-void SplitSearch::plain_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins,
-                                Split& best) const {
-  const ColumnBins& cuts = bins_.column(column);
-  kernels::detail::SplitScan in;
+void SplitSearch::plain_numeric(std::uint32_t column, Searching& s, Bins bins) const {
+  const std::uint32_t count = bins_.column(column).count;
+  kernels::detail::SplitScan in = s.scan;
   in.g = bins.g;
   in.hn = bins.hn;
-  in.bins = cuts.count;
-  const bool missing = bins_.place(column).any_missing && bins.hn[cuts.count] != 0;
-  in.missing_g = missing ? bins.g[cuts.count] : 0;
-  in.missing_hn = missing ? bins.hn[cuts.count] : 0;
-  in.total_g = node.total.g;
-  in.total_hn = node.total.hn;
-  in.count_bits = scale_.count_bits;
-  in.min_rows = static_cast<std::uint64_t>(std::max(options_.min_leaf_rows, 1));
-  in.min_hessian = static_cast<std::uint64_t>(std::ceil(options_.min_leaf_hessian / scale_.h));
-  in.l2 = options_.l2 / scale_.h;
+  in.bins = count;
+  if (bins_.place(column).any_missing && bins.hn[count] != 0) {
+    in.missing_g = bins.g[count];
+    in.missing_hn = bins.hn[count];
+  }
   kernels::detail::SplitFound found;
-  kernels::detail::grow_table().scan(in, &found);
-  if (found.score < 0) return;
-  const double children = found.score * (scale_.g * scale_.g / scale_.h), gain = children - node_gain;
-  if (!(gain > best.gain || (gain == best.gain && column < best.column))) return;
-  if (gain <= options_.min_gain + rounding * children) return;
-  best.gain = gain;
-  best.column = column;
-  best.last_bin = found.bin;
-  best.missing_left = found.missing_left != 0;
+  kernels_.scan(in, &found);
+  if (!takes(s, column, found.score)) return;
+  s.best.last_bin = found.bin;
+  s.best.missing_left = found.missing_left != 0;
 }
 
-/// Of a bundled column with one bin beside the common one (one-hot encodings): there is only one cut. The score is the
-/// scan's, operation by operation.
-void SplitSearch::two_bins(std::uint32_t column, const SearchedNode& node, double node_gain, const Histogram& histogram,
-                           Split& best) const {
+/// Bundled columns with one bin beside the common one (one-hot encodings): there is only one cut of each. Its score is
+/// that of a scan, operation by operation.
+void SplitSearch::one_codes(const Unit& unit, Searching& s) const {
+  kernels::detail::SplitScan in = s.scan;
+  in.g = s.histogram.g.data() + unit.start + 1;
+  in.hn = s.histogram.hn.data() + unit.start + 1;
+  in.bins = unit.count;
+  kernels::detail::SplitFound found;
+  kernels_.scan_each(in, &found);
+  if (!takes(s, unit_columns_[unit.first + found.bin], found.score)) return;
+  s.best.last_bin = 0;
+  s.best.missing_left = false;
+}
+
+void SplitSearch::two_bins(std::uint32_t column, Searching& s) const {
   const std::uint32_t at = layout_.start(bins_, column) + bins_.place(column).first;
-  const std::uint32_t common = bins_.common_bin(column), other = common == 0 ? 1 : 0;
-  const GradientSum uncommon{histogram.g[at], histogram.hn[at]}, rest = node.total - uncommon;
-  if (!allowed(uncommon) || !allowed(rest)) return;
-  const GradientSum &left = other < common ? uncommon : rest, &right = other < common ? rest : uncommon;
-  const double l2 = options_.l2 / scale_.h;
-  const auto gl = static_cast<double>(left.g), gr = static_cast<double>(right.g);
-  const double hl = static_cast<double>(left.hn >> scale_.count_bits) + l2;
-  const double hr = static_cast<double>(right.hn >> scale_.count_bits) + l2;
-  const double score = (gl * gl * hr + gr * gr * hl) / (hl * hr);
-  const double children = score * (scale_.g * scale_.g / scale_.h), gain = children - node_gain;
-  if (!(gain > best.gain || (gain == best.gain && column < best.column))) return;
-  if (gain <= options_.min_gain + rounding * children) return;
-  best.gain = gain;
-  best.column = column;
-  best.last_bin = 0;
-  best.missing_left = false;
+  kernels::detail::SplitScan in = s.scan;
+  in.g = s.histogram.g.data() + at;
+  in.hn = s.histogram.hn.data() + at;
+  in.bins = 1;
+  kernels::detail::SplitFound found;
+  kernels_.scan_each(in, &found);
+  if (!takes(s, column, found.score)) return;
+  s.best.last_bin = 0;
+  s.best.missing_left = false;
 }
 
-void SplitSearch::any_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins,
-                              Split& best) const {
+void SplitSearch::any_numeric(std::uint32_t column, Searching& s, Bins bins) const {
   const ColumnBins& cuts = bins_.column(column);
   const GradientSum missing = bins_.place(column).any_missing ? bins[cuts.count] : GradientSum{};
   const int sign = options_.monotone.empty() ? 0 : options_.monotone[column];
@@ -191,7 +232,7 @@ void SplitSearch::any_numeric(std::uint32_t column, const SearchedNode& node, do
     while (first < last && bins.hn[first] == 0) ++first;
     while (last > first && bins.hn[last - 1] == 0) --last;
     if (last - first < 2 && missing.hn == 0) return;
-    Random random(options_.seed ^ 0x63757473, node.random_stream * bins_.cols() + column);
+    Random random(options_.seed ^ 0x63757473, s.node.random_stream * bins_.cols() + column);
     const std::uint32_t cut =
         last - first < 2 ? first : first + static_cast<std::uint32_t>(random.below(last - first - 1));
     first = cut;
@@ -199,91 +240,130 @@ void SplitSearch::any_numeric(std::uint32_t column, const SearchedNode& node, do
   }
   GradientSum left;
   for (std::uint32_t b = 0; b < first; ++b) left += bins[b];
-  bool better = false;
   for (std::uint32_t b = first; b < last; ++b) {
     left += bins[b];
     if (left.hn == 0) continue;  // the missing alone on the left: the same as all values there
     for (int side = 0; side < (missing.hn ? 2 : 1); ++side) {
-      consider(best, node, side ? left + missing : left, options_.l2, node_gain, sign, better);
-      if (!better) continue;
-      best.column = column;
-      best.last_bin = b;
-      best.missing_left = side == 1;
+      if (!consider(s, side ? left + missing : left, options_.l2, sign)) continue;
+      s.best.column = column;
+      s.best.last_bin = b;
+      s.best.missing_left = side == 1;
     }
   }
 }
 
-void SplitSearch::categorical(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins,
-                              Split& best) const {
-  const ColumnBins& cuts = bins_.column(column);
-  std::array<std::uint32_t, 256> present;  // the bin of missing values is a category like any other
-  std::size_t count = 0;
-  const std::uint32_t end = cuts.count + bins_.place(column).any_missing;
-  for (std::uint32_t b = 0; b < end; ++b)
-    if (bins.hn[b] != 0) present[count++] = b;
-  if (count < 2) return;
-  bool better = false;
-  const auto took = [&] {
-    best.column = column;
-    best.left_bins = {};
+/// One category against the others.
+void SplitSearch::one_category(std::uint32_t column, Searching& s, Bins bins, std::uint32_t end) const {
+  const auto took = [&](std::uint32_t bin) {
+    s.best.column = column;
+    s.best.left = bins[bin];
+    s.best.left_bins = {};
+    s.best.left_bins.insert(bin);
   };
-  if (count <= static_cast<std::size_t>(options_.max_one_hot)) {
-    for (std::size_t i = 0; i < count; ++i) {
-      consider(best, node, bins[present[i]], options_.l2, node_gain, 0, better);
-      if (!better) continue;
-      took();
-      best.left_bins.insert(present[i]);
-    }
+  if (simple_) {
+    kernels::detail::SplitScan in = s.scan;
+    in.g = bins.g;
+    in.hn = bins.hn;
+    in.bins = end;
+    kernels::detail::SplitFound found;
+    kernels_.scan_each(in, &found);
+    if (takes(s, column, found.score)) took(found.bin);
+    return;
+  }
+  for (std::uint32_t b = 0; b < end; ++b)
+    if (bins.hn[b] != 0 && consider(s, bins[b], options_.l2, 0)) took(b);
+}
+
+void SplitSearch::categorical(std::uint32_t column, Searching& s, Bins bins, Local& local) const {
+  // The bin of missing values is a category like any other.
+  const std::uint32_t end = bins_.column(column).count + bins_.place(column).any_missing;
+  std::size_t present = 0;
+  for (std::uint32_t b = 0; b < end; ++b) present += bins.hn[b] != 0;
+  if (present < 2) return;
+  if (present <= static_cast<std::size_t>(options_.max_one_hot)) {
+    one_category(column, s, bins, end);
     return;
   }
   std::array<std::pair<double, std::uint32_t>, 256> order;
   std::size_t sorted = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const GradientSum bin = bins[present[i]];
-    if (scale_.rows(bin) >= options_.min_category_rows)
-      order[sorted++] = {scale_.gradient(bin) / (scale_.hessian(bin) + options_.category_smoothing), present[i]};
+  for (std::uint32_t b = 0; b < end; ++b) {
+    const GradientSum bin = bins[b];
+    if (bin.hn != 0 && scale_.rows(bin) >= options_.min_category_rows)
+      order[sorted++] = {scale_.gradient(bin) / (scale_.hessian(bin) + options_.category_smoothing), b};
   }
   std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(sorted));
-  // From both ends: what is left of the other side may be rare or unseen categories.
+  // From both ends: what is left of the other side may be rare or unseen categories. If it is not, both are the same.
   const std::size_t most = std::min(sorted, static_cast<std::size_t>(options_.max_category_side));
   for (const bool backwards : {false, true}) {
-    GradientSum left;
-    std::size_t best_most = 0;
+    if (backwards && sorted == present && most == sorted) return;
     const auto bin = [&](std::size_t i) { return order[backwards ? sorted - 1 - i : i].second; };
-    for (std::size_t i = 0; i < most; ++i) {
-      left += bins[bin(i)];
-      consider(best, node, left, options_.l2 + options_.category_l2, node_gain, 0, better);
-      if (better) best_most = i + 1;
+    std::size_t best_most = 0;
+    if (simple_) {
+      for (std::size_t i = 0; i < most; ++i) {
+        local.ordered_g[i] = bins.g[bin(i)];
+        local.ordered_hn[i] = bins.hn[bin(i)];
+      }
+      kernels::detail::SplitScan in = s.scan;
+      in.g = local.ordered_g.data();
+      in.hn = local.ordered_hn.data();
+      in.bins = static_cast<std::uint32_t>(most);
+      in.l2 = (options_.l2 + options_.category_l2) / scale_.h;
+      kernels::detail::SplitFound found;
+      kernels_.scan(in, &found);
+      if (takes(s, column, found.score)) best_most = found.bin + 1;
+    } else {
+      GradientSum left;
+      for (std::size_t i = 0; i < most; ++i) {
+        left += bins[bin(i)];
+        if (consider(s, left, options_.l2 + options_.category_l2, 0)) best_most = i + 1;
+      }
     }
     if (best_most == 0) continue;
-    took();
-    for (std::size_t i = 0; i < best_most; ++i) best.left_bins.insert(bin(i));
+    s.best.column = column;
+    s.best.left = {};
+    s.best.left_bins = {};
+    for (std::size_t i = 0; i < best_most; ++i) {
+      s.best.left += bins[bin(i)];
+      s.best.left_bins.insert(bin(i));
+    }
   }
 }
 
-void SplitSearch::search_column(std::uint32_t column, const SearchedNode& node, double node_gain, Histogram& histogram,
-                                Local& local, Split& best) const {
-  if (bins_.place(column).codes == 1 && simple_ && bins_.column(column).categories == 0) {
-    two_bins(column, node, node_gain, histogram, best);
+void SplitSearch::search_column(std::uint32_t column, Searching& s, Local& local) const {
+  const bool categories = bins_.column(column).categories > 0;
+  if (bins_.place(column).codes == 1 && simple_ && !categories) {
+    two_bins(column, s);
     return;
   }
   bool skip;
-  const Bins bins = bins_of(column, node, histogram, local, &skip);
+  const Bins bins = bins_of(column, s.node, s.histogram, local, &skip);
   if (skip) return;
-  if (bins_.column(column).categories > 0)
-    categorical(column, node, node_gain, bins, best);
+  if (categories)
+    categorical(column, s, bins, local);
   else if (simple_)
-    plain_numeric(column, node, node_gain, bins, best);
+    plain_numeric(column, s, bins);
   else
-    any_numeric(column, node, node_gain, bins, best);
+    any_numeric(column, s, bins);
+}
+
+void SplitSearch::search_unit(const Unit& unit, Searching& s, Local& local) const {
+  const bool all = s.all_columns && unit.all_on;
+  if (all && unit.one_code) {
+    one_codes(unit, s);
+    return;
+  }
+  for (std::uint32_t i = 0; i < unit.count; ++i)
+    if (const auto c = unit_columns_[unit.first + i]; all || s.node.columns[c]) search_column(c, s, local);
 }
 
 /// Fills in what was left for the split that won.
-void SplitSearch::finish(const SearchedNode& node, Histogram& histogram, Local& local, Split& best) const {
+void SplitSearch::finish(Searching& s, Local& local) const {
+  Split& best = s.best;
+  const SearchedNode& node = s.node;
   if (best.gain <= 0) return;
   const ColumnBins& cuts = bins_.column(best.column);
   bool skip;
-  const Bins bins = bins_of(best.column, node, histogram, local, &skip);
+  const Bins bins = bins_of(best.column, node, s.histogram, local, &skip);
   if (cuts.categories > 0) {
     // Categories (and missing values) that this node does not know follow the majority.
     if (2 * scale_.rows(best.left) > scale_.rows(node.total))
@@ -305,45 +385,57 @@ void SplitSearch::finish(const SearchedNode& node, Histogram& histogram, Local& 
 void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
                        Histogram* large_histogram, std::span<const std::uint8_t> column_on, Split* small_best,
                        Split* large_best) const {
-  const auto& kernels = kernels::detail::grow_table();
-  const double small_gain = small ? node_gain(*small) : 0, large_gain = large ? node_gain(*large) : 0;
-  // Units: stored columns, then listed ones.
-  const std::size_t stored = of_stored_.size(), units = stored + listed_.size();
-  const auto search = [&](std::size_t begin, std::size_t end, Split* best) {
+  const auto subtract = [&](std::uint32_t start, std::uint32_t bins) {
+    kernels_.subtract(large_histogram->g.data() + start, large_histogram->hn.data() + start,
+                      small_histogram->g.data() + start, small_histogram->hn.data() + start, bins);
+  };
+  // The best of some units, in the order of units.
+  const auto search = [&](std::size_t begin, std::size_t end, Searching* first, Searching* second) {
     Local local;
+    if (second && all_on_)
+      subtract(units_[begin].start, units_[end - 1].start + units_[end - 1].bins - units_[begin].start);
     for (std::size_t u = begin; u < end; ++u) {
-      const std::span<const std::uint32_t> columns =
-          u < stored ? std::span<const std::uint32_t>(of_stored_[u]) : std::span(&listed_[u - stored], 1);
-      if (std::none_of(columns.begin(), columns.end(), [&](auto c) { return column_on[c] != 0; })) continue;
-      if (large) {
-        const std::uint32_t at = layout_.start(bins_, columns[0]);
-        kernels.subtract(large_histogram->g.data() + at, large_histogram->hn.data() + at,
-                         small_histogram->g.data() + at, small_histogram->hn.data() + at,
-                         u < stored ? bins_.stored_bins(u) : bins_.column(columns[0]).count + 1);
-      }
-      for (const auto c : columns) {
-        if (small && small->columns[c]) search_column(c, *small, small_gain, *small_histogram, local, best[0]);
-        if (large && large->columns[c]) search_column(c, *large, large_gain, *large_histogram, local, best[1]);
-      }
+      const Unit& unit = units_[u];
+      if (!unit.on) continue;
+      if (second && !all_on_) subtract(unit.start, unit.bins);
+      if (first) search_unit(unit, *first, local);
+      if (second) search_unit(unit, *second, local);
     }
   };
+  std::optional<Searching> first, second;
+  if (small) first.emplace(searching(*small, *small_histogram, column_on));
+  if (large) second.emplace(searching(*large, *large_histogram, column_on));
   // Tasks of about as many bins.
-  const std::size_t tasks = layout_.size < serial_bins ? 1 : std::min<std::size_t>(layout_.size / task_bins, units);
-  const std::size_t grain = (units + tasks - 1) / std::max<std::size_t>(tasks, 1);
-  std::vector<Split> found(2 * std::max<std::size_t>(tasks, 1));
-  parallel_for(
-      units, std::max<std::size_t>(grain, 1),
-      [&](std::size_t begin, std::size_t end) { search(begin, end, &found[2 * (begin / grain)]); }, options_.arena);
-  const auto best_of = [&](std::size_t which, const SearchedNode& node, Histogram& histogram, Split& best) {
-    best = {};
-    for (std::size_t i = which; i < found.size(); i += 2)
-      if (found[i].gain > best.gain || (found[i].gain == best.gain && best.gain > 0 && found[i].column < best.column))
-        best = found[i];
-    Local local;
-    finish(node, histogram, local, best);
-  };
-  if (small) best_of(0, *small, *small_histogram, *small_best);
-  if (large) best_of(1, *large, *large_histogram, *large_best);
+  const std::size_t units = units_.size(), tasks = std::min<std::size_t>(layout_.size / task_bins, units);
+  if (layout_.size < serial_bins || tasks < 2) {
+    search(0, units, first ? &*first : nullptr, second ? &*second : nullptr);
+  } else {
+    const std::size_t grain = (units + tasks - 1) / tasks;
+    std::vector<Split> found(2 * tasks);
+    parallel_for(
+        units, grain,
+        [&](std::size_t begin, std::size_t end) {
+          std::optional<Searching> a = first, b = second;
+          search(begin, end, a ? &*a : nullptr, b ? &*b : nullptr);
+          if (a) found[2 * (begin / grain)] = a->best;
+          if (b) found[2 * (begin / grain) + 1] = b->best;
+        },
+        options_.arena);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      if (auto& s = i % 2 ? second : first; s)
+        if (Split& best = s->best;
+            found[i].gain > best.gain || (found[i].gain == best.gain && best.gain > 0 && found[i].column < best.column))
+          best = found[i];
+  }
+  Local local;
+  if (first) {
+    finish(*first, local);
+    *small_best = first->best;
+  }
+  if (second) {
+    finish(*second, local);
+    *large_best = second->best;
+  }
 }
 
 }  // namespace redoubt::detail

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/grow_table.hpp"
 #include "trees/grower.hpp"
 #include "trees/histogram.hpp"
 
@@ -43,7 +44,8 @@ class SplitSearch {
  public:
   SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options);
 
-  void use_scale(const GradientScale& scale) noexcept { scale_ = scale; }
+  /// Of the tree that is grown next.
+  void use(const GradientScale& scale, std::span<const std::uint8_t> column_on);
   /// Value of a leaf with these sums below a parent of that value.
   double output(const GradientSum& sum, double parent, double lower, double upper) const noexcept;
   double output(double g, double h, std::int64_t rows, double parent, double lower, double upper) const noexcept;
@@ -63,29 +65,48 @@ class SplitSearch {
     GradientSum operator[](std::uint32_t b) const noexcept { return {g[b], hn[b]}; }
   };
   struct Local;
+  /// A node while it is searched.
+  struct Searching {
+    const SearchedNode& node;
+    Histogram& histogram;
+    double gain;                      // of the node as a leaf
+    kernels::detail::SplitScan scan;  // what is the same for all columns
+    bool all_columns;                 // all that are on may split it
+    Split best;
+  };
+  /// A stored column or a listed one: what is next to each other in a histogram.
+  struct Unit {
+    std::uint32_t start, bins;
+    std::uint32_t first, count;  // of its columns, in unit_columns_
+    bool one_code;               // all are numeric with a single code in a bundle, in the order of their columns
+    bool on, all_on;
+  };
 
-  bool plain(std::uint32_t column) const noexcept;
+  Searching searching(const SearchedNode& node, Histogram& histogram, std::span<const std::uint8_t> column_on) const;
   Bins bins_of(std::uint32_t column, const SearchedNode& node, Histogram& histogram, Local& local, bool* skip) const;
   double side_gain(const GradientSum& sum, double l2, double output) const noexcept;
   double node_gain(const SearchedNode& node) const noexcept;
-  void consider(Split& best, const SearchedNode& node, const GradientSum& left, double l2, double node_gain, int sign,
-                bool& better) const;
-  void search_column(std::uint32_t column, const SearchedNode& node, double node_gain, Histogram& histogram,
-                     Local& local, Split& best) const;
-  void plain_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
-  void two_bins(std::uint32_t column, const SearchedNode& node, double node_gain, const Histogram& histogram,
-                Split& best) const;
-  void any_numeric(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
-  void categorical(std::uint32_t column, const SearchedNode& node, double node_gain, Bins bins, Split& best) const;
-  void finish(const SearchedNode& node, Histogram& histogram, Local& local, Split& best) const;
+  bool takes(Searching& s, std::uint32_t column, double score) const;
+  bool consider(Searching& s, const GradientSum& left, double l2, int sign) const;
+  void search_unit(const Unit& unit, Searching& s, Local& local) const;
+  void search_column(std::uint32_t column, Searching& s, Local& local) const;
+  void one_codes(const Unit& unit, Searching& s) const;
+  void plain_numeric(std::uint32_t column, Searching& s, Bins bins) const;
+  void two_bins(std::uint32_t column, Searching& s) const;
+  void any_numeric(std::uint32_t column, Searching& s, Bins bins) const;
+  void one_category(std::uint32_t column, Searching& s, Bins bins, std::uint32_t end) const;
+  void categorical(std::uint32_t column, Searching& s, Bins bins, Local& local) const;
+  void finish(Searching& s, Local& local) const;
 
   const BinnedMatrix& bins_;
   const HistogramLayout& layout_;
   const GrowerOptions& options_;
+  const kernels::detail::GrowTable& kernels_;
   GradientScale scale_;
-  bool simple_;                                        // no option that needs the slow search
-  std::vector<std::vector<std::uint32_t>> of_stored_;  // columns of each stored column
-  std::vector<std::uint32_t> listed_;
+  bool simple_;              // no option that needs the slow search
+  std::vector<Unit> units_;  // of stored columns, then of listed ones
+  std::vector<std::uint32_t> unit_columns_;
+  bool all_on_ = false;
 };
 
 }  // namespace redoubt::detail

@@ -310,7 +310,7 @@ TEST_CASE("rows go to their side in order and nothing is written beyond", "[grow
 TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
   Random random(4);
   for (const GrowTable* table : levels()) {
-    int found = 0, to_the_left = 0;
+    int found = 0, found_alone = 0, to_the_left = 0;
     for (int trial = 0; trial < 3000; ++trial) {
       std::vector<std::int64_t> g(264);
       std::vector<std::uint64_t> hn(264);
@@ -346,8 +346,17 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
       REQUIRE(a.missing_left == b.missing_left);
       found += a.score >= 0;
       to_the_left += static_cast<int>(a.missing_left);
+      in.min_rows = 1 + random.below(4);
+      table->scan_each(in, &a);
+      naive_grow_table.scan_each(in, &b);
+      REQUIRE(a.score == b.score);
+      REQUIRE(a.bin == b.bin);
+      REQUIRE(a.missing_left == 0);
+      REQUIRE(b.missing_left == 0);
+      found_alone += a.score >= 0;
     }
     CHECK(found > 1500);
+    CHECK(found_alone > 300);
     CHECK(to_the_left > 300);
   }
 }

@@ -395,7 +395,9 @@ struct Scanner {
   }
 };
 
-void scan(const SplitScan& in, SplitFound* out) {
+/// apart: each bin against the rest, without missing ones.
+template <bool apart>
+void scan_bins(const SplitScan& in, SplitFound* out) {
   Scanner s;
   s.total_g = _mm256_set1_epi64x(in.total_g);
   s.total_hn = _mm256_set1_epi64x(int64_t(in.total_hn));
@@ -411,6 +413,11 @@ void scan(const SplitScan& in, SplitFound* out) {
   __m256i at = _mm256_setr_epi64x(0, 2, 4, 6);  // twice the bin, and 1 if the missing go left
   __m256i g_carry = zero, hn_carry = zero;
   for (uint32_t b = 0; b < in.bins; b += 4) {
+    if constexpr (apart) {
+      s.consider(load(in.g + b), load(in.hn + b), at, _mm256_cmpgt_epi64(at, end));
+      at = _mm256_add_epi64(at, _mm256_set1_epi64x(8));
+      continue;
+    }
     // What is read behind the last bin changes only sums that are not used.
     const __m256i g_block = prefix(load(in.g + b)), hn_block = prefix(load(in.hn + b));
     const __m256i g = _mm256_add_epi64(g_block, g_carry), hn = _mm256_add_epi64(hn_block, hn_carry);
@@ -440,6 +447,10 @@ void scan(const SplitScan& in, SplitFound* out) {
   out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
 }
 
+void scan(const SplitScan& in, SplitFound* out) { scan_bins<false>(in, out); }
+
+void scan_each(const SplitScan& in, SplitFound* out) { scan_bins<true>(in, out); }
+
 void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
   // Which sixteenth, then how many within it: all cuts are compared at once and the lesser ones counted.
   float coarse[16];
@@ -462,6 +473,6 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 }  // namespace
 
 extern constexpr GrowTable avx2_grow_table = {1,    bounds,   quantise, expand, gather, accumulate, flush,
-                                              fold, subtract, mark,     split,  scan,   assign};
+                                              fold, subtract, mark,     split,  scan,   scan_each,  assign};
 
 }  // namespace redoubt::kernels::detail

@@ -271,7 +271,9 @@ struct Scanner {
   }
 };
 
-void scan(const SplitScan& in, SplitFound* out) {
+/// apart: each bin against the rest, without missing ones.
+template <bool apart>
+void scan_bins(const SplitScan& in, SplitFound* out) {
   Scanner s;
   s.total_g = _mm512_set1_epi64(in.total_g);
   s.total_hn = _mm512_set1_epi64(int64_t(in.total_hn));
@@ -288,8 +290,14 @@ void scan(const SplitScan& in, SplitFound* out) {
   __m512i g_carry = _mm512_setzero_si512(), hn_carry = g_carry;
   for (uint32_t b = 0; b < in.bins; b += 8) {
     const __mmask8 m = first8(in.bins - b);
-    const __m512i g = prefix(_mm512_maskz_loadu_epi64(m, in.g + b), g_carry);
-    const __m512i hn = prefix(_mm512_maskz_loadu_epi64(m, in.hn + b), hn_carry);
+    __m512i g = _mm512_maskz_loadu_epi64(m, in.g + b), hn = _mm512_maskz_loadu_epi64(m, in.hn + b);
+    if constexpr (apart) {
+      s.consider(g, hn, at, m);
+      at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
+      continue;
+    }
+    g = prefix(g, g_carry);
+    hn = prefix(hn, hn_carry);
     g_carry = _mm512_permutexvar_epi64(last, g);
     hn_carry = _mm512_permutexvar_epi64(last, hn);
     s.consider(g, hn, at, m);
@@ -305,6 +313,10 @@ void scan(const SplitScan& in, SplitFound* out) {
   out->bin = best < 0 ? 0 : uint32_t(where >> 1);
   out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
 }
+
+void scan(const SplitScan& in, SplitFound* out) { scan_bins<false>(in, out); }
+
+void scan_each(const SplitScan& in, SplitFound* out) { scan_bins<true>(in, out); }
 
 void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
   // Which sixteenth, then how many within it: 16 cuts are compared at once and the lesser ones counted. A load costs
@@ -328,6 +340,6 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 }  // namespace
 
 extern constexpr GrowTable avx512_grow_table = {2,    bounds,   quantise, expand, gather, accumulate, flush,
-                                                fold, subtract, mark,     split,  scan,   assign};
+                                                fold, subtract, mark,     split,  scan,   scan_each,  assign};
 
 }  // namespace redoubt::kernels::detail
