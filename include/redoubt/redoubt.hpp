@@ -30,6 +30,7 @@
 #include "redoubt/model/permutation.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/robustness/calibrate.hpp"
+#include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/certify/tree_verifier.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "redoubt/robustness/gate_checks.hpp"

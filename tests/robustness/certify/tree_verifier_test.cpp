@@ -345,7 +345,8 @@ TEST_CASE("certified accuracy of trained forests", "[tree_verifier][threads]") {
   check(GradientBoosting{{.trees = 15, .max_leaves = 8}}.fit(data));
   check(RandomForest{{.trees = 10, .max_leaves = 16}}.fit(data));
 
-  const Dataset regression_data = read_csv_text("a,y\n1,0.5\n2,1.5\n3,2.5\n4,1\n", {.target = "y", .task = Task::regression});
+  const Dataset regression_data =
+      read_csv_text("a,y\n1,0.5\n2,1.5\n3,2.5\n4,1\n", {.target = "y", .task = Task::regression});
   const Model regression = GradientBoosting{{.trees = 5}}.fit(regression_data);
   CHECK_THROWS_AS(certify_trees(regression, data), Error);
   CHECK_THROWS_AS(certify_trees(GradientBoosting{{.trees = 2}}.fit(data), data, {.radii = {0.2, 0.1}}), Error);

@@ -1,0 +1,275 @@
+#include "redoubt/robustness/certify/partition_ensemble.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <ostream>
+
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/hash.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/model/model.hpp"
+
+namespace redoubt {
+namespace {
+
+struct Part {
+  std::string hash;   // of its rows
+  Model model;        // empty where there is nothing to tell apart
+  std::string label;  // then its vote; "" for none
+};
+
+/// A number of the row's content and the key only.
+std::uint64_t group_hash(const Dataset& data, std::size_t row, const PartitionOptions& options) {
+  if (options.by_source && data.sources()[row] >= 0)
+    return hash64(data.source_names()[static_cast<std::size_t>(data.sources()[row])], options.key ^ 0x736f75726365ull);
+  const std::uint64_t features = data.feature_hash(row);
+  return hash64(std::as_bytes(std::span(&features, 1)), options.key);
+}
+
+/// Codes by the names that occur, in their order.
+void sort_categories(Column& column) {
+  std::vector<std::int32_t> used(column.spec.categories.size(), -1);
+  std::vector<std::size_t> order;
+  for (const std::int32_t code : column.codes)
+    if (code >= 0 && used[static_cast<std::size_t>(code)] < 0) {
+      used[static_cast<std::size_t>(code)] = 0;
+      order.push_back(static_cast<std::size_t>(code));
+    }
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return column.spec.categories[a] < column.spec.categories[b]; });
+  std::vector<std::string> names;
+  for (const std::size_t code : order) {
+    used[code] = static_cast<std::int32_t>(names.size());
+    names.push_back(column.spec.categories[code]);
+  }
+  for (std::int32_t& code : column.codes)
+    if (code >= 0) code = used[static_cast<std::size_t>(code)];
+  column.spec.categories = std::move(names);
+}
+
+/// What models are trained on, in an order that does not depend on anything outside: rows by content.
+Dataset canonical(const Dataset& data, const std::vector<std::size_t>& rows) {
+  std::vector<std::string> keys;
+  for (const std::size_t r : rows) {
+    std::string key;
+    for (std::size_t c = 0; c < data.cols(); ++c) {
+      const Column& column = data.column(c);
+      if (column.spec.role != ColumnRole::feature && column.spec.role != ColumnRole::target &&
+          column.spec.role != ColumnRole::weight)
+        continue;
+      const std::string text = column.to_text(r);
+      key += fmt::format("{}:{}", text.size(), text);
+    }
+    keys.push_back(std::move(key));
+  }
+  std::vector<std::size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return keys[a] < keys[b]; });
+  std::vector<std::size_t> sorted;
+  for (const std::size_t i : order) sorted.push_back(rows[i]);
+  std::vector<Column> columns;
+  for (std::size_t c = 0; c < data.cols(); ++c) {
+    const ColumnRole role = data.column(c).spec.role;
+    if (role != ColumnRole::feature && role != ColumnRole::target && role != ColumnRole::weight) continue;
+    columns.push_back(data.column(c).take(sorted));
+    if (columns.back().spec.type == ColumnType::categorical) sort_categories(columns.back());
+  }
+  return Dataset(std::move(columns));
+}
+
+}  // namespace
+
+struct PartitionEnsemble::State {
+  PartitionOptions options;
+  std::vector<std::string> classes;
+  std::vector<Part> parts;
+  std::size_t trained = 0;
+
+  /// [part * rows + row]: index into classes, or classes.size() for no vote.
+  std::vector<std::uint32_t> votes(const Dataset& data, Arena* arena) const {
+    const auto class_at = [&](const std::string& name) {
+      const auto at = std::lower_bound(classes.begin(), classes.end(), name);
+      return static_cast<std::uint32_t>(
+          at != classes.end() && *at == name ? at - classes.begin() : static_cast<std::ptrdiff_t>(classes.size()));
+    };
+    std::vector<std::uint32_t> result(parts.size() * data.rows());
+    parallel_for(
+        parts.size(), 1,
+        [&](std::size_t begin, std::size_t end) {
+          for (std::size_t p = begin; p < end; ++p) {
+            std::uint32_t* const mine = result.data() + p * data.rows();
+            if (!parts[p].model) {
+              std::fill_n(mine, data.rows(), class_at(parts[p].label));
+              continue;
+            }
+            const Tensor<float> scores = parts[p].model.predict_proba(data);
+            std::vector<std::uint32_t> known;
+            for (const std::string& name : parts[p].model.classes()) known.push_back(class_at(name));
+            for (std::size_t r = 0; r < data.rows(); ++r) {
+              const float* row = scores.data() + r * scores.cols();
+              mine[r] = known[static_cast<std::size_t>(std::max_element(row, row + scores.cols()) - row)];
+            }
+          }
+        },
+        arena);
+    return result;
+  }
+};
+
+PartitionEnsemble PartitionEnsemble::build(const Dataset& data, Fit fit, const PartitionOptions& options,
+                                           const State* before) {
+  if (options.partitions < 1 || options.partitions > 100000)
+    detail::fail(errc::invalid_argument,
+                 fmt::format("PartitionOptions::partitions is {}; it must be in [1, 100000]", options.partitions));
+  data.require_trainable();
+  if (data.task() != Task::classification)
+    detail::fail(errc::invalid_argument, "PartitionEnsemble: votes need class labels, the data has none");
+  if (options.by_source && data.sources().empty())
+    detail::fail(errc::invalid_argument, "PartitionEnsemble: by_source, but the data has no source column");
+
+  State state;
+  state.options = options;
+  state.classes.assign(data.classes().begin(), data.classes().end());
+  std::sort(state.classes.begin(), state.classes.end());
+  state.parts.resize(options.partitions);
+  std::vector<std::vector<std::size_t>> rows(options.partitions);
+  for (std::size_t r = 0; r < data.rows(); ++r)
+    if (data.labels()[r] >= 0) rows[group_hash(data, r, options) % options.partitions].push_back(r);
+
+  std::vector<std::uint8_t> trained(options.partitions, 0);
+  parallel_for(
+      options.partitions, 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t p = begin; p < end; ++p) {
+          Part& part = state.parts[p];
+          const Dataset shard = canonical(data, rows[p]);
+          part.hash = shard.hash();
+          if (before && before->parts[p].hash == part.hash) {
+            part = before->parts[p];
+          } else if (shard.rows() > 0 && shard.classes().size() == 1) {
+            part.label = shard.classes()[0];
+          } else if (shard.rows() > 0) {
+            part.model = fit(shard);
+            trained[p] = 1;
+          }
+        }
+      },
+      options.arena);
+  state.trained = static_cast<std::size_t>(std::count(trained.begin(), trained.end(), 1));
+  PartitionEnsemble ensemble;
+  ensemble.state_ = Shared<const State>::make(std::move(state));
+  return ensemble;
+}
+
+PartitionEnsemble PartitionEnsemble::fit(const Dataset& data, Fit fit, const PartitionOptions& options) {
+  return build(data, fit, options, nullptr);
+}
+
+PartitionEnsemble PartitionEnsemble::refit(const Dataset& data, Fit fit) const {
+  return build(data, fit, state_->options, state_.get());
+}
+
+std::size_t PartitionEnsemble::partitions() const noexcept { return state_->parts.size(); }
+std::size_t PartitionEnsemble::trained() const noexcept { return state_->trained; }
+const std::vector<std::string>& PartitionEnsemble::classes() const noexcept { return state_->classes; }
+const Model& PartitionEnsemble::model(std::size_t partition) const noexcept { return state_->parts[partition].model; }
+const std::string& PartitionEnsemble::data_hash(std::size_t partition) const noexcept {
+  return state_->parts[partition].hash;
+}
+
+std::size_t PartitionEnsemble::partition_of(const RowView& row) const {
+  if (state_->options.by_source && row.dataset().sources().empty())
+    detail::fail(errc::invalid_argument, "PartitionEnsemble: by_source, but the data has no source column");
+  return group_hash(row.dataset(), row.index(), state_->options) % partitions();
+}
+
+std::vector<CertifiedPrediction> PartitionEnsemble::predict(const Dataset& data, Arena* arena) const {
+  const std::size_t n = data.rows(), classes = state_->classes.size();
+  const auto votes = state_->votes(data, arena);
+  std::vector<CertifiedPrediction> result(n);
+  std::vector<std::size_t> count(classes + 1);
+  for (std::size_t r = 0; r < n; ++r) {
+    std::fill(count.begin(), count.end(), 0);
+    for (std::size_t p = 0; p < partitions(); ++p) ++count[votes[p * n + r]];
+    const std::size_t best = static_cast<std::size_t>(std::max_element(count.begin(), count.end() - 1) - count.begin());
+    CertifiedPrediction& answer = result[r];
+    answer.label = state_->classes[best];
+    answer.votes = count[best];
+    // A change moves at most one vote from the winner to another; a tie goes to the class that is first.
+    std::size_t threshold = 0;
+    for (std::size_t k = 0; k < classes; ++k)
+      if (k != best) {
+        answer.runner_up = std::max(answer.runner_up, count[k]);
+        threshold = std::max(threshold, count[k] + (k < best));
+      }
+    answer.tolerated = (answer.votes - threshold) / 2;
+  }
+  return result;
+}
+
+PartitionEvaluation PartitionEnsemble::evaluate(const Dataset& data, Arena* arena) const {
+  if (data.task() != Task::classification)
+    detail::fail(errc::invalid_argument, "PartitionEnsemble::evaluate: the data has no class labels");
+  const auto predictions = predict(data, arena);
+  PartitionEvaluation result;
+  std::vector<std::size_t> tolerated;
+  std::vector<std::size_t> at_least(partitions() / 2 + 1, 0);
+  std::size_t right = 0;
+  for (std::size_t r = 0; r < data.rows(); ++r) {
+    const std::int32_t label = data.labels()[r];
+    if (label < 0) continue;
+    ++result.rows;
+    const bool hit = predictions[r].label == data.classes()[static_cast<std::size_t>(label)];
+    right += hit;
+    tolerated.push_back(hit ? predictions[r].tolerated : 0);
+    for (std::size_t t = 0; hit && t <= predictions[r].tolerated; ++t) ++at_least[t];
+  }
+  if (result.rows == 0)
+    detail::fail(errc::invalid_argument, "PartitionEnsemble::evaluate: the data has no labelled rows");
+  const double n = static_cast<double>(result.rows);
+  result.accuracy = static_cast<double>(right) / n;
+  for (const std::size_t count : at_least) result.certified.push_back(static_cast<double>(count) / n);
+  const auto middle = tolerated.begin() + static_cast<std::ptrdiff_t>(tolerated.size() / 2);
+  std::nth_element(tolerated.begin(), middle, tolerated.end());
+  result.median_tolerated = *middle;
+  return result;
+}
+
+std::vector<double> PartitionEnsemble::out_of_partition_agreement(const Dataset& data, Arena* arena) const {
+  if (data.task() != Task::classification)
+    detail::fail(errc::invalid_argument, "PartitionEnsemble: agreement needs class labels, the data has none");
+  const std::size_t n = data.rows();
+  const auto votes = state_->votes(data, arena);
+  std::vector<double> result(n, std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t r = 0; r < n; ++r) {
+    const std::int32_t label = data.labels()[r];
+    if (label < 0) continue;
+    const std::string& name = data.classes()[static_cast<std::size_t>(label)];
+    const std::size_t own = partition_of(data.row(r));
+    std::size_t agree = 0, voted = 0;
+    for (std::size_t p = 0; p < partitions(); ++p) {
+      const std::uint32_t vote = votes[p * n + r];
+      if (p == own || vote == state_->classes.size()) continue;
+      ++voted;
+      agree += state_->classes[vote] == name;
+    }
+    if (voted > 0) result[r] = static_cast<double>(agree) / static_cast<double>(voted);
+  }
+  return result;
+}
+
+std::ostream& operator<<(std::ostream& stream, const PartitionEvaluation& evaluation) {
+  stream << fmt::format("accuracy {:.4f} on {} rows, median tolerance {}\n  changes  right and certified\n",
+                        evaluation.accuracy, evaluation.rows, evaluation.median_tolerated);
+  const std::size_t step = std::max<std::size_t>(1, evaluation.certified.size() / 8);
+  for (std::size_t r = 0; r < evaluation.certified.size(); r += step)
+    stream << fmt::format("  {:>7}  {:.4f}\n", r, evaluation.certified[r]);
+  return stream;
+}
+
+}  // namespace redoubt
