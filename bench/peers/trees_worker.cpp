@@ -26,6 +26,7 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/npy.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/interop/lightgbm.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"

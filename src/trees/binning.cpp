@@ -13,6 +13,7 @@
 #include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "trees/cells.hpp"
 
 namespace redoubt {

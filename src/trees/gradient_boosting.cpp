@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "trees/booster.hpp"

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "redoubt/core/error.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "trees/grower.hpp"
 #include "trees/support.hpp"
 

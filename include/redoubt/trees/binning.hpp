@@ -6,9 +6,10 @@
 #include <vector>
 
 #include "redoubt/core/view.hpp"
-#include "redoubt/data/sparse.hpp"
 
 namespace redoubt {
+
+struct CsrView;  // redoubt/data/sparse.hpp
 
 struct BinningOptions {
   int max_bins = 255;                 ///< per column, without the bin of missing values; 2 .. 255
