@@ -39,6 +39,12 @@ void sort_findings(std::vector<Finding>& findings) {
                    [](const Finding& a, const Finding& b) { return a.score > b.score; });
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 double binomial_tail(std::size_t k, std::size_t n, double p) {
   if (k == 0 || p >= 1) return 1;
   if (k > n || p <= 0) return 0;

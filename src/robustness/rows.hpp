@@ -17,6 +17,9 @@ Dataset labelled_rows(const Dataset& data, std::size_t max_rows, std::uint64_t s
 /// Findings by falling score; equal scores keep their order.
 void sort_findings(std::vector<Finding>& findings);
 
+/// The upper one of two in the middle; at least one value.
+double median(std::vector<double> values);
+
 /// P(X >= k), X binomial(n, p).
 double binomial_tail(std::size_t k, std::size_t n, double p);
 /// P(X >= k), X Poisson(mean).
