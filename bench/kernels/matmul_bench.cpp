@@ -9,7 +9,7 @@
 #include <chrono>
 
 #include "bench/kernels/eigen_product.hpp"
-#include "redoubt/core/cpu.hpp"
+#include "bench/support/fma_peak.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/runtime.hpp"
@@ -26,66 +26,12 @@ Tensor<float> random_matrix(std::size_t rows, std::size_t cols) {
   return values;
 }
 
-#if defined(__x86_64__)
-/// Independent fused multiply-adds in registers, nothing else: 12 chains hide the latency of 4 on 2 ports.
-template <class Body>
-double best_gflops(double flops_per_call, Body body) {
-  double best = 0;
-  for (int repeat = 0; repeat < 20; ++repeat) {
-    const auto begin = std::chrono::steady_clock::now();
-    body();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    best = std::max(best, flops_per_call / seconds.count() * 1e-9);
-  }
-  return best;
-}
-
-constexpr int peak_rounds = 200000;
-
-__attribute__((target("avx512f"))) void fma_avx512() {
-  __asm__ volatile("vzeroall" ::: "memory");  // left-over subnormals would make the peak a hundred times too low
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm0\n vfmadd231ps %%zmm12, %%zmm12, %%zmm1\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm2\n vfmadd231ps %%zmm12, %%zmm12, %%zmm3\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm4\n vfmadd231ps %%zmm12, %%zmm12, %%zmm5\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm6\n vfmadd231ps %%zmm12, %%zmm12, %%zmm7\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm8\n vfmadd231ps %%zmm12, %%zmm12, %%zmm9\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm10\n vfmadd231ps %%zmm12, %%zmm12, %%zmm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-  }
-}
-
-__attribute__((target("avx2,fma"))) void fma_avx2() {
-  __asm__ volatile("vzeroall" ::: "memory");
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm0\n vfmadd231ps %%ymm12, %%ymm12, %%ymm1\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm2\n vfmadd231ps %%ymm12, %%ymm12, %%ymm3\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm4\n vfmadd231ps %%ymm12, %%ymm12, %%ymm5\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm6\n vfmadd231ps %%ymm12, %%ymm12, %%ymm7\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm8\n vfmadd231ps %%ymm12, %%ymm12, %%ymm9\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm10\n vfmadd231ps %%ymm12, %%ymm12, %%ymm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-  }
-}
-#endif
-
-/// GFLOP/s of the active level on this core; 0 where it cannot be measured.
-double measured_peak() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return best_gflops(peak_rounds * 12.0 * 32, fma_avx512);
-  if (active_isa() >= Isa::avx2) return best_gflops(peak_rounds * 12.0 * 16, fma_avx2);
-#endif
-  return 0;
-}
-
 template <class Multiply>
 void run(benchmark::State& state, Multiply multiply) {
   const auto m = std::size_t(state.range(0)), k = std::size_t(state.range(1)), n = std::size_t(state.range(2));
   const Tensor<float> a = random_matrix(m, k), b = random_matrix(k, n), bias = random_matrix(1, n);
   Tensor<float> c({m, n});
-  const double peak = measured_peak();
+  const double peak = bench::fma_peak();
   double best = 1e30;
   for (auto _ : state) {
     const auto begin = std::chrono::steady_clock::now();
@@ -97,7 +43,7 @@ void run(benchmark::State& state, Multiply multiply) {
   }
   const double gflops = 2.0 * double(m) * double(n) * double(k) * 1e-9 / best;
   state.counters["best_GFLOPs"] = gflops;
-  if (peak > 0) state.counters["of_peak"] = gflops / std::max(peak, measured_peak());
+  if (peak > 0) state.counters["of_peak"] = gflops / std::max(peak, bench::fma_peak());
 }
 
 void redoubt_matmul(benchmark::State& state) {
