@@ -1,7 +1,7 @@
 // fp32 products beside OpenBLAS, Eigen and (where Debian's libdnnl-dev is there) oneDNN: a table per shape in GFLOP/s
 // with the fraction of the measured FMA peak, and the figures of bench/peers/nn.sh. Random data. All contenders and the
 // peak take turns in every round; the best round counts, so that a drifting clock hits all alike.
-//   peer_nn_products [--quick] [--threads N] [--ours]
+//   peer_nn_products [--quick] [--threads N] [--ours] [--form nn|nt|tn]
 #include <cblas.h>
 
 #include <algorithm>
@@ -76,16 +76,19 @@ std::vector<Shape> shapes() {
 int main(int argc, char** argv) {
   int rounds = 30, threads = 1;
   bool ours_only = false;
+  std::string only;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--quick")
       rounds = 10;
     else if (flag == "--ours")
       ours_only = true;
+    else if (flag == "--form" && i + 1 < argc)
+      only = argv[++i];
     else if (flag == "--threads" && i + 1 < argc)
       threads = std::max(1, std::atoi(argv[++i]));
     else
-      return std::fprintf(stderr, "usage: %s [--quick] [--threads N] [--ours]\n", argv[0]), 2;
+      return std::fprintf(stderr, "usage: %s [--quick] [--threads N] [--ours] [--form nn|nt|tn]\n", argv[0]), 2;
   }
   openblas_set_num_threads(threads);
   Arena arena(threads);
@@ -94,6 +97,8 @@ int main(int argc, char** argv) {
   double worst = 1e30, log_sum = 0, worst_head = 1e30, worst_ratio = 1e30;
   int count = 0;
   for (const Shape& s : shapes()) {
+    const char* const form = s.form == Form::nn ? "nn" : s.form == Form::nt ? "nt" : "tn";
+    if (!only.empty() && only != form) continue;
     const bool a_turned = s.form == Form::tn, b_turned = s.form == Form::nt;
     const auto a = a_turned ? random_matrix(s.k, s.m) : random_matrix(s.m, s.k);
     const auto b = b_turned ? random_matrix(s.n, s.k) : random_matrix(s.k, s.n);
@@ -129,9 +134,7 @@ int main(int argc, char** argv) {
       for (Contender& contender : all) contender.best = std::min(contender.best, seconds_of(contender.run, repeats));
     }
     const double fraction = flops / all[0].best * 1e-9 / peak;
-    const char* names[] = {"nn", "nt", "tn"};
-    std::printf("%s %4zu x %4zu x %4zu | %6.1f | %.3f |", names[int(s.form)], s.m, s.k, s.n, flops / all[0].best * 1e-9,
-                fraction);
+    std::printf("%s %4zu x %4zu x %4zu | %6.1f | %.3f |", form, s.m, s.k, s.n, flops / all[0].best * 1e-9, fraction);
     double fastest = 1e30;
     for (const char* name : {"OpenBLAS", "Eigen", "oneDNN"}) {
       const auto found = std::find_if(all.begin(), all.end(), [&](const auto& entry) { return entry.name == name; });

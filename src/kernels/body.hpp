@@ -213,21 +213,39 @@ void tile_kernel(const Tile& t) {
   using Reg = typename V::Reg;
   constexpr size_t w = V::width;
   const typename V::Mask mask = V::tail(t.cols - (C - 1) * w);
+  const bool full = t.cols == C * w;
+  float* const to = t.c;
+  const size_t c_row = t.c_row;
   Reg acc[R][C];
+  if (t.next_c) {
 #pragma GCC unroll 8
-  for (int j = 0; j < C; ++j) {
-    const Reg start = !t.bias ? V::zero() : j == C - 1 ? V::load(t.bias + j * w, mask) : V::load(t.bias + j * w);
+    for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) acc[i][j] = start;
+      for (int j = 0; j < C; ++j) __builtin_prefetch(t.next_c + i * c_row + j * w, 1);
+    }
   }
   if (t.add_c) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
       for (int j = 0; j < C; ++j) {
-        const float* c = t.c + i * t.c_row + j * w;
-        acc[i][j] = V::add(acc[i][j], j == C - 1 ? V::load(c, mask) : V::load(c));
+        const float* c = to + i * c_row + j * w;
+        acc[i][j] = j < C - 1 || full ? V::load(c) : V::load(c, mask);
       }
+    }
+  } else {
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+#pragma GCC unroll 8
+      for (int i = 0; i < R; ++i) acc[i][j] = V::zero();
+    }
+  }
+  if (t.bias) {
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Reg start = j < C - 1 || full ? V::load(t.bias + j * w) : V::load(t.bias + j * w, mask);
+#pragma GCC unroll 8
+      for (int i = 0; i < R; ++i) acc[i][j] = V::add(start, acc[i][j]);
     }
   }
   const float* a = t.a;
@@ -253,17 +271,22 @@ void tile_kernel(const Tile& t) {
     a += a_col;
     b += b_row;
   }
-  const bool relu = t.activation == activation_relu;
+  if (t.activation == activation_relu) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) acc[i][j] = relu_of<V>(acc[i][j]);
+    }
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
-      const Reg value = relu ? relu_of<V>(acc[i][j]) : acc[i][j];
-      float* c = t.c + i * t.c_row + j * w;
-      if (j == C - 1)
-        V::store(c, value, mask);
+      float* c = to + i * c_row + j * w;
+      if (j < C - 1 || full)
+        V::store(c, acc[i][j]);
       else
-        V::store(c, value);
+        V::store(c, acc[i][j], mask);
     }
   }
   if (t.activation > activation_relu)
@@ -354,22 +377,45 @@ void matvec_kernel(const float* x, size_t depth, const float* w, size_t w_row, s
 
 // Packing --------------------------------------------------------------------------------------------------------
 
-/// dst[p][k][panel], zero-padded, from rows that are contiguous along the panel.
+/// dst[p][k][panel], zero-padded, from rows that are contiguous along the panel. A few rows at a time, panel by panel:
+/// panels lie a power of two apart at the usual depths, so writing one row of all of them would use few cache sets.
 template <class V, size_t panel>
 void pack_rows(const float* src, size_t row, size_t depth, size_t count, float* dst) {
-  for (size_t k = 0; k < depth; ++k, src += row) {
-    float* to = dst + k * panel;
+  constexpr size_t rows = 8;
+  for (size_t k = 0; k < depth; k += rows, src += rows * row, dst += rows * panel) {
+    const size_t left = depth - k < rows ? depth - k : rows;
+    float* to = dst;
     size_t first = 0;
     for (; first + panel <= count; first += panel, to += depth * panel) {
-      if constexpr (panel % V::width == 0) {
-        for (size_t i = 0; i < panel; i += V::width) V::store(to + i, V::load(src + first + i));
-      } else {
-        for (size_t i = 0; i < panel; ++i) to[i] = src[first + i];
+      for (size_t i = 0; i < left; ++i) {
+        if constexpr (panel % V::width == 0) {
+          for (size_t j = 0; j < panel; j += V::width) V::store(to + i * panel + j, V::load(src + i * row + first + j));
+        } else {
+          __builtin_memcpy(to + i * panel, src + i * row + first, panel * sizeof(float));
+        }
       }
     }
     if (first < count) {
-      for (size_t i = 0; i < panel; ++i) to[i] = first + i < count ? src[first + i] : 0;
+      for (size_t i = 0; i < left; ++i)
+        for (size_t j = 0; j < panel; ++j) to[i * panel + j] = first + j < count ? src[i * row + first + j] : 0;
     }
+  }
+}
+
+/// dst[j][i] = src[i][j] for i < rows <= width, j < cols <= width; `padded` writes whole vectors, zeros behind `rows`.
+template <class V, bool padded>
+void transpose_block(const float* src, size_t src_row, size_t rows, size_t cols, float* dst, size_t dst_row) {
+  constexpr size_t w = V::width;
+  if (rows == w && cols == w) return V::transpose(src, src_row, dst, dst_row);
+  alignas(64) float from[w * w], to[w * w];
+  const typename V::Mask in = V::tail(cols), out = V::tail(rows);
+  for (size_t i = 0; i < w; ++i) V::store(from + i * w, i < rows ? V::load(src + i * src_row, in) : V::zero());
+  V::transpose(from, w, to, w);
+  for (size_t j = 0; j < cols; ++j) {
+    if constexpr (padded)
+      V::store(dst + j * dst_row, V::load(to + j * w));
+    else
+      V::store(dst + j * dst_row, V::load(to + j * w), out);
   }
 }
 
@@ -381,14 +427,22 @@ void pack_columns(const float* src, size_t row, size_t depth, size_t count, floa
     for (size_t i = 0; i < panel; i += w) {
       const size_t begin = first + i;
       const size_t n = begin >= count ? 0 : count - begin < w ? count - begin : w;
-      size_t k = 0;
-      if (n == w)
-        for (; k + w <= depth; k += w) V::transpose(src + begin * row + k, row, dst + k * panel + i, panel);
-      for (; k < depth; ++k) {
-        float* to = dst + k * panel + i;
-        for (size_t j = 0; j < n; ++j) to[j] = src[(begin + j) * row + k];
-        for (size_t j = n; j < w; ++j) to[j] = 0;
+      for (size_t k = 0; k < depth; k += w) {
+        const size_t left = depth - k < w ? depth - k : w;
+        transpose_block<V, true>(src + begin * row + k, row, n, left, dst + k * panel + i, panel);
       }
+    }
+  }
+}
+
+template <class V>
+void transpose_kernel(const float* src, size_t src_row, size_t rows, size_t cols, float* dst, size_t dst_row) {
+  constexpr size_t w = V::width;
+  for (size_t i = 0; i < rows; i += w) {
+    const size_t m = rows - i < w ? rows - i : w;
+    for (size_t j = 0; j < cols; j += w) {
+      const size_t n = cols - j < w ? cols - j : w;
+      transpose_block<V, false>(src + i * src_row + j, src_row, m, n, dst + j * dst_row + i, dst_row);
     }
   }
 }
@@ -459,6 +513,7 @@ constexpr Table make_table(unsigned char isa) {
           .pack_b = pack_rows<V, columns>,
           .pack_b_transposed = pack_columns<V, columns>,
           .pack_a_transposed = pack_rows<V, V::tile_rows>,
+          .transpose = transpose_kernel<V>,
           .matvec = matvec_kernel<V>,
           .dot = dot_kernel<V>,
           .axpy = axpy_kernel<V>,

@@ -92,14 +92,16 @@ errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilog
 namespace {
 
 // Block sizes. None of them changes a result, as every element is one chain over k (see the header).
-constexpr std::size_t depth_block = 512;       // times col_block: 768 KB of packed b, which stays in L2
-constexpr std::size_t col_block = 384;         // at most; a multiple of both levels' tile_cols
-constexpr std::size_t row_block = 1024;        // at most; more rows share one packing of b
-constexpr std::size_t packed_row_block = 256;  // the same where a is packed too (512 KB)
-constexpr std::size_t few_rows = 32;           // up to here packing b costs more than reading it in place,
-constexpr std::size_t some_rows = 128;         // and up to here if b stays in L2:
-constexpr std::size_t small_b = 300000;        // elements
-constexpr double serial_flops = 4e6;           // below, about 20 us, waking a thread costs more than it brings
+constexpr std::size_t depth_block = 512;      // times col_block: 768 KB of packed b, which stays in L2
+constexpr std::size_t col_block = 384;        // at most; a multiple of both levels' tile_cols
+constexpr std::size_t row_block = 1024;       // at most; more rows share one packing of b
+constexpr std::size_t packed_row_block = 64;  // where a is packed, too: its part stays in the nearest caches
+constexpr std::size_t few_rows = 32;          // up to here packing b costs more than reading it in place,
+constexpr std::size_t some_rows = 256;        // and up to here if b is
+constexpr std::size_t small_b = 500000;       // elements at most
+constexpr std::size_t shallow = 64;           // depth of tn up to which packing a and b costs more
+constexpr std::size_t few_columns = 32;       // up to here a product of tn may be turned
+constexpr double serial_flops = 4e6;          // below, about 20 us, waking a thread costs more than it brings
 constexpr std::size_t workspace_floats = depth_block * (packed_row_block + col_block);
 
 struct AlignedDelete {
@@ -121,6 +123,10 @@ std::size_t balanced_block(std::size_t count, std::size_t limit, std::size_t ste
   return round_up((count + blocks - 1) / blocks, step);
 }
 
+/// Columns of c that `turned` products compute at a time: whole tiles and whole vectors at both levels.
+constexpr std::size_t turned_rows = 48;
+constexpr std::size_t widest_tile = 48;
+
 struct Product {
   const detail::Table& table;
   Form form;
@@ -128,37 +134,60 @@ struct Product {
   MatrixView<float> c;
   MatmulOptions options;
   Sizes sizes;
+  /// transpose(c) is computed, from exchanged operands; a, b and sizes are those, c is the caller's.
+  bool turned = false;
 
   detail::Tile tile(std::size_t row, std::size_t col, std::size_t first, std::size_t depth) const {
     const bool begin = first == 0, end = first + depth == sizes.k;
     const float* bias = begin && options.epilogue.bias ? options.epilogue.bias + col : nullptr;
     return {.a = nullptr,
-            .a_row = 0,
-            .a_col = 0,
+            .a_row = form == Form::tn ? 1 : a.stride(),
+            .a_col = form == Form::tn ? a.stride() : 1,
             .b = nullptr,
             .b_row = 0,
             .b_padded = false,
-            .c = c.data() + row * c.stride() + col,
+            .c = turned ? nullptr : c.data() + row * c.stride() + col,
             .c_row = c.stride(),
             .rows = 0,
             .cols = 0,
             .depth = depth,
             .bias = bias,
             .add_c = !begin || options.accumulate,
+            .next_c = nullptr,
             .activation = static_cast<unsigned char>(end ? options.epilogue.activation : Activation::none)};
   }
 
-  /// Few rows: reads b in place.
-  void unpacked(std::size_t col_begin, std::size_t col_end) const {
-    for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
-      for (std::size_t row = 0; row < sizes.m; row += table.tile_rows) {
-        detail::Tile t = tile(row, col, 0, sizes.k);
-        t.a = a.data() + row * a.stride(), t.a_row = a.stride(), t.a_col = 1;
-        t.b = b.data() + col, t.b_row = b.stride();
-        t.rows = std::min(table.tile_rows, sizes.m - row), t.cols = std::min(table.tile_cols, col_end - col);
-        table.tile(t);
-      }
+  /// Rows [row, row + rows) of the tiles of one column panel in steps of `step`; t and `a_of(row)` say where they are.
+  template <class A>
+  void column(detail::Tile t, std::size_t row, std::size_t rows, std::size_t col, std::size_t step, A a_of) const {
+    alignas(64) float block[turned_rows * widest_tile];
+    float* const to_c = turned ? c.data() + col * c.stride() + row : t.c;
+    if (turned) {
+      t.c = block, t.c_row = widest_tile;
+      if (t.add_c) table.transpose(to_c, c.stride(), t.cols, rows, block, widest_tile);
     }
+    float* const first = t.c;
+    const bool below = !turned && t.add_c && rows > step;
+    for (std::size_t i = 0; i < rows; i += step) {
+      t.a = a_of(row + i), t.c = first + i * t.c_row, t.rows = std::min(step, rows - i);
+      if (below) t.next_c = i + 2 * step <= rows ? t.c + step * t.c_row : nullptr;
+      table.tile(t);
+    }
+    if (turned) table.transpose(block, widest_tile, rows, t.cols, to_c, c.stride());
+  }
+
+  /// Few rows: reads a and b in place.
+  void unpacked(std::size_t col_begin, std::size_t col_end) const {
+    const std::size_t step = balanced_block(sizes.m, table.tile_rows, 1);
+    const std::size_t group = turned ? turned_rows / step * step : sizes.m;
+    const auto compute = [&](std::size_t row, std::size_t rows, std::size_t col) {
+      detail::Tile t = tile(row, col, 0, sizes.k);
+      t.b = b.data() + col, t.b_row = b.stride(), t.cols = std::min(table.tile_cols, col_end - col);
+      column(t, row, rows, col, step,
+             [&](std::size_t r) { return a.data() + (form == Form::tn ? r : r * a.stride()); });
+    };
+    for (std::size_t col = col_begin; col < col_end; col += table.tile_cols)
+      for (std::size_t row = 0; row < sizes.m; row += group) compute(row, std::min(group, sizes.m - row), col);
   }
 
   /// Rows x columns of c: blocks of the depth, each packed, then tiles row by row: a few rows of a stay in the nearest
@@ -167,6 +196,7 @@ struct Product {
     float* const packed_b = workspace();
     float* const packed_a = packed_b + depth_block * col_block;
     const std::size_t block = balanced_block(sizes.k, depth_block, 1);
+    const std::size_t a_rows = form == Form::tn ? packed_row_block / table.tile_rows * table.tile_rows : sizes.m;
     std::size_t first = 0;
     do {
       const std::size_t depth = std::min(block, sizes.k - first);
@@ -175,19 +205,22 @@ struct Product {
                                 packed_b);
       else
         table.pack_b(b.data() + first * b.stride() + col_begin, b.stride(), depth, col_end - col_begin, packed_b);
-      if (form == Form::tn)
-        table.pack_a_transposed(a.data() + first * a.stride() + row_begin, a.stride(), depth, row_end - row_begin,
-                                packed_a);
-      for (std::size_t row = row_begin; row < row_end; row += table.tile_rows) {
-        for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
-          detail::Tile t = tile(row, col, first, depth);
-          if (form == Form::tn)
-            t.a = packed_a + (row - row_begin) * depth, t.a_row = 1, t.a_col = table.tile_rows;
-          else
-            t.a = a.data() + row * a.stride() + first, t.a_row = a.stride(), t.a_col = 1;
-          t.b = packed_b + (col - col_begin) * depth, t.b_row = table.tile_cols, t.b_padded = true;
-          t.rows = std::min(table.tile_rows, row_end - row), t.cols = std::min(table.tile_cols, col_end - col);
-          table.tile(t);
+      for (std::size_t part = row_begin; part < row_end; part += a_rows) {
+        const std::size_t part_end = std::min(row_end, part + a_rows);
+        if (form == Form::tn)
+          table.pack_a_transposed(a.data() + first * a.stride() + part, a.stride(), depth, part_end - part, packed_a);
+        const std::size_t group = turned ? turned_rows : table.tile_rows;
+        for (std::size_t row = part; row < part_end; row += group) {
+          for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
+            detail::Tile t = tile(row, col, first, depth);
+            if (form == Form::tn) t.a_col = table.tile_rows;
+            t.b = packed_b + (col - col_begin) * depth, t.b_row = table.tile_cols, t.b_padded = true;
+            t.cols = std::min(table.tile_cols, col_end - col);
+            if (!turned && t.add_c && first == 0 && col + table.tile_cols < col_end) t.next_c = t.c + table.tile_cols;
+            column(t, row, std::min(group, part_end - row), col, table.tile_rows, [&](std::size_t r) {
+              return form == Form::tn ? packed_a + (r - part) * depth : a.data() + r * a.stride() + first;
+            });
+          }
         }
       }
       first += depth;
@@ -195,9 +228,21 @@ struct Product {
   }
 };
 
-void product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b, const MatrixView<float>& c,
+/// Whether transpose(c) from exchanged operands costs less: the operand that is packed is then the smaller one, but c
+/// passes through a transposition. In units of one vector instruction of 16 lanes; measured on Zen 4.
+bool better_turned(Form form, const Sizes& s, const MatmulOptions& options) {
+  if (form == Form::nn || options.epilogue.bias || options.epilogue.activation != Activation::none) return false;
+  const auto tiles = [&](std::size_t rows, std::size_t cols) { return double(rows * round_up(cols, 16) / 16 * s.k); };
+  const double transposed = double(s.m * s.n) * (options.accumulate ? 0.5 : 0.25);
+  if (form == Form::tn) return s.n <= few_columns && tiles(s.n, s.m) + transposed < tiles(s.m, s.n);
+  constexpr double per_packed = 0.4;
+  return tiles(s.n, s.m) + per_packed * double(s.m * s.k) + transposed <
+         tiles(s.m, s.n) + per_packed * double(s.n * s.k);
+}
+
+void product(Form form, MatrixView<const float> a, MatrixView<const float> b, const MatrixView<float>& c,
              const MatmulOptions& options) {
-  const Sizes sizes = checked_sizes(form, a, b, c);
+  Sizes sizes = checked_sizes(form, a, b, c);
   if (selected_isa() == Isa::baseline) return naive_product(form, a, b, c, options);
   if (sizes.m == 0 || sizes.n == 0) return;
   const detail::Table& table = *detail::table();
@@ -206,18 +251,24 @@ void product(Form form, const MatrixView<const float>& a, const MatrixView<const
                  static_cast<unsigned char>(options.epilogue.activation), c.data());
     return;
   }
-  const Product job{table, form, a, b, c, options, sizes};
+  const bool turned = better_turned(form, sizes, options);
+  if (turned) {
+    std::swap(a, b);
+    std::swap(sizes.m, sizes.n);
+  }
+  const Product job{table, form, a, b, c, options, sizes, turned};
   const bool serial = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) < serial_flops;
   const bool unpacked =
-      form == Form::nn && (sizes.m <= few_rows || (sizes.m <= some_rows && sizes.k * sizes.n <= small_b));
+      form != Form::nt &&
+      (sizes.m <= few_rows ||
+       (form == Form::tn ? !turned && sizes.k <= shallow : sizes.m <= some_rows && sizes.k * sizes.n <= small_b));
   // Enough blocks for the threads, but no more: a block of rows packs b again.
   const int threads = serial ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
   const std::size_t wanted = threads > 1 ? 2 * std::size_t(threads) : 1;
   const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, col_block) : col_block;
   const std::size_t cols = balanced_block(sizes.n, col_limit / table.tile_cols * table.tile_cols, table.tile_cols);
   const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
-  const std::size_t row_limit =
-      std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, form == Form::tn ? packed_row_block : row_block);
+  const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, row_block);
   const std::size_t rows =
       unpacked ? sizes.m : balanced_block(sizes.m, row_limit / table.tile_rows * table.tile_rows, table.tile_rows);
   const std::size_t row_blocks = (sizes.m + rows - 1) / rows;

@@ -18,6 +18,7 @@ struct Tile {
   size_t rows, cols, depth;  // rows <= Table::tile_rows, cols <= Table::tile_cols
   const float* bias;         // null = none
   bool add_c;
+  const float* next_c;  // fetched early; null = not
   unsigned char activation;  // kernels::Activation
 };
 
@@ -32,6 +33,8 @@ struct Table {
   void (*pack_b_transposed)(const float* b, size_t row, size_t depth, size_t cols, float* dst);
   /// dst[p][k][tile_rows], zero-padded: rows of a(rows x depth), where (i,k) is a[k * row + i].
   void (*pack_a_transposed)(const float* a, size_t row, size_t depth, size_t rows, float* dst);
+  /// dst[j * dst_row + i] = src[i * src_row + j] for i < rows, j < cols.
+  void (*transpose)(const float* src, size_t src_row, size_t rows, size_t cols, float* dst, size_t dst_row);
   void (*matvec)(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
                  unsigned char activation, float* out);
 

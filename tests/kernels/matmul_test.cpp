@@ -8,6 +8,7 @@
 #include "kernels/dispatch.hpp"
 #include "kernels/random_data.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/kernels/isa.hpp"
 
@@ -78,7 +79,19 @@ TEST_CASE("products stay within the stated error of the exact value at every sha
                                   {40, 100, 513},
                                   {65, 385, 129},
                                   {130, 50, 700},
-                                  {257, 97, 64}}) {
+                                  {257, 97, 64},
+                                  // With exchanged operands: few rows of nt, few columns of tn.
+                                  {5, 130, 40},
+                                  {16, 1000, 10},
+                                  {32, 200, 70},
+                                  {50, 333, 90},
+                                  {200, 10, 33},
+                                  {513, 10, 70},
+                                  {300, 2, 65},
+                                  {301, 17, 520},
+                                  // Shallow.
+                                  {100, 145, 20},
+                                  {61, 50, 64}}) {
       const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n), start = random_tensor(m, n, 3);
       const auto bias = random_tensor(1, n, 4);
       for (const bool accumulate : {false, true}) {
@@ -98,6 +111,24 @@ TEST_CASE("products stay within the stated error of the exact value at every sha
         }
       }
     }
+  }
+}
+
+TEST_CASE("products of every small shape", "[matmul]") {
+  Random random(11);
+  for (int trial = 0; trial < 400; ++trial) {
+    const Case& c = cases[random.below(3)];
+    const std::size_t m = 1 + random.below(70), n = 1 + random.below(70), k = 1 + random.below(70);
+    const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n), start = random_tensor(m, n, 3);
+    const Exact truth = exact(c.form, a, b, start, nullptr);
+    Tensor<float> result = start;
+    c.fast(a, b, result, {.accumulate = true});
+    double worst = 0;
+    for (std::size_t i = 0; i < result.size(); ++i)
+      worst = std::max(worst, std::abs(result.flat()[i] - truth.value.flat()[i]) -
+                                  double(k + 1) * 0x1p-24 * truth.magnitude.flat()[i]);
+    INFO(c.name << ' ' << m << 'x' << n << 'x' << k);
+    CHECK(worst <= 0);
   }
 }
 
@@ -136,26 +167,41 @@ TEST_CASE("a row of a batch equals the row alone", "[matmul]") {
 TEST_CASE("products are the same at any thread count", "[matmul][threads]") {
   Arena one(1), four(4);
   for (const Case& c : cases) {
-    const std::size_t m = 300, n = 500, k = 280;
-    const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n);
-    Tensor<float> serial({m, n}), parallel({m, n});
-    c.fast(a, b, serial, {.arena = &one});
-    c.fast(a, b, parallel, {.arena = &four});
-    CHECK(serial == parallel);
+    for (const auto& [m, n, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{300, 500, 280},
+                                  {48, 600, 300},
+                                  {900, 10, 400},
+                                  {600, 500, 16}}) {
+      INFO(c.name << ' ' << m << 'x' << n << 'x' << k);
+      const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n);
+      Tensor<float> serial({m, n}), parallel({m, n});
+      c.fast(a, b, serial, {.arena = &one});
+      c.fast(a, b, parallel, {.arena = &four});
+      CHECK(serial == parallel);
+    }
   }
 }
 
 TEST_CASE("row strides are respected and nothing else is written", "[matmul]") {
-  const std::size_t m = 37, n = 53, k = 41, pad = 5;
-  const auto a = random_tensor(m, k + pad, 1), b = random_tensor(k, n + pad, 2);
-  const MatrixView<const float> a_view(a.data(), m, k, k + pad), b_view(b.data(), k, n, n + pad);
-  Tensor<float> wide({m, n + pad}), reference({m, n});
-  for (float& value : wide.flat()) value = -7;
-  matmul(a_view, b_view, MatrixView<float>(wide.data(), m, n, n + pad));
-  naive::matmul(a_view, b_view, reference);
-  for (std::size_t i = 0; i < m; ++i) {
-    for (std::size_t j = 0; j < n; ++j) CHECK(wide(i, j) == Approx(reference(i, j)).margin(1e-4));
-    for (std::size_t j = n; j < n + pad; ++j) CHECK(wide(i, j) == -7);
+  const std::size_t pad = 5;
+  for (const Case& c : cases) {
+    for (const auto& [m, n, k] :
+         {std::tuple<std::size_t, std::size_t, std::size_t>{37, 53, 41}, {20, 203, 41}, {203, 10, 70}}) {
+      INFO(c.name << ' ' << m << 'x' << n << 'x' << k);
+      const std::size_t a_cols = c.form == Form::tn ? m : k, b_cols = c.form == Form::nt ? k : n;
+      const auto a = operand_a(c.form, m + pad, k + pad), b = operand_b(c.form, k + pad, n + pad);
+      const MatrixView<const float> a_view(a.data(), c.form == Form::tn ? k : m, a_cols, a_cols + pad);
+      const MatrixView<const float> b_view(b.data(), c.form == Form::nt ? n : k, b_cols, b_cols + pad);
+      Tensor<float> wide({m, n + pad}), reference({m, n});
+      for (float& value : wide.flat()) value = -7;
+      c.fast(a_view, b_view, MatrixView<float>(wide.data(), m, n, n + pad), {});
+      c.naive(a_view, b_view, reference, {});
+      double worst = 0;
+      for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j < n; ++j) worst = std::max(worst, double(std::abs(wide(i, j) - reference(i, j))));
+        for (std::size_t j = n; j < n + pad; ++j) CHECK(wide(i, j) == -7);
+      }
+      CHECK(worst < 1e-4);
+    }
   }
 }
 
