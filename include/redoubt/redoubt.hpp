@@ -37,6 +37,7 @@
 #include "redoubt/robustness/monitor/query_monitor.hpp"
 #include "redoubt/robustness/poisoning/dense_blocks.hpp"
 #include "redoubt/robustness/poisoning/provenance.hpp"
+#include "redoubt/robustness/poisoning/spectral.hpp"
 #include "redoubt/robustness/screen.hpp"
 #include "redoubt/serve/observer.hpp"
 #include "redoubt/serve/server.hpp"
