@@ -18,7 +18,8 @@ function(redoubt_isa_sources target)
     # What grows trees gives the same bits at every level.
     set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/avx2/grow.cpp
       PROPERTIES COMPILE_OPTIONS "${avx2_flags};-ffp-contract=off")
-    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/avx512/grow.cpp
+    set_source_files_properties(
+      ${PROJECT_SOURCE_DIR}/src/kernels/avx512/grow.cpp ${PROJECT_SOURCE_DIR}/src/kernels/avx512/bagging.cpp
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-ffp-contract=off")
     target_compile_definitions(${target} PRIVATE REDOUBT_HAS_X86_KERNELS)
   else()

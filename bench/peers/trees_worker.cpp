@@ -7,10 +7,12 @@
 //   train   boosting on binned data  dir trees leaves threads [depthwise]
 //   predict seconds per row       dir of trees_models.py, batch [cold]
 //   shap    seconds per row of SHAP values   dir of trees_models.py, rows
-//   forest  a random forest from floats   dir trees threads
-//   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves seed out; ranks if there is
-//   group_train.npy iforest lines "load FOLDER", "fit", "score" iforest_seeds  scores of x.npy by several forests   dir
-//   seeds out memory  reads, bins and boosts once, prints peak and earlier resident bytes
+//   forest, extra_trees  a forest from floats   dir classes trees threads
+//   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves bins seed out; ranks if there is
+//           group_train.npy
+//   iforest lines "load FOLDER", "fit", "score"
+//   iforest_seeds  scores of x.npy by several forests   dir seeds out
+//   memory  reads, bins and boosts once, prints peak and earlier resident bytes
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -29,6 +31,7 @@
 #include "redoubt/data/sparse.hpp"
 #include "redoubt/interop/lightgbm.hpp"
 #include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/extra_trees.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
@@ -51,6 +54,7 @@ struct Data {
   std::vector<std::uint32_t> categories;
   std::vector<std::int32_t> labels;
   std::vector<double> values;
+  int max_bins = 255;
 
   Data(const Settings& settings, const std::string& part) {
     if (std::filesystem::exists(settings.file("x_" + part + ".npy"))) {
@@ -63,6 +67,7 @@ struct Data {
     }
     if (std::filesystem::exists(settings.file("categories.npy")))
       fill(categories, read_npy<std::int32_t>(settings.file("categories.npy")));
+    max_bins = settings.number("bins", max_bins);
     const auto y = read_npy<double>(settings.file("y_" + part + ".npy"));
     if (settings.number("classes", 0) > 0)
       fill(labels, y);
@@ -79,6 +84,7 @@ struct Data {
   BinnedMatrix bins(Arena& arena) const {
     BinningOptions options;
     options.arena = &arena;
+    options.max_bins = max_bins;
     if (row_offsets.empty()) return BinnedMatrix(x, categories, options);
     return BinnedMatrix(CsrView{row_offsets, columns, cells, cols}, categories, options);
   }
@@ -229,6 +235,15 @@ int isolation_seeds(const Settings& settings, Arena& arena) {
   return 0;
 }
 
+/// A forest from floats, binning within the time.
+template <class Learner>
+int bagging(const Learner& learner, const Settings& settings, Arena& arena) {
+  const Data data(settings, "train");
+  std::optional<RandomForestFit> last;
+  return serve(timed([&] { last = learner.fit_encoded(data.x, {}, data.target(settings), false); }),
+               [&](const std::string& path) { predict_test(*last->forest, settings, path, arena); });
+}
+
 int run(const std::string& mode, const Settings& settings) {
   Arena arena(settings.number("threads", 1));
   if (mode == "bin") {
@@ -258,13 +273,10 @@ int run(const std::string& mode, const Settings& settings) {
     std::printf("%.0f %.0f %zu\n", status("VmHWM"), before, forest->trees());
     return 0;
   }
-  if (mode == "forest") {
-    const Data data(settings, "train");
-    const RandomForest learner{{.trees = settings.number("trees", 10), .arena = &arena}};
-    std::optional<RandomForestFit> last;
-    return serve(timed([&] { last = learner.fit_encoded(data.x, {}, data.target(settings), false); }),
-                 [&](const std::string& path) { predict_test(*last->forest, settings, path, arena); });
-  }
+  if (mode == "forest")
+    return bagging(RandomForest{{.trees = settings.number("trees", 10), .arena = &arena}}, settings, arena);
+  if (mode == "extra_trees")
+    return bagging(ExtraTrees{{.trees = settings.number("trees", 10), .arena = &arena}}, settings, arena);
   if (mode == "shap") return shap(settings, arena);
   if (mode == "quality") return quality(settings, arena);
   if (mode == "predict") return predict(settings, arena);

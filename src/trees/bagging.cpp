@@ -3,471 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
+#include <limits>
 #include <mutex>
-#include <numeric>
+#include <type_traits>
 
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
-#include "trees/bagging_sums.hpp"
+#include "trees/bagging_tree.hpp"
 #include "trees/grown_tree.hpp"
 
 namespace redoubt::detail {
 namespace {
 
 constexpr std::size_t rows_per_block = 256;
-/// A node whose cells are so few is copied, so that all below it stays in the nearest cache.
-constexpr std::size_t copied_cells = 128 * 1024;
-
-/// The bins by columns. Shared by all trees.
-class ColumnBytes {
- public:
-  explicit ColumnBytes(const BinnedMatrix& bins) : columns_(bins.cols()) {
-    own_.reserve(bins.cols());
-    for (std::size_t c = 0; c < bins.cols(); ++c) {
-      const BinnedMatrix::Place& place = bins.place(c);
-      if (place.stored != BinnedMatrix::Place::none && !place.bundled) {
-        columns_[c] = bins.stored_column(place.stored);
-        continue;
-      }
-      auto& column = own_.emplace_back(bins.rows());
-      for (std::size_t r = 0; r < bins.rows(); ++r) column[r] = bins.row(r)[c];
-      columns_[c] = column.data();
-    }
-  }
-  const std::uint8_t* operator[](std::size_t c) const { return columns_[c]; }
-
- private:
-  std::vector<const std::uint8_t*> columns_;
-  std::vector<std::vector<std::uint8_t>> own_;
-};
-
-/// Grows trees one after the other, on one thread.
-template <class Sums>
-class TreeGrower {
- public:
-  using Row = typename Sums::Row;
-  TreeGrower(const BinnedMatrix& bins, const ColumnBytes& bytes, const BaggingOptions& options, std::size_t width,
-             std::size_t tried, double mean)
-      : bins_(bins),
-        bytes_(bytes),
-        options_(options),
-        tried_(tried),
-        mean_(mean),
-        width_(width),
-        sums_(width),
-        columns_(bins.cols()) {
-    if (bins.rows() * bins.cols() > 4 * copied_cells && options.max_leaves == 0)
-      copied_rows_ = copied_cells / bins.cols();
-    copy_stride_ = (copied_rows_ + 63) / 64 * 64 + 64;  // not a power of two
-  }
-
-  /// `ids` are distinct; rows[i] belongs to ids[i]. Both are permuted.
-  GrownTree grow(std::vector<std::uint32_t>& ids, std::vector<Row>& rows, Random& random);
-
- private:
-  struct Split {
-    double score = no_split;
-    std::uint32_t column = 0, last_bin = 0;
-    bool numeric = true, missing_left = false;
-    BinSet left_bins;
-  };
-  struct Job {
-    std::size_t begin, end;
-    std::int32_t parent;
-    bool is_left, copied;
-    int depth;
-  };
-  struct Open {
-    Job job;
-    Split split;
-    double gain, weight;
-  };
-
-  const std::uint8_t* column_bytes(std::uint32_t column, bool copied) const {
-    return copied ? copy_.data() + column * copy_stride_ : bytes_[column];
-  }
-  std::uint32_t times_above() const { return static_cast<std::uint32_t>(options_.min_leaf_rows); }
-  Open open(Job job, Random& random);
-  void copy_node(Job& job);
-  /// Whether the rows of the node differ in the column.
-  bool try_column(std::uint32_t column, const Job& job, Random& random, Split& best);
-  template <bool Counted>
-  void fill_bins(const std::uint8_t* bytes, const Job& job, std::uint32_t bins);
-  void try_numeric(std::uint32_t column, Split& best);
-  void try_categorical(std::uint32_t column, Random& random, Split& best);
-  bool try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best);
-  bool consider(Split& best) const;
-  void move_left(std::uint32_t bin) {
-    sums_.move_left(bin);
-    left_rows_ += counts_[bin];
-  }
-  void move_back(std::uint32_t bin) {
-    sums_.move_back(bin);
-    left_rows_ -= counts_[bin];
-  }
-  std::size_t partition(const Job& job, const Split& split);
-  void add_leaf(GrownTree& tree, const Job& job);
-  static void attach(GrownTree& tree, const Job& job, std::int32_t child);
-
-  const BinnedMatrix& bins_;
-  const ColumnBytes& bytes_;
-  const BaggingOptions& options_;
-  std::size_t tried_;
-  double mean_;
-  std::size_t width_;
-  Sums sums_;
-  std::vector<std::uint32_t> columns_;
-  std::vector<std::uint32_t> ids_, right_ids_;
-  std::vector<Row> rows_, right_rows_;
-  std::size_t copied_rows_ = 0, copy_stride_ = 0;
-  std::vector<std::uint8_t> copy_, cells_;
-  // The column under trial: its bins that occur in the node, ascending, and rows in each if min_leaf_rows needs them.
-  std::array<std::uint32_t, 256> present_{};
-  std::size_t present_count_ = 0;
-  std::array<std::uint32_t, 256> counts_{};
-  std::size_t left_rows_ = 0, node_rows_ = 0;
-};
-
-/// Whether the present left side is allowed and the best so far.
-template <class Sums>
-bool TreeGrower<Sums>::consider(Split& best) const {
-  if (times_above() > 1 && (left_rows_ < times_above() || node_rows_ - left_rows_ < times_above())) return false;
-  const double score = sums_.split_score();
-  if (!(score > best.score)) return false;
-  best.score = score;
-  return true;
-}
-
-template <class Sums>
-template <bool Counted>
-void TreeGrower<Sums>::fill_bins(const std::uint8_t* bytes, const Job& job, std::uint32_t bins) {
-  const std::uint32_t* const ids = ids_.data();
-  const Row* const rows = rows_.data();
-  const auto add = [&](std::size_t i) {
-    const std::uint8_t b = bytes[ids[i]];
-    sums_.add(b, rows[i]);
-    if constexpr (Counted) ++counts_[b];
-    return b;
-  };
-  present_count_ = 0;
-  if (2 * node_rows_ >= bins) {
-    for (std::size_t i = job.begin; i < job.end; ++i) add(i);
-    for (std::uint32_t b = 0; b < bins; ++b) {
-      present_[present_count_] = b;
-      present_count_ += sums_.any(b);
-    }
-    return;
-  }
-  // Few rows: only their bins are looked at.
-  std::array<std::uint64_t, 4> seen{};
-  for (std::size_t i = job.begin; i < job.end; ++i) {
-    const std::uint8_t b = add(i);
-    seen[b / 64] |= std::uint64_t{1} << (b % 64);
-  }
-  for (std::uint32_t w = 0; w < 4; ++w)
-    for (std::uint64_t bits = seen[w]; bits != 0; bits &= bits - 1)
-      present_[present_count_++] = w * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
-}
-
-template <class Sums>
-void TreeGrower<Sums>::try_numeric(std::uint32_t column, Split& best) {
-  const ColumnBins& cuts = bins_.column(column);
-  const std::uint32_t missing = cuts.missing();
-  const bool any_missing = present_[present_count_ - 1] == missing;
-  const std::size_t values = present_count_ - any_missing;
-  for (std::size_t i = 0; i < values; ++i) {
-    // All values on one side, and nothing is missing: no split.
-    if (!any_missing && i + 1 == values) break;
-    const std::uint32_t b = present_[i];
-    move_left(b);
-    bool better = consider(best), missing_left = false;
-    if (any_missing) {
-      move_left(missing);
-      if (consider(best)) better = missing_left = true;
-      move_back(missing);
-    } else if (better) {
-      missing_left = 2 * sums_.left_weight() > sums_.node_weight();
-    }
-    if (!better) continue;
-    best.column = column;
-    best.numeric = true;
-    best.missing_left = missing_left;
-    // Values against gaps: then every value goes left.
-    best.last_bin = any_missing && !missing_left && i + 1 == values ? cuts.count - 1 : b;
-  }
-}
-
-/// Sorted by mean, the best of all subsets is a prefix: for values and two classes (Fisher 1958, Breiman et al. 1984).
-/// With random cuts: one random subset.
-template <class Sums>
-void TreeGrower<Sums>::try_categorical(std::uint32_t column, Random& random, Split& best) {
-  const ColumnBins& cuts = bins_.column(column);
-  const std::span<std::uint32_t> present(present_.data(), present_count_);
-  std::size_t first = 1, last = present.size() - 1;  // sizes of the prefixes on trial
-  if (options_.random_cuts) {
-    random.shuffle(present);
-    first = last = 1 + random.below(present.size() - 1);
-  } else {
-    std::stable_sort(present.begin(), present.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return sums_.mean(a) < sums_.mean(b); });
-  }
-  std::size_t best_prefix = 0;
-  bool heavier_left = false;
-  for (std::size_t size = 1; size <= last; ++size) {
-    move_left(present[size - 1]);
-    if (size < first || !consider(best)) continue;
-    best_prefix = size;
-    heavier_left = 2 * sums_.left_weight() > sums_.node_weight();
-  }
-  if (best_prefix == 0) return;
-  best.column = column;
-  best.numeric = false;
-  best.left_bins = {};
-  for (std::size_t i = 0; i < best_prefix; ++i) best.left_bins.insert(present[i]);
-  if (!heavier_left) return;
-  // Categories that this node does not know follow the heavier side.
-  BinSet known;
-  for (const std::uint32_t b : present) known.insert(b);
-  for (std::uint32_t b = 0; b <= cuts.count; ++b)
-    if (!known.contains(b)) best.left_bins.insert(b);
-}
-
-/// One cut between two bins of the node, each as likely. No bins are filled: the rows are compared with the cut.
-template <class Sums>
-bool TreeGrower<Sums>::try_random_cut(std::uint32_t column, const Job& job, Random& random, Split& best) {
-  const ColumnBins& cuts = bins_.column(column);
-  const std::uint8_t missing = cuts.missing();
-  const std::uint8_t* const bytes = column_bytes(column, job.copied);
-  const std::size_t count = job.end - job.begin;
-  const std::uint32_t* const ids = ids_.data() + job.begin;
-  const Row* const rows = rows_.data() + job.begin;
-  cells_.resize(std::max(cells_.size(), count));
-  std::uint8_t low = 255, high = 0;
-  bool any_missing = false;
-  if (bins_.place(column).any_missing) {
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint8_t b = cells_[i] = bytes[ids[i]];
-      if (b == missing) {
-        any_missing = true;
-        continue;
-      }
-      low = std::min(low, b);
-      high = std::max(high, b);
-    }
-  } else {
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint8_t b = cells_[i] = bytes[ids[i]];
-      low = std::min(low, b);
-      high = std::max(high, b);
-    }
-  }
-  if (low > high || (low == high && !any_missing)) return false;
-  const bool gaps = low == high;  // values against gaps
-  const auto cut = static_cast<std::uint8_t>(gaps ? low : low + random.below(high - low));
-  const bool counted = times_above() > 1;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint8_t b = cells_[i];
-    const bool left = b <= cut;
-    sums_.add_left_if(left, rows[i]);
-    if (counted) left_rows_ += left;
-  }
-  bool better = consider(best), missing_left = false;
-  if (any_missing && !gaps) {
-    for (std::size_t i = 0; i < count; ++i) {
-      const bool left = cells_[i] == missing;
-      sums_.add_left_if(left, rows[i]);
-      if (counted) left_rows_ += left;
-    }
-    if (consider(best)) better = missing_left = true;
-  } else if (better && !any_missing) {
-    missing_left = 2 * sums_.left_weight() > sums_.node_weight();
-  }
-  if (!better) return true;
-  best.column = column;
-  best.numeric = true;
-  best.missing_left = missing_left;
-  best.last_bin = gaps ? cuts.count - 1 : cut;
-  return true;
-}
-
-template <class Sums>
-bool TreeGrower<Sums>::try_column(std::uint32_t column, const Job& job, Random& random, Split& best) {
-  const ColumnBins& cuts = bins_.column(column);
-  sums_.start_left();
-  left_rows_ = 0;
-  if (options_.random_cuts && cuts.categories == 0) return try_random_cut(column, job, random, best);
-  const std::uint8_t* const bytes = column_bytes(column, job.copied);
-  if (times_above() > 1)
-    fill_bins<true>(bytes, job, cuts.count + 1);
-  else
-    fill_bins<false>(bytes, job, cuts.count + 1);
-  if (present_count_ >= 2) {
-    if (cuts.categories > 0)
-      try_categorical(column, random, best);
-    else
-      try_numeric(column, best);
-  }
-  for (std::size_t i = 0; i < present_count_; ++i) {
-    sums_.clear(present_[i]);
-    counts_[present_[i]] = 0;
-  }
-  return present_count_ >= 2;
-}
-
-template <class Sums>
-std::size_t TreeGrower<Sums>::partition(const Job& job, const Split& split) {
-  const std::uint8_t* const bytes = column_bytes(split.column, job.copied);
-  const std::uint8_t missing = bins_.column(split.column).missing();
-  std::uint32_t* const ids = ids_.data();
-  Row* const rows = rows_.data();
-  std::size_t left = job.begin, right = 0;
-  const auto part = [&](auto goes_left) {
-    for (std::size_t i = job.begin; i < job.end; ++i) {
-      const std::uint32_t id = ids[i];
-      const Row row = rows[i];
-      const bool is_left = goes_left(bytes[id]);
-      ids[left] = id;
-      rows[left] = row;
-      right_ids_[right] = id;
-      right_rows_[right] = row;
-      left += is_left;
-      right += !is_left;
-    }
-  };
-  const std::uint32_t last = split.last_bin;
-  if (!split.numeric)
-    part([&](std::uint8_t b) { return split.left_bins.contains(b); });
-  else if (split.missing_left)
-    part([&](std::uint8_t b) { return (b <= last) | (b == missing); });
-  else
-    part([&](std::uint8_t b) { return b <= last; });
-  std::copy_n(right_ids_.data(), right, ids + left);
-  std::copy_n(right_rows_.data(), right, rows + left);
-  return left;
-}
-
-/// Copies the cells of a node. Depth first, all below it is done before another node is copied.
-template <class Sums>
-void TreeGrower<Sums>::copy_node(Job& job) {
-  const std::size_t cols = bins_.cols();
-  copy_.resize(cols * copy_stride_);
-  for (std::size_t i = job.begin; i < job.end; ++i) {
-    const std::uint8_t* const from = bins_.row(ids_[i]);
-    std::uint8_t* to = copy_.data() + (i - job.begin);
-    for (std::size_t c = 0; c < cols; ++c, to += copy_stride_) *to = from[c];
-    ids_[i] = static_cast<std::uint32_t>(i - job.begin);
-  }
-  job.copied = true;
-}
-
-/// Looks for the node's split; the sums of the node stay in sums_.
-template <class Sums>
-typename TreeGrower<Sums>::Open TreeGrower<Sums>::open(Job job, Random& random) {
-  node_rows_ = job.end - job.begin;
-  const bool pure = sums_.start_node(rows_.data() + job.begin, node_rows_);
-  Open open{job, {}, 0, sums_.node_weight()};
-  if (pure || node_rows_ < 2 * static_cast<std::size_t>(options_.min_leaf_rows) ||
-      (options_.max_depth > 0 && job.depth >= options_.max_depth))
-    return open;
-  if (!job.copied && node_rows_ <= copied_rows_ && node_rows_ > 32) copy_node(open.job);
-  Split& best = open.split;
-  bool differ = false;
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    // At least `tried_` columns, and more until the rows differ in one. If none of these may be split, the node is a
-    // leaf: searching on makes deeper trees, which are worse.
-    if (i >= tried_ && differ) break;
-    std::swap(columns_[i], columns_[i + random.below(columns_.size() - i)]);
-    differ |= try_column(columns_[i], open.job, random, best);
-  }
-  if (best.score > no_split) {
-    open.gain = std::max(best.score - sums_.node_score(), 0.0);
-    if (open.gain < options_.min_split_gain) best.score = no_split;
-  }
-  return open;
-}
-
-template <class Sums>
-void TreeGrower<Sums>::attach(GrownTree& tree, const Job& job, std::int32_t child) {
-  if (job.parent < 0) {
-    tree.root = child;
-    return;
-  }
-  GrownNode& parent = tree.nodes[static_cast<std::size_t>(job.parent)];
-  (job.is_left ? parent.left : parent.right) = child;
-}
-
-template <class Sums>
-void TreeGrower<Sums>::add_leaf(GrownTree& tree, const Job& job) {
-  sums_.start_node(rows_.data() + job.begin, job.end - job.begin);
-  attach(tree, job, ~static_cast<std::int32_t>(tree.leaf_values.size() / width_));
-  sums_.leaf(tree.leaf_values, mean_);
-  tree.leaf_cover.push_back(static_cast<float>(sums_.node_weight()));
-}
-
-template <class Sums>
-GrownTree TreeGrower<Sums>::grow(std::vector<std::uint32_t>& ids, std::vector<Row>& rows, Random& random) {
-  ids_.swap(ids);
-  rows_.swap(rows);
-  right_ids_.resize(ids_.size());
-  right_rows_.resize(rows_.size());
-  std::iota(columns_.begin(), columns_.end(), 0u);
-  GrownTree tree;
-  // Depth first: nodes whose split is still to be found. Best first: `frontier`, a heap of found splits.
-  std::vector<Job> jobs{{0, ids_.size(), -1, false, false, 0}};
-  std::vector<Open> frontier;
-  const bool best_first = options_.max_leaves > 0;
-  const auto worse = [](const Open& a, const Open& b) {
-    return a.gain != b.gain ? a.gain < b.gain : a.job.begin > b.job.begin;
-  };
-  std::size_t leaves = 1;  // if nothing more is split
-  const auto divide = [&](const Open& node) {
-    const auto index = static_cast<std::int32_t>(tree.nodes.size());
-    const Job& job = node.job;
-    const Split& split = node.split;
-    const BinSet set =
-        split.numeric ? numeric_left(bins_.column(split.column), split.last_bin, split.missing_left) : split.left_bins;
-    tree.nodes.push_back(
-        {split.column, split.last_bin, set, 0, 0, static_cast<float>(node.weight), static_cast<float>(node.gain)});
-    attach(tree, job, index);
-    const std::size_t middle = partition(job, split);
-    jobs.push_back({middle, job.end, index, false, job.copied, job.depth + 1});
-    jobs.push_back({job.begin, middle, index, true, job.copied, job.depth + 1});
-    ++leaves;
-  };
-  while (!jobs.empty() || !frontier.empty()) {
-    if (!jobs.empty()) {
-      const Job job = jobs.back();
-      jobs.pop_back();
-      Open node = open(job, random);
-      if (!(node.split.score > no_split)) {
-        add_leaf(tree, node.job);
-      } else if (best_first) {
-        frontier.push_back(std::move(node));
-        std::push_heap(frontier.begin(), frontier.end(), worse);
-      } else {
-        divide(node);
-      }
-      continue;
-    }
-    if (leaves >= static_cast<std::size_t>(options_.max_leaves)) {
-      for (const Open& node : frontier) add_leaf(tree, node.job);
-      break;
-    }
-    std::pop_heap(frontier.begin(), frontier.end(), worse);
-    const Open node = frontier.back();
-    frontier.pop_back();
-    divide(node);
-  }
-  ids_.swap(ids);
-  rows_.swap(rows);
-  return tree;
-}
 
 std::size_t columns_tried(const BaggingOptions& options, std::size_t columns) {
   const auto count = static_cast<double>(columns);
@@ -534,6 +86,18 @@ typename Sums::Row make_row(const Target& target, std::uint32_t row, std::uint32
   }
 }
 
+/// As many draws as there are counters. `Random::below` with half the bits: there are fewer than 2^31 rows.
+void draw(std::vector<std::uint32_t>& times, Random& random) {
+  const auto bound = static_cast<std::uint32_t>(times.size());
+  const std::uint32_t least = -bound % bound;
+  for (std::uint32_t i = 0; i < bound; ++i) {
+    std::uint64_t product;
+    do product = std::uint64_t{random()} * bound;
+    while (static_cast<std::uint32_t>(product) < least);
+    ++times[product >> 32];
+  }
+}
+
 template <class Sums>
 std::vector<GrownTree> grow_trees(const BaggingOptions& options, const BinnedMatrix& x, const Target& target,
                                   std::span<const std::uint32_t> usable, std::size_t width,
@@ -546,14 +110,13 @@ std::vector<GrownTree> grow_trees(const BaggingOptions& options, const BinnedMat
   parallel_for(
       trees.size(), 1,
       [&](std::size_t begin, std::size_t end) {
-        TreeGrower<Sums> grower(x, bytes, options, width, tried, target.mean);
+        BaggedTreeGrower<Sums> grower(x, bytes, options, width, tried, target.mean);
         std::vector<std::uint32_t> ids, times;
         std::vector<typename Sums::Row> rows;
         for (std::size_t t = begin; t < end; ++t) {
           Random random(options.seed, t);
           times.assign(usable.size(), options.bootstrap ? 0 : 1);
-          if (options.bootstrap)
-            for (std::size_t i = 0; i < usable.size(); ++i) ++times[random.below(usable.size())];
+          if (options.bootstrap) draw(times, random);
           ids.clear();
           rows.clear();
           for (std::size_t i = 0; i < usable.size(); ++i) {

@@ -3,7 +3,9 @@
 // two columns), the sums of the node, and those of the left side of the split under trial.
 //
 // With s the weighted sums over a node (per class, or of the distance from the mean) and w its weight, both Gini
-// impurity and variance fall most where sum(s^2) / w of the children is largest: that is the score.
+// impurity and variance fall most where sum(s^2) / w of the children is largest: that is the score, and its excess over
+// that of the node the gain. With two classes (s, w - s) the gain is 2 d^2 / (w l r), d = s_l w - s l, where l + r = w
+// are the weights of the children and s_l is s of the left one; the score is d^2 / (l r) (kernels/bagging_table.hpp).
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -38,12 +40,16 @@ class TwoClassSums {
   }
   double node_weight() const { return static_cast<double>(weight(node_)); }
   double left_weight() const { return static_cast<double>(weight(left_)); }
-  double node_score() const { return score(node_); }
+  std::uint64_t node() const { return node_; }
+  double gain(double score) const { return 2 * score / node_weight(); }
   double split_score() const {
-    const std::uint64_t right = node_ - left_;
-    if (weight(left_) == 0 || weight(right) == 0) return no_split;
-    return score(left_) + score(right);
+    const double w = node_weight(), left = left_weight(), right = w - left;
+    if (!(left > 0 && right > 0)) return no_split;
+    const double distance = static_cast<double>(ones(left_)) * w - static_cast<double>(ones(node_)) * left;
+    return distance * distance / (left * right);
   }
+  /// The sums of the bins. Whoever adds to them clears them.
+  std::uint64_t* bins() { return bins_; }
   /// Ascending in the order of the best categorical split.
   double mean(std::uint32_t bin) const {
     return static_cast<double>(ones(bins_[bin])) / static_cast<double>(weight(bins_[bin]));
@@ -58,12 +64,6 @@ class TwoClassSums {
  private:
   static std::uint32_t ones(std::uint64_t s) { return static_cast<std::uint32_t>(s); }
   static std::uint32_t weight(std::uint64_t s) { return static_cast<std::uint32_t>(s >> 32); }
-  static double score(std::uint64_t s) {
-    const auto w = static_cast<double>(static_cast<std::int64_t>(s >> 32));
-    const auto one = static_cast<double>(static_cast<std::int64_t>(s & 0xffffffffu));
-    const double zero = w - one;
-    return (one * one + zero * zero) / w;
-  }
   std::uint64_t bins_[256] = {};
   std::uint64_t node_ = 0, left_ = 0;
 };
@@ -108,12 +108,12 @@ class MeanSums {
   }
   double node_weight() const { return node_.weight; }
   double left_weight() const { return left_.weight; }
-  double node_score() const { return node_.sum * node_.sum / node_.weight; }
+  double gain(double score) const { return std::max(score - node_.sum * node_.sum / node_.weight, 0.0); }
   double split_score() const {
     const double right = node_.sum - left_.sum, right_weight = node_.weight - left_.weight;
     // Lost in rounding beside much larger weights.
     if (!(left_.weight > 0 && right_weight > 0)) return no_split;
-    return left_.sum * left_.sum / left_.weight + right * right / right_weight;
+    return (left_.sum * left_.sum * right_weight + right * right * left_.weight) / (left_.weight * right_weight);
   }
   double mean(std::uint32_t bin) const { return bins_[bin].sum / bins_[bin].weight; }
   void leaf(std::vector<float>& values, double mean) const {
@@ -182,10 +182,10 @@ class ClassSums {
   }
   double node_weight() const { return static_cast<double>(node_weight_); }
   double left_weight() const { return static_cast<double>(left_weight_); }
-  double node_score() const {
+  double gain(double score) const {
     Square squares = 0;
     for (std::size_t k = 0; k < classes_; ++k) squares += Square{node_[k]} * node_[k];
-    return static_cast<double>(squares) / static_cast<double>(node_weight_);
+    return std::max(score - static_cast<double>(squares) / static_cast<double>(node_weight_), 0.0);
   }
   double split_score() const {
     const T right_weight = node_weight_ - left_weight_;

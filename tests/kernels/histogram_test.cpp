@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/bagging.hpp"
 #include "kernels/grow.hpp"
 
 #include "redoubt/core/random.hpp"
@@ -386,5 +387,81 @@ TEST_CASE("values get the bin that counts the cuts below them", "[grow]") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("the best cut of two classes is that of the naive kernel, bit by bit", "[histogram]") {
+  const BaggingTable& table = bagging_table_for(detected_isa());
+  if (table.isa == 0) {
+    WARN("SKIPPED: this machine has no kernel of its own");
+    return;
+  }
+  Random random(5);
+  for (int round = 0; round < 3000; ++round) {
+    INFO("round " << round);
+    const std::size_t count = 1 + random.below(255);
+    const auto gaps = static_cast<std::uint32_t>(random.below(3));
+    // Few bins and few rows often: equal scores, empty bins, one side empty.
+    const std::uint64_t spread = 1 + random.below(round % 2 ? count : std::min<std::size_t>(count, 6));
+    TwoClassRows rows{nullptr, 1 + random.below(64), 0, {}, {}};
+    std::vector<std::uint64_t> pairs(rows.count), bins(256);
+    std::vector<unsigned char> codes(64, static_cast<unsigned char>(random()));
+    const bool heavy = round % 5 == 0;
+    std::uint64_t missing = 0;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+      const std::uint64_t weight = 1 + random.below(heavy ? 7 : 2), one = random.below(2) ? weight : 0;
+      pairs[i] = weight << 32 | one;
+      const bool is_gap = gaps > 0 && random.below(gaps == 1 ? 2 : 9) == 0;
+      codes[i] = static_cast<unsigned char>(is_gap ? count : (random.below(2) + 1) * random.below(spread) / 2);
+      for (std::size_t k = 0; k < 3; ++k) {
+        rows.weight[k] |= (weight >> k & 1) << i;
+        rows.one[k] |= (one >> k & 1) << i;
+      }
+      rows.total += pairs[i];
+      bins[codes[i]] += pairs[i];
+      missing += is_gap ? pairs[i] : 0;
+    }
+    rows.rows = pairs.data();
+    const auto same = [](const TwoClassCut& a, const TwoClassCut& b) {
+      return a.score == b.score && a.left == b.left && a.bin == b.bin && a.missing_left == b.missing_left;
+    };
+    TwoClassCut expected, found;
+    kernels::naive::two_class_cut(bins.data(), count, missing, rows.total, &expected);
+    table.cut(bins.data(), count, missing, rows.total, &found);
+    CHECK(same(found, expected));
+    table.cut_rows(rows, codes.data(), static_cast<unsigned>(count), &found);
+    CHECK(same(found, expected));
+    kernels::naive::two_class_cut_rows(rows, codes.data(), static_cast<unsigned>(count), &found);
+    CHECK(same(found, expected));
+    // The naive kernel against the formula.
+    double best = -1;
+    for (std::size_t b = 0; b < count; ++b) {
+      for (const bool gaps_left : {false, true}) {
+        double w = 0, one = 0, all = 0, all_one = 0;
+        for (std::size_t i = 0; i < rows.count; ++i) {
+          const bool left = codes[i] <= b || (codes[i] == count && gaps_left);
+          w += left ? static_cast<double>(pairs[i] >> 32) : 0;
+          one += left ? static_cast<double>(pairs[i] & 0xffffffff) : 0;
+          all += static_cast<double>(pairs[i] >> 32);
+          all_one += static_cast<double>(pairs[i] & 0xffffffff);
+        }
+        if (w > 0 && w < all) best = std::max(best, std::pow(one * all - all_one * w, 2) / (w * (all - w)));
+      }
+    }
+    CHECK(expected.score == Approx(best));
+    // Bins of many rows.
+    std::uint64_t total = 0;
+    for (auto& bin : bins) bin = 0;
+    for (std::size_t b = 0; b < count; ++b) {
+      if (random.below(4) == 0) continue;
+      const std::uint64_t weight = 1 + random.below(1'000'000);
+      bins[b] = weight << 32 | random.below(weight + 1);
+      total += bins[b];
+    }
+    missing = gaps == 1 ? std::uint64_t{5} << 32 | 2 : 0;
+    total += missing;
+    kernels::naive::two_class_cut(bins.data(), count, missing, total, &expected);
+    table.cut(bins.data(), count, missing, total, &found);
+    CHECK(same(found, expected));
   }
 }
