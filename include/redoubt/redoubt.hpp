@@ -28,6 +28,7 @@
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/model/model.hpp"
 #include "redoubt/model/permutation.hpp"
+#include "redoubt/neighbors/nearest_neighbors.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/robustness/calibrate.hpp"
 #include "redoubt/robustness/certify/partition_ensemble.hpp"

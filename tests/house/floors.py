@@ -10,7 +10,7 @@ import sys
 
 RANK = {
     "core": 0, "kernels": 1, "data": 2, "metrics": 3, "model": 4,
-    "linear": 5, "trees": 5, "nn": 5,
+    "linear": 5, "trees": 5, "nn": 5, "neighbors": 5,
     "interop": 6, "robustness": 6, "lifecycle": 7, "serve": 8, "advisor": 8, "cli": 9,
 }
 HEAVY = re.compile(r"#include <(Eigen|xtensor|xtl|tbb|oneapi|cblas|lapack|nlohmann|simdjson|sqlite3|boost|httplib|openssl|"
