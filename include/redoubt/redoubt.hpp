@@ -33,6 +33,7 @@
 #include "redoubt/robustness/calibrate.hpp"
 #include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/certify/tree_verifier.hpp"
+#include "redoubt/robustness/evasion/attack.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "redoubt/robustness/gate_checks.hpp"
 #include "redoubt/robustness/monitor/query_monitor.hpp"

@@ -10,17 +10,10 @@
 #include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
+#include "redoubt/robustness/evasion/feature_rule.hpp"
 #include "redoubt/robustness/verdict.hpp"
 
 namespace redoubt {
-
-/// What an attacker can do to one encoded column.
-struct FeatureRule {
-  bool fixed = false;  ///< cannot change
-  bool whole = false;  ///< takes whole numbers only
-  float lower = -std::numeric_limits<float>::infinity(), upper = std::numeric_limits<float>::infinity();
-  double unit = 1;  ///< a radius of r moves the column by r * unit; > 0
-};
 
 struct TreeVerifierOptions {
   /// One per encoded column; empty: every column moves freely. Columns that some tree tests as categories are fixed.

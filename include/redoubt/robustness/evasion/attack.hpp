@@ -1,0 +1,59 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/fwd.hpp"
+#include "redoubt/robustness/evasion/feature_rule.hpp"
+
+namespace redoubt {
+
+enum class AttackMethod : std::uint8_t {
+  fgsm,      ///< one step along the sign of the gradient (Goodfellow et al., ICLR 2015)
+  pgd,       ///< projected gradient steps from random starts (Madry et al., ICLR 2018)
+  apgd_ce,   ///< the same with momentum and a step that halves itself, on cross-entropy (Croce & Hein, ICML 2020)
+  apgd_dlr,  ///< on the difference of logits ratio, which large scores do not flatten; two classes: their difference
+  square     ///< black box: random squares or blocks of columns (Andriushchenko et al., ECCV 2020); any model
+};
+const char* to_string(AttackMethod method) noexcept;
+
+enum class AttackNorm : std::uint8_t { linf, l2 };
+
+struct AttackOptions {
+  AttackMethod method = AttackMethod::apgd_ce;
+  AttackNorm norm = AttackNorm::linf;  ///< of the change, each column divided by its unit
+  double radius = 0.1;                 ///< >= 0
+  int steps = 100;                     ///< gradients per restart; of `square`: queries
+  double step = 0;                     ///< of pgd; 0: 2.5 * radius / steps
+  int restarts = 1;                    ///< the first start of pgd is the row itself, further ones are random
+  std::vector<FeatureRule> rules;      ///< per encoded column; empty: all free
+  std::size_t image_width = 0;         ///< of `square`: columns are pixels, row by row, channels last; 0: a table
+  std::size_t channels = 1;
+  std::uint64_t seed = 0;
+  Arena* arena = nullptr;
+};
+
+struct AttackResult {
+  Tensor<float> rows;                ///< encoded: a row of another class where one was found, else the row itself
+  std::vector<std::uint8_t> broken;  ///< 1: the class is not the label (at once, or after the attack)
+  std::size_t gradients = 0;         ///< forward and backward passes of single rows
+  std::size_t queries = 0;           ///< forward passes alone
+  double robust_accuracy() const noexcept;  ///< share of the rows that are not broken
+};
+
+/// Looks for rows within `radius` of the encoded `rows` (rows x inputs()) whose class is not the label. All changes
+/// keep to the rules; a found row is checked by the model's own prediction, so that robust accuracy is an upper bound
+/// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; Error(unsupported)
+/// otherwise (trees: see TreeVerifier). The class is that of the largest output, of equal ones the first. Works on 64
+/// rows at a time, in parallel; equal at any thread count. Error(shape_mismatch), Error(invalid_argument).
+AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
+                    const AttackOptions& options = {});
+
+/// What attack research compares with (AutoAttack without FAB): apgd_ce, apgd_dlr, then square, each on the rows that
+/// are left. `options.method` is ignored; square gets ten times the steps.
+AttackResult attack_bundle(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
+                           const AttackOptions& options = {});
+
+}  // namespace redoubt

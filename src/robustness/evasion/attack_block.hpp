@@ -1,0 +1,61 @@
+#pragma once
+// One attack on a block of rows.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/robustness/evasion/attack.hpp"
+#include "robustness/evasion/gradient_target.hpp"
+
+namespace redoubt::detail {
+
+class AttackBlock {
+ public:
+  /// `first`: number of the first row, for its random numbers.
+  AttackBlock(const Predictor& model, const AttackOptions& options, MatrixView<const float> rows,
+              std::span<const std::int32_t> labels, std::size_t first);
+  /// Fills in `found` and `broken` for the rows that break.
+  void run(MatrixView<float> found, std::span<std::uint8_t> broken);
+  std::size_t gradients() const noexcept { return gradients_; }
+  std::size_t queries() const noexcept { return queries_; }
+
+ private:
+  /// Rows still under attack, in the state of one restart.
+  struct Row {
+    std::size_t at = 0;  // in the block
+    std::vector<float> x, previous, best;
+    double loss = 0, best_loss = 0, eta = 0, eta_before = 0, best_before = 0;
+    int rises = 0;
+  };
+
+  void predict();
+  void descend(int restart);
+  void adaptive(int restart);
+  void square(int restart);
+  /// Loss and its gradient for all rows of `alive`, and whether they are broken now; broken ones are kept and leave.
+  void evaluate(std::vector<Row>& alive, bool want_gradient);
+  void keep(std::size_t at, std::span<const float> x);
+  std::vector<Row> start(int restart, bool random);
+  void project(std::size_t at, std::span<float> x) const;
+  void move(std::size_t at, std::span<const float> from, std::span<const float> gradient, double eta,
+            std::span<float> to) const;
+  double unit(std::size_t column) const { return options_.rules.empty() ? 1 : options_.rules[column].unit; }
+  const FeatureRule& rule(std::size_t column) const;
+
+  const Predictor& model_;
+  const AttackOptions& options_;
+  MatrixView<const float> rows_;
+  std::span<const std::int32_t> labels_;
+  std::size_t first_, d_;
+  std::unique_ptr<GradientTarget> target_;  // null for square
+  std::vector<float> lower_, upper_;        // rows x d: what the rules (and for linf the radius) allow
+  std::vector<std::uint8_t> broken_;
+  MatrixView<float> found_;
+  std::vector<float> packed_, scores_, upstream_, gradient_;
+  std::size_t gradients_ = 0, queries_ = 0;
+};
+
+}  // namespace redoubt::detail

@@ -1,0 +1,24 @@
+#pragma once
+// Scores and input gradients of the forms that have them, many rows at a time.
+#include <memory>
+
+#include "redoubt/core/view.hpp"
+#include "redoubt/model/predictor.hpp"
+
+namespace redoubt::detail {
+
+/// Not thread-safe: one per block of work.
+class GradientTarget {
+ public:
+  virtual ~GradientTarget() = default;
+  virtual std::size_t classes() const noexcept = 0;
+  /// rows x classes.
+  virtual void scores(MatrixView<const float> rows, MatrixView<float> dst) = 0;
+  /// After scores() of the same rows: gradient of sum_k upstream[r,k] * score[r,k] with respect to each row.
+  virtual void backward(MatrixView<const float> rows, MatrixView<const float> upstream, MatrixView<float> dst) = 0;
+};
+
+/// For calls of up to `rows` rows. Error(unsupported) naming the form if it has no gradients.
+std::unique_ptr<GradientTarget> gradient_target(const Predictor& model, std::size_t rows);
+
+}  // namespace redoubt::detail

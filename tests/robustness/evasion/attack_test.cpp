@@ -1,0 +1,225 @@
+#include "redoubt/robustness/evasion/attack.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/data/encoder.hpp"
+#include "redoubt/data/generators.hpp"
+#include "redoubt/linear/linear_form.hpp"
+#include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/model/model.hpp"
+#include "redoubt/nn/graph.hpp"
+#include "redoubt/nn/mlp.hpp"
+#include "redoubt/robustness/certify/tree_verifier.hpp"
+#include "redoubt/trees/forest.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
+
+using namespace redoubt;
+
+namespace {
+
+struct Fitted {
+  explicit Fitted(const Model& m, const Dataset& data)
+      : model(m), rows(model.encoder().apply(data)), labels(data.labels().begin(), data.labels().end()) {}
+  Model model;
+  Tensor<float> rows;
+  std::vector<std::int32_t> labels;
+};
+
+Fitted network() {
+  const Dataset data = generate_blobs({.rows = 260, .features = 6, .classes = 4, .spread = 1.2, .seed = 3});
+  return Fitted(Mlp{{.hidden = {24}, .epochs = 15, .batch = 32, .patience = 0}}.fit(data), data);
+}
+
+std::size_t class_of(const Predictor& model, std::span<const float> row) {
+  std::vector<float> out(model.outputs()), scratch(model.scratch_size());
+  model.predict(row, out, scratch);
+  return static_cast<std::size_t>(std::max_element(out.begin(), out.end()) - out.begin());
+}
+
+/// Found rows are of another class, within the radius and the rules; the others are untouched.
+void check_result(const Fitted& f, const AttackOptions& options, const AttackResult& result) {
+  for (std::size_t r = 0; r < f.labels.size(); ++r) {
+    const auto x = result.rows.row(r);
+    const bool wrong = class_of(f.model.predictor(), x) != static_cast<std::size_t>(f.labels[r]);
+    CHECK(wrong == (result.broken[r] == 1));
+    double largest = 0, squares = 0;
+    for (std::size_t c = 0; c < x.size(); ++c) {
+      const FeatureRule rule = options.rules.empty() ? FeatureRule{} : options.rules[c];
+      const double by = (double(x[c]) - double(f.rows(r, c))) / rule.unit;
+      largest = std::max(largest, std::abs(by));
+      squares += by * by;
+      if (by == 0) continue;
+      CHECK_FALSE(rule.fixed);
+      CHECK(x[c] >= rule.lower);
+      CHECK(x[c] <= rule.upper);
+    }
+    CHECK((options.norm == AttackNorm::linf ? largest : std::sqrt(squares)) <= options.radius);
+    if (!result.broken[r]) CHECK(largest == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("attacks on a linear model find exactly what can be found", "[attack]") {
+  Random random(1, 0);
+  std::vector<float> weights;
+  for (int c = 0; c < 8; ++c) weights.push_back(static_cast<float>(random.normal()));
+  const LinearForm form(weights, {0.3f}, LinearLink::sigmoid);
+  Tensor<float> rows({300, 8});
+  std::vector<std::int32_t> labels;
+  std::vector<double> reach_linf, reach_l2;  // distance to the boundary
+  double l1 = 0, l2 = 0;
+  for (const float w : weights) l1 += std::abs(w), l2 += double(w) * w;
+  for (std::size_t r = 0; r < 300; ++r) {
+    for (float& x : rows.row(r)) x = static_cast<float>(random.normal());
+    float score = 0;
+    form.scores(rows.row(r), {&score, 1});
+    labels.push_back(score > 0);
+    reach_linf.push_back(std::abs(score) / l1);
+    reach_l2.push_back(std::abs(score) / std::sqrt(l2));
+  }
+  for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2})
+    for (const AttackMethod method :
+         {AttackMethod::fgsm, AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::apgd_dlr}) {
+      const AttackOptions options{.method = method, .norm = norm, .radius = 0.3, .steps = 20};
+      const AttackResult result = attack(form, rows, labels, options);
+      CAPTURE(to_string(method), int(norm));
+      for (std::size_t r = 0; r < 300; ++r) {
+        const double reach = norm == AttackNorm::linf ? reach_linf[r] : reach_l2[r];
+        if (std::abs(reach - 0.3) < 1e-4) continue;
+        CHECK(result.broken[r] == (reach < 0.3));
+      }
+      CHECK(result.robust_accuracy() > 0.1);
+      CHECK(result.robust_accuracy() < 0.9);
+    }
+}
+
+TEST_CASE("stronger attacks break more of a network, and never what is certified", "[attack]") {
+  const Fitted f = network();
+  const auto& graph = dynamic_cast<const Graph&>(f.model.predictor());
+  double before = 1;
+  for (const double radius : {0.0, 0.1, 0.3, 0.6}) {
+    AttackOptions options{.radius = radius, .steps = 20};
+    const auto run = [&](AttackMethod method) {
+      options.method = method;
+      const AttackResult result = attack(graph, f.rows, f.labels, options);
+      check_result(f, options, result);
+      return result;
+    };
+    const AttackResult fgsm = run(AttackMethod::fgsm), pgd = run(AttackMethod::pgd), ce = run(AttackMethod::apgd_ce),
+                       dlr = run(AttackMethod::apgd_dlr), square = run(AttackMethod::square);
+    const AttackResult bundle = attack_bundle(graph, f.rows, f.labels, options);
+    CHECK(pgd.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
+    CHECK(ce.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
+    CHECK(bundle.robust_accuracy() <= ce.robust_accuracy());
+    CHECK(bundle.robust_accuracy() <= dlr.robust_accuracy() + 0.01);
+    CHECK(bundle.robust_accuracy() <= before);
+    before = bundle.robust_accuracy();
+    if (radius == 0) {
+      const double clean =
+          f.model.evaluate(generate_blobs({.rows = 260, .features = 6, .classes = 4, .spread = 1.2, .seed = 3}))
+              .value("accuracy");
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &bundle})
+        CHECK(result->robust_accuracy() == Approx(clean));
+    }
+    // No attack crosses a certificate.
+    std::size_t certified = 0;
+    for (std::size_t r = 0; r < f.labels.size(); ++r) {
+      std::vector<float> lower, upper, margins(4);
+      for (const float x : f.rows.row(r)) {
+        lower.push_back(x - static_cast<float>(radius));
+        upper.push_back(x + static_cast<float>(radius));
+      }
+      const auto label = static_cast<std::size_t>(f.labels[r]);
+      graph.margin_bounds(lower, upper, label, margins);
+      margins[label] = 1;
+      if (*std::min_element(margins.begin(), margins.end()) <= 0) continue;
+      ++certified;
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &bundle}) CHECK(result->broken[r] == 0);
+    }
+    if (radius <= 0.3) CHECK(certified > 0);
+  }
+  CHECK(before < 0.7);
+}
+
+TEST_CASE("attacks keep to rules and to the second norm", "[attack]") {
+  const Fitted f = network();
+  std::vector<FeatureRule> rules(6);
+  rules[0].fixed = true;
+  rules[1].upper = 0.5f;
+  rules[2].lower = -0.25f;
+  rules[3].unit = 3;
+  for (const AttackMethod method : {AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::square})
+    for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2}) {
+      const AttackOptions options{
+          .method = method, .norm = norm, .radius = 0.4, .steps = 25, .restarts = 2, .rules = rules};
+      check_result(f, options, attack(f.model.predictor(), f.rows, f.labels, options));
+    }
+  // Whole numbers stay whole.
+  Tensor<float> whole({1, 2});
+  whole(0, 0) = 3, whole(0, 1) = -1;
+  const LinearForm form({1.0f, 1.0f}, {-4.5f}, LinearLink::sigmoid);
+  const std::vector<std::int32_t> zero{0};
+  const std::vector<FeatureRule> integers(2, {.whole = true});
+  CHECK(attack(form, whole, zero, {.radius = 0.9, .rules = integers}).broken[0] == 0);
+  CHECK(attack(form, whole, zero, {.radius = 1.3, .rules = integers}).broken[0] == 0);
+  const AttackResult found = attack(form, whole, zero, {.radius = 2.2, .rules = integers});
+  REQUIRE(found.broken[0] == 1);
+  CHECK(found.rows(0, 0) == std::floor(found.rows(0, 0)));
+  CHECK(found.rows(0, 1) == std::floor(found.rows(0, 1)));
+}
+
+TEST_CASE("the black-box attack works on forests and never crosses their certificates", "[attack][threads]") {
+  const Dataset data = generate_blobs({.rows = 150, .features = 4, .classes = 3, .spread = 1.5, .seed = 6});
+  const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);
+  const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
+  AttackOptions options{.method = AttackMethod::square, .radius = 0.4, .steps = 200, .seed = 9};
+  Arena one(1), two(2);
+  options.arena = &one;
+  const AttackResult result = attack(forest, f.rows, f.labels, options);
+  check_result(f, options, result);
+  options.arena = &two;
+  const AttackResult again = attack(forest, f.rows, f.labels, options);
+  CHECK(again.broken == result.broken);
+  CHECK(std::equal(again.rows.flat().begin(), again.rows.flat().end(), result.rows.flat().begin()));
+  const TreeVerifier verifier(forest);
+  std::size_t certified = 0, truly_broken = 0, found = 0;
+  for (std::size_t r = 0; r < 150; ++r) {
+    const auto answer = verifier.verify(f.rows.row(r), static_cast<std::size_t>(f.labels[r]), 0.4);
+    certified += answer.result == Robustness::certified;
+    if (answer.result == Robustness::certified) CHECK(result.broken[r] == 0);
+    truly_broken += answer.result == Robustness::broken;
+    found += result.broken[r];
+  }
+  CHECK(certified > 10);
+  CHECK(found * 10 >= truly_broken * 8);
+}
+
+TEST_CASE("attacks on images draw squares, and bad options are named", "[attack]") {
+  const Fitted f = network();
+  // Six columns as an image of 3 x 2.
+  AttackOptions options{.method = AttackMethod::square, .radius = 0.3, .steps = 100, .image_width = 3};
+  check_result(f, options, attack(f.model.predictor(), f.rows, f.labels, options));
+
+  const auto with = [&](AttackOptions bad) { return attack(f.model.predictor(), f.rows, f.labels, bad); };
+  CHECK_THROWS_AS(with({.radius = -1}), Error);
+  CHECK_THROWS_AS(with({.steps = 0}), Error);
+  CHECK_THROWS_AS(with({.restarts = 0}), Error);
+  CHECK_THROWS_AS(with({.rules = std::vector<FeatureRule>(2)}), Error);
+  CHECK_THROWS_AS(with({.rules = std::vector<FeatureRule>(6, {.unit = 0})}), Error);
+  CHECK_THROWS_AS(with({.image_width = 4}), Error);
+  CHECK_THROWS_AS(attack(f.model.predictor(), f.rows, std::span(f.labels).first(2)), Error);
+  std::vector<std::int32_t> labels = f.labels;
+  labels[5] = 4;
+  CHECK_THROWS_AS(attack(f.model.predictor(), f.rows, labels), Error);
+  const Dataset data = generate_blobs({.rows = 60, .seed = 1});
+  const Fitted trees(GradientBoosting{{.trees = 2}}.fit(data), data);
+  CHECK_THROWS_AS(attack(trees.model.predictor(), trees.rows, trees.labels), Error);
+}
