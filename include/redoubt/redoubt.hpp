@@ -31,6 +31,7 @@
 #include "redoubt/neighbors/nearest_neighbors.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/robustness/calibrate.hpp"
+#include "redoubt/robustness/certify/certified_accuracy.hpp"
 #include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/certify/tree_verifier.hpp"
 #include "redoubt/robustness/evasion/attack.hpp"

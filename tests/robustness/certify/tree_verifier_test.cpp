@@ -9,15 +9,8 @@
 #include <sstream>
 
 #include "redoubt/core/error.hpp"
-#include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
-#include "redoubt/data/csv.hpp"
-#include "redoubt/data/generators.hpp"
-#include "redoubt/metrics/evaluation.hpp"
-#include "redoubt/model/model.hpp"
 #include "redoubt/trees/forest.hpp"
-#include "redoubt/trees/gradient_boosting.hpp"
-#include "redoubt/trees/random_forest.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -314,40 +307,4 @@ TEST_CASE("the published bound of a robust breast-cancer model", "[tree_verifier
   CHECK(bounds / points == Approx(0.39518).margin(5e-6));
   CHECK(failed / 100.0 == 0.13);
   CHECK(exact / points >= bounds / points);
-}
-
-TEST_CASE("certified accuracy of trained forests", "[tree_verifier][threads]") {
-  const Dataset data = generate_blobs({.rows = 400, .features = 5, .classes = 3, .seed = 8});
-  Arena one(1), two(2);
-  const auto check = [&](const Model& model) {
-    const TreeCertificationOptions options{.radii = {0, 0.02, 0.2, 1.0}, .max_rows = 60, .max_states = 3000};
-    auto with = options;
-    with.arena = &one;
-    const TreeCertification report = certify_trees(model, data, with);
-    with.arena = &two;
-    CHECK(certify_trees(model, data, with) == report);
-    REQUIRE(report.points.size() == 4);
-    CHECK(report.rows == 60);
-    for (std::size_t i = 1; i < 4; ++i) {
-      CHECK(report.points[i].certified <= report.points[i - 1].certified);
-      CHECK(report.points[i].broken >= report.points[i - 1].broken);
-    }
-    CHECK(report.points[0].certified > 0.9);
-    CHECK(report.points[0].certified + report.points[0].broken == Approx(1));
-    CHECK(report.points[3].broken > 0.3);
-    CHECK(report.verdict(0.02, 0.01).outcome == Outcome::pass);
-    CHECK(report.verdict(1.0, 0.99).outcome == Outcome::block);
-    std::ostringstream text;
-    text << report;
-    CHECK(text.str().find("proved") != std::string::npos);
-    CHECK(nlohmann::json::parse(report.to_json())["rows"] == 60);
-  };
-  check(GradientBoosting{{.trees = 15, .max_leaves = 8}}.fit(data));
-  check(RandomForest{{.trees = 10, .max_leaves = 16}}.fit(data));
-
-  const Dataset regression_data =
-      read_csv_text("a,y\n1,0.5\n2,1.5\n3,2.5\n4,1\n", {.target = "y", .task = Task::regression});
-  const Model regression = GradientBoosting{{.trees = 5}}.fit(regression_data);
-  CHECK_THROWS_AS(certify_trees(regression, data), Error);
-  CHECK_THROWS_AS(certify_trees(GradientBoosting{{.trees = 2}}.fit(data), data, {.radii = {0.2, 0.1}}), Error);
 }

@@ -1,17 +1,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <iosfwd>
 #include <limits>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "redoubt/core/shared.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
 #include "redoubt/robustness/evasion/feature_rule.hpp"
-#include "redoubt/robustness/verdict.hpp"
 
 namespace redoubt {
 
@@ -83,38 +80,5 @@ class TreeVerifier {
   struct Reach;
   Shared<const State> state_;
 };
-
-struct TreeCertificationOptions {
-  std::vector<double> radii{0.0, 0.01, 0.05, 0.1, 0.2};  ///< in standard deviations of each column, rising
-  std::size_t max_rows = 1000;                           ///< a seeded choice of so many rows; 0 = all
-  std::size_t max_states = 20'000;                       ///< as in TreeVerifierOptions
-  std::uint64_t seed = 0;
-  Arena* arena = nullptr;
-};
-
-struct TreeCertificationPoint {
-  double radius = 0;
-  double certified = 0;  ///< share of the rows whose label is right for every row within the radius: proved
-  double broken = 0;     ///< share of the rows with a counterexample (or wrong already); the rest is unknown
-  bool operator==(const TreeCertificationPoint&) const = default;
-};
-
-/// Certified accuracy of a classifier over growing radii.
-struct TreeCertification {
-  std::size_t rows = 0;
-  std::vector<TreeCertificationPoint> points;
-
-  std::string to_json() const;
-  /// Blocks if less than `min_certified` of the rows is certified at the largest of the radii up to `radius`.
-  Verdict verdict(double radius, double min_certified) const;
-  bool operator==(const TreeCertification&) const = default;
-};
-std::ostream& operator<<(std::ostream& stream, const TreeCertification& report);
-
-/// Verifies a forest model on labelled rows. Numeric columns keep to the range that the data shows, whole numbers stay
-/// whole, categories and times are fixed; a radius counts standard deviations of the column. Parallel over rows, equal
-/// at any thread count. Error(unsupported) if the model is no forest that classifies, Error(invalid_argument) naming
-/// the option, or data without labelled rows.
-TreeCertification certify_trees(const Model& model, const Dataset& data, const TreeCertificationOptions& options = {});
 
 }  // namespace redoubt
