@@ -41,7 +41,9 @@ std::size_t checked_size(const OpShape& shape, std::string_view what) {
   return size;
 }
 
-void complete_attributes(const Op& op, std::vector<double>& values, std::string_view what) {
+}  // namespace
+
+void detail::complete_attributes(const Op& op, std::vector<double>& values, std::string_view what) {
   const auto known = op.attributes();
   if (values.size() > known.size()) {
     detail::fail(errc::invalid_argument,
@@ -54,6 +56,24 @@ void complete_attributes(const Op& op, std::vector<double>& values, std::string_
       detail::fail(errc::invalid_argument,
                    fmt::format("graph: {}: {} is {}; it must be {} in [{}, {}]", what, known[i].name, values[i],
                                known[i].whole ? "a whole number" : "a number", known[i].low, known[i].high));
+    }
+  }
+}
+
+namespace {
+
+void start_weights(Initialiser scheme, const GraphParameter& entry, MatrixView<float> weight, Random& random) {
+  const double n = static_cast<double>(entry.fan_in), m = static_cast<double>(entry.fan_out);
+  const bool he = scheme == Initialiser::he_normal || scheme == Initialiser::he_uniform;
+  const bool uniform = scheme == Initialiser::he_uniform || scheme == Initialiser::glorot_uniform;
+  const double variance = scheme == Initialiser::zeros          ? 0
+                          : scheme == Initialiser::lecun_normal ? 1 / n
+                          : he                                  ? 2 / n
+                                                                : 2 / (n + m);
+  const double deviation = std::sqrt(variance), reach = std::sqrt(3 * variance);
+  for (std::size_t r = 0; r < weight.rows(); ++r) {
+    for (float& w : weight.row(r)) {
+      w = static_cast<float>(uniform ? random.uniform(-reach, reach) : deviation * random.normal());
     }
   }
 }
@@ -118,7 +138,7 @@ std::size_t Graph::plan(OpShape input) {
       }
       inputs.push_back(shapes_[tensor]);
     }
-    complete_attributes(op, node.attributes, what);
+    detail::complete_attributes(op, node.attributes, what);
     shapes_.push_back(op.infer(inputs, node.attributes));
     sizes_.push_back(checked_size(shapes_.back(), what));
     const std::size_t forward = op.scratch(inputs, node.attributes, false);
@@ -134,6 +154,7 @@ std::size_t Graph::plan(OpShape input) {
     for (OpParameter& parameter : op.parameters(inputs, node.attributes)) {
       std::size_t size = 1;
       for (const auto extent : parameter.shape) size *= extent;
+      const std::size_t columns = parameter.shape.size() > 0 ? parameter.shape.back() : 1;
       const std::size_t offset = (total + line - 1) / line * line;
       if (size > most_parameters || offset + size > most_parameters) {
         detail::fail(errc::invalid_argument,
@@ -144,6 +165,9 @@ std::size_t Graph::plan(OpShape input) {
                         .shape = std::move(parameter.shape),
                         .decay = parameter.decay,
                         .state = parameter.state,
+                        .sparse = parameter.sparse,
+                        .fan_in = parameter.fan_in ? parameter.fan_in : size / columns,
+                        .fan_out = parameter.fan_out ? parameter.fan_out : columns,
                         .offset = offset,
                         .size = size});
       total = offset + size;
@@ -204,6 +228,11 @@ void Graph::initialise(std::uint64_t seed) {
       for (std::size_t r = 0; r < views[p].rows(); ++r) std::fill_n(views[p].row(r).data(), views[p].cols(), 0.0f);
     }
     ops_[i]->initialise(std::span<const MatrixView<float>>(views.data(), count), random);
+    if (nodes_[i].initialiser == Initialiser::standard) continue;
+    for (std::size_t p = 0; p < count; ++p) {
+      const GraphParameter& entry = table_[first_parameter_[i] + p];
+      if (entry.decay) start_weights(nodes_[i].initialiser, entry, views[p], random);
+    }
   }
 }
 

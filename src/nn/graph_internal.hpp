@@ -10,6 +10,9 @@ namespace redoubt {
 namespace detail {
 /// One thread: products inside a block of rows, which is itself a task, stay on their thread.
 Arena& serial_arena();
+
+/// Fills in the fallbacks; Error(invalid_argument) naming `what` and the attribute that is out of its range.
+void complete_attributes(const Op& op, std::vector<double>& values, std::string_view what);
 }  // namespace detail
 
 /// The views of one node that every op call needs, without allocation.

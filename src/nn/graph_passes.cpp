@@ -28,8 +28,8 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
                              "and a workspace made for it",
                              src.rows(), src.cols(), workspace.rows_, inputs()));
   }
-  const std::size_t rows = src.rows();
-  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+  const std::size_t rows = src.rows(), last = training ? score_tensor_ : nodes_.size();
+  for (std::size_t i = 0; i < last; ++i) {
     Call call;
     OpForward forward;
     call.fill(*this, i, forward,
@@ -44,7 +44,7 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
 }
 
 void Graph::update_state(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining& training) {
-  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+  for (std::size_t i = 0; i < score_tensor_; ++i) {
     Call call;
     OpForward done;
     call.fill(*this, i, done, [&](std::uint32_t t) -> MatrixView<const float> {

@@ -20,6 +20,7 @@ struct GraphNode {
   std::string op;
   std::vector<std::uint32_t> inputs;
   std::vector<double> attributes{};  ///< in the order of Op::attributes(); those not given take their fallback
+  Initialiser initialiser = Initialiser::standard;  ///< for `Graph::initialise` only: model files do not hold it
 };
 
 /// Where a learned tensor lies in `Graph::parameters()`.
@@ -28,7 +29,9 @@ struct GraphParameter {
   std::string name;  ///< as in the model file: "graph.0.weight"
   std::vector<std::size_t> shape;
   bool decay = false;
-  bool state = false;  ///< as OpParameter::state
+  bool state = false;                   ///< as OpParameter::state
+  bool sparse = false;                  ///< as OpParameter::sparse
+  std::size_t fan_in = 0, fan_out = 0;  ///< as OpParameter, filled in
   std::size_t offset = 0, size = 0;
 };
 
@@ -88,7 +91,8 @@ class Graph final : public Predictor {
 
   // --- passes that keep all tensors ---------------------------------------------------------------
   /// Computes every tensor of `src` (rows x inputs()) into the workspace. Throws Error(shape_mismatch) if the
-  /// workspace has too few rows. `arena` null = the calling thread only.
+  /// workspace has too few rows. `arena` null = the calling thread only. With `training`, tensors after the scores are
+  /// left as they are: the loss does not need them.
   void forward(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining* training = nullptr,
                Arena* arena = nullptr) const;
   /// Tensor `tensor` >= 1 after `forward`, and its gradient.

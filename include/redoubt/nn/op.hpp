@@ -34,8 +34,22 @@ struct OpAttribute {
 struct OpParameter {
   std::string_view name;
   std::vector<std::size_t> shape;
-  bool decay = false;  ///< the l2 penalty of training applies: weights, but not biases
-  bool state = false;  ///< not learned by gradients, which stay zero, but by Op::update_state
+  bool decay = false;   ///< the l2 penalty of training applies: weights, but not biases
+  bool state = false;   ///< not learned by gradients, which stay zero, but by Op::update_state
+  bool sparse = false;  ///< only the rows that Op::used_rows lists have gradients; training moves only those
+  /// Products per output value, and output values per input value, for `Initialiser`; 0: rows and columns.
+  std::size_t fan_in = 0, fan_out = 0;
+};
+
+/// How training starts the weights of a layer (those that decay); biases start at zero. With n = fan in, m = fan out.
+enum class Initialiser : std::uint8_t {
+  standard,        ///< what Op::initialise does
+  he_normal,       ///< variance 2 / n (He et al., arXiv:1502.01852): for ReLU and its kin
+  he_uniform,      ///< the same variance, uniform
+  glorot_normal,   ///< variance 2 / (n + m) (Glorot & Bengio, AISTATS 2010): for tanh, sigmoid, outputs
+  glorot_uniform,  ///< the same variance, uniform
+  lecun_normal,    ///< variance 1 / n
+  zeros
 };
 
 /// Says that a pass belongs to training. Random ops are a pure function of it, of the node and of the position, so a
@@ -113,6 +127,10 @@ class Op {
   virtual void backward(const OpBackward& call) const = 0;
   /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
   virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
+  /// The rows of sparse parameter `parameter` that one row of the first input uses, repeats included: at most one per
+  /// value of the row. Returns how many were written to `rows`.
+  virtual std::size_t used_rows(std::span<const float> input, std::span<const double> attributes,
+                                std::span<std::uint32_t> rows) const;
   /// Bounds of the inference pass over the box. Sound for the floats that `forward` computes, not only for the
   /// real numbers they stand for.
   virtual void bounds(const OpBounds& call) const = 0;
@@ -120,7 +138,12 @@ class Op {
   virtual std::string source(const OpSource& call) const;
 };
 
-/// All ops, by name.
+/// Adds an op of the application, which must outlive every graph; returns 1 so that it can initialise a global. Call it
+/// before other threads use graphs. Error(already_exists) for a name that is taken, Error(invalid_argument) if its
+/// arity exceeds max_op_inputs or 64 ops were added. Model files hold its name: `load` needs it added.
+int register_op(const Op& op);
+
+/// All ops; the added ones come last.
 std::span<const Op* const> ops() noexcept;
 /// Error(unsupported) with the list of ops if the name is unknown.
 const Op& find_op(std::string_view name);

@@ -86,7 +86,10 @@ class Conv2d final : public Op {
   std::vector<OpParameter> parameters(std::span<const OpShape> inputs,
                                       std::span<const double> attributes) const override {
     const Conv conv = make(inputs[0], attributes);
-    return {{.name = "weight", .shape = {conv.depth(), conv.filters}, .decay = true},
+    return {{.name = "weight",
+             .shape = {conv.depth(), conv.filters},
+             .decay = true,
+             .fan_out = conv.window.kernel_height * conv.window.kernel_width * conv.group_filters()},
             {.name = "bias", .shape = {conv.filters}}};
   }
   // He et al. (arXiv:1502.01852): variance 2 / inputs of a filter.

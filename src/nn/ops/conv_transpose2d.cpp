@@ -114,7 +114,11 @@ class ConvTranspose2d final : public Op {
   std::vector<OpParameter> parameters(std::span<const OpShape> inputs,
                                       std::span<const double> attributes) const override {
     const ConvTranspose conv = make(inputs[0], attributes);
-    return {{.name = "weight", .shape = {conv.channels, conv.patch()}, .decay = true},
+    return {{.name = "weight",
+             .shape = {conv.channels, conv.patch()},
+             .decay = true,
+             .fan_in = conv.patch(),
+             .fan_out = conv.taps() * conv.group_channels()},
             {.name = "bias", .shape = {conv.filters()}}};
   }
   // He et al. (arXiv:1502.01852). An output value sums about channels * taps / (groups * stride^2) products; the stride

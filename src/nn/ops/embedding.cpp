@@ -28,8 +28,19 @@ std::size_t entry(float id, std::size_t entries) {
 class TableOp : public Op {
  public:
   std::vector<OpParameter> parameters(std::span<const OpShape>, std::span<const double> attributes) const override {
-    return {
-        {.name = "table", .shape = {static_cast<std::size_t>(attributes[0]), static_cast<std::size_t>(attributes[1])}}};
+    return {{.name = "table",
+             .shape = {static_cast<std::size_t>(attributes[0]), static_cast<std::size_t>(attributes[1])},
+             .sparse = true}};
+  }
+  std::size_t used_rows(std::span<const float> input, std::span<const double> attributes,
+                        std::span<std::uint32_t> rows) const override {
+    const auto entries = static_cast<std::size_t>(attributes[0]);
+    std::size_t count = 0;
+    for (const float id : input) {
+      const std::size_t e = entry(id, entries);
+      if (e < entries) rows[count++] = static_cast<std::uint32_t>(e);
+    }
+    return count;
   }
   void initialise(std::span<const MatrixView<float>> parameters, Random& random) const override {
     const double deviation = 1.0 / std::sqrt(static_cast<double>(parameters[0].cols()));

@@ -1,0 +1,73 @@
+#include "redoubt/nn/neural_network.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "nn/fit_network.hpp"
+#include "redoubt/core/cpu.hpp"
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/version.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/model/parts.hpp"
+
+namespace redoubt {
+namespace {
+
+constexpr std::array<std::string_view, 5> optimizer_names{"sgd", "adam", "adamw", "rmsprop", "lion"};
+constexpr std::array<std::string_view, 4> schedule_names{"constant", "step", "cosine", "linear"};
+constexpr std::array<std::string_view, 7> loss_names{"cross_entropy", "focal", "hinge",    "binary_cross_entropy",
+                                                     "mse",           "huber", "automatic"};
+
+template <class Enum, std::size_t n>
+std::string_view name_of(const std::array<std::string_view, n>& names, Enum value) {
+  const auto at = static_cast<std::size_t>(value);
+  return at < n ? names[at] : "?";
+}
+
+std::string options_text(const NeuralNetworkOptions& o) {
+  const Optimizer& p = o.optimizer;
+  const Schedule& s = o.schedule;
+  const NetworkLoss& l = o.loss;
+  return fmt::format(
+      "optimizer={} learning_rate={} weight_decay={} momentum={} nesterov={} beta1={} beta2={} alpha={} epsilon={} "
+      "schedule={} warmup={} final={} every={} factor={} loss={} smoothing={} gamma={} delta={} class_weights={} "
+      "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}",
+      name_of(optimizer_names, p.kind), p.learning_rate, p.weight_decay, p.momentum, p.nesterov, p.beta1, p.beta2,
+      p.alpha, p.epsilon, name_of(schedule_names, s.kind), s.warmup, s.final, s.every, s.factor,
+      name_of(loss_names, l.kind), l.smoothing, l.gamma, l.delta, fmt::join(l.class_weights, ","), o.balanced, o.epochs,
+      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction);
+}
+
+}  // namespace
+
+NeuralNetwork::NeuralNetwork(Sequential layers, NeuralNetworkOptions o)
+    : options(std::move(o)), layers_(std::move(layers)) {}
+
+NeuralNetwork::NeuralNetwork(Graph graph, NeuralNetworkOptions o)
+    : options(std::move(o)), graph_(Shared<const Graph>::make(std::move(graph))) {}
+
+Model NeuralNetwork::fit(const Dataset& data) const {
+  const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
+    if (graph_) return *graph_;
+    return layers_.graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
+  };
+  return detail::fit_network(data, options,
+                             {.algorithm = "neural_network", .options = options_text(options), .make = make});
+}
+
+Model network_model(Graph graph, const Dataset& sample, std::string_view algorithm) {
+  Model::Parts parts;
+  parts.info.algorithm = algorithm;
+  parts.info.library_version = version();
+  parts.info.isa = to_string(active_isa());
+  parts.task = sample.task();
+  if (sample.task() == Task::classification) parts.classes.assign(sample.classes().begin(), sample.classes().end());
+  std::vector<ColumnSpec> features;
+  for (const std::size_t i : sample.schema().features()) features.push_back(sample.schema()[i]);
+  parts.encoder = Shared<const Encoder>::make(Encoder::identity(Schema(std::move(features))));
+  parts.predictor = Shared<Graph>::make(std::move(graph));
+  return Model(std::move(parts), sample);
+}
+
+}  // namespace redoubt
