@@ -467,13 +467,14 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     if (bag.size() <= exact_rows) {
       // Rounding averages out over many rows; here it could still be seen.
       const NodeRows node = rows_of(leaf);
-      double g_sum = 0, h_sum = 0;
+      std::array<double, 4> g_sum{}, h_sum{};  // several, so that no sum waits for the one before
       for (std::size_t i = 0; i < node.count; ++i) {
         const std::size_t row = node.rows ? node.rows[i] : i;
-        g_sum += g[row];
-        h_sum += h[row];
+        g_sum[i % 4] += g[row];
+        h_sum[i % 4] += h[row];
       }
-      value = search.output(g_sum, h_sum, scale.rows(leaf.total), leaf.parent_output, leaf.lower, leaf.upper);
+      const auto all = [](const auto& s) { return (s[0] + s[1]) + (s[2] + s[3]); };
+      value = search.output(all(g_sum), all(h_sum), scale.rows(leaf.total), leaf.parent_output, leaf.lower, leaf.upper);
     }
     tree.leaf_values.push_back(static_cast<float>(value));
   }

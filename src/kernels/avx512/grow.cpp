@@ -76,6 +76,29 @@ void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
   }
 }
 
+/// Rows i .. n - 1 of so many words each.
+template <size_t groups>
+void gather_words(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t i, size_t n,
+                  uint64_t* out, size_t out_stride) {
+  using Word = uint64_t __attribute__((may_alias, aligned(1)));
+  constexpr size_t ahead = 32;
+  const auto copy = [&](size_t k, const uint8_t* row) {
+#pragma GCC unroll 4
+    for (size_t g = 0; g < groups; ++g) out[g * out_stride + k] = *(const Word*)(row + 8 * g);
+  };
+  if (!rows) {
+    for (; i < n; ++i) copy(i, codes + (first + i) * stride);
+    return;
+  }
+  for (; i + ahead + 4 <= n; i += 4)
+#pragma GCC unroll 4
+    for (size_t k = i; k < i + 4; ++k) {
+      _mm_prefetch((const char*)(codes + rows[k + ahead] * stride), _MM_HINT_T0);
+      copy(k, codes + rows[k] * stride);
+    }
+  for (; i < n; ++i) copy(i, codes + rows[i] * stride);
+}
+
 void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
             uint64_t* out, size_t out_stride) {
   constexpr size_t ahead = 32;
@@ -101,11 +124,11 @@ void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t fi
       _mm512_storeu_si512(out + 3 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0xee));
     }
   }
-  for (; i < n; ++i) {
-    if (rows && i + ahead < n) _mm_prefetch((const char*)row(i + ahead), _MM_HINT_T0);
-    const uint8_t* r = row(i);
-    for (size_t g = 0; g < groups; ++g)
-      out[g * out_stride + i] = *(const uint64_t __attribute__((may_alias, aligned(1)))*)(r + 8 * g);
+  switch (groups) {
+    case 1: return gather_words<1>(codes, stride, rows, first, i, n, out, out_stride);
+    case 2: return gather_words<2>(codes, stride, rows, first, i, n, out, out_stride);
+    case 3: return gather_words<3>(codes, stride, rows, first, i, n, out, out_stride);
+    default: return gather_words<4>(codes, stride, rows, first, i, n, out, out_stride);
   }
 }
 
@@ -165,7 +188,40 @@ void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t*
   }
 }
 
+/// Runs of up to 8 * blocks bins: their sum stays in registers.
+template <size_t blocks>
+void fold_short(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
+  __m512i all[blocks];
+  __mmask8 lanes[blocks];
+#pragma GCC unroll 4
+  for (size_t b = 0; b < blocks; ++b) {
+    all[b] = _mm512_setzero_si512();
+    lanes[b] = first8(length - 8 * b);
+  }
+  for (size_t k = 0; k < runs; ++k) {
+    __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t b = 0; b < blocks; ++b) {
+      uint64_t* const at = bins + k * length + 8 * b;
+      const __m512i v = _mm512_maskz_loadu_epi64(lanes[b], at);
+      _mm512_mask_storeu_epi64(at, lanes[b], _mm512_setzero_si512());
+      all[b] = _mm512_add_epi64(all[b], v);
+      sum = _mm512_add_epi64(sum, v);
+    }
+    sums[k] = uint64_t(_mm512_reduce_add_epi64(sum));
+  }
+#pragma GCC unroll 4
+  for (size_t b = 0; b < blocks; ++b) _mm512_mask_storeu_epi64(bins + 8 * b, lanes[b], all[b]);
+}
+
 void fold(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
+  switch ((length + 7) / 8) {
+    case 1: return fold_short<1>(bins, length, runs, sums);
+    case 2: return fold_short<2>(bins, length, runs, sums);
+    case 3: return fold_short<3>(bins, length, runs, sums);
+    case 4: return fold_short<4>(bins, length, runs, sums);
+    default: break;
+  }
   for (size_t k = 0; k < runs; ++k) {
     uint64_t* const run = bins + k * length;
     __m512i sum = _mm512_setzero_si512();
@@ -251,6 +307,7 @@ struct Scanner {
   __m512d l2, best;
   __m512i best_at;
   __m128i shift;
+  bool any = false;
 
   void consider(__m512i left_g, __m512i left_hn, __m512i at, __mmask8 lanes) {
     const __m512i right_hn = _mm512_sub_epi64(total_hn, left_hn);
@@ -260,6 +317,7 @@ struct Scanner {
     ok = _mm512_mask_cmpge_epu64_mask(ok, left_h, min_h);
     ok = _mm512_mask_cmpge_epu64_mask(ok, right_h, min_h);
     if (!ok) return;
+    any = true;
     const __m512d gl = _mm512_cvtepi64_pd(left_g), gr = _mm512_cvtepi64_pd(_mm512_sub_epi64(total_g, left_g));
     const __m512d hl = _mm512_add_pd(_mm512_cvtepi64_pd(left_h), l2);
     const __m512d hr = _mm512_add_pd(_mm512_cvtepi64_pd(right_h), l2);
@@ -305,6 +363,10 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
       s.consider(_mm512_add_epi64(g, missing_g), _mm512_add_epi64(hn, missing_hn),
                  _mm512_add_epi64(at, _mm512_set1_epi64(1)), _mm512_mask_test_epi64_mask(m, hn, hn));
     at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
+  }
+  if (!s.any) {  // as in most nodes for rare values
+    *out = {-1, 0, 0};
+    return;
   }
   const double best = _mm512_reduce_max_pd(s.best);
   const __mmask8 equal = _mm512_cmp_pd_mask(s.best, _mm512_set1_pd(best), _CMP_EQ_OQ);
