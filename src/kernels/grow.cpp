@@ -134,8 +134,8 @@ void split(const uint32_t* rows, std::size_t first, const uint32_t* pairs, const
   }
 }
 
-/// Makes these sums the left side of the best cut, if it is.
-void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bin, uint32_t missing_left,
+/// Makes these sums the left side of the best cut, if it is: of equal ones if `first` says so.
+void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bin, uint32_t missing_left, bool first,
               SplitFound* best) {
   const uint64_t rows_mask = (uint64_t{1} << in.count_bits) - 1, right_hn = in.total_hn - left_hn;
   if ((left_hn & rows_mask) < in.min_rows || (right_hn & rows_mask) < in.min_rows) return;
@@ -144,7 +144,7 @@ void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bi
   const auto gl = static_cast<double>(left_g), gr = static_cast<double>(in.total_g - left_g);
   const double hl = static_cast<double>(left_h) + in.l2, hr = static_cast<double>(right_h) + in.l2;
   const double score = (gl * gl * hr + gr * gr * hl) / (hl * hr);
-  if (score > best->score) *best = {score, bin, missing_left};
+  if (score > best->score || (first && score == best->score)) *best = {score, bin, missing_left};
 }
 
 void scan(const SplitScan& in, SplitFound* out) {
@@ -154,14 +154,16 @@ void scan(const SplitScan& in, SplitFound* out) {
   for (uint32_t b = 0; b < in.bins; ++b) {
     g += in.g[b];
     hn += in.hn[b];
-    consider(in, g, hn, b, 0, out);
-    if (in.missing_hn && hn) consider(in, g + in.missing_g, hn + in.missing_hn, b, 1, out);
+    consider(in, g, hn, b, 0, false, out);
+    if (in.missing_hn && hn) consider(in, g + in.missing_g, hn + in.missing_hn, b, 1, false, out);
   }
 }
 
 void scan_each(const SplitScan& in, SplitFound* out) {
   *out = {-1, 0, 0};
-  for (uint32_t b = 0; b < in.bins; ++b) consider(in, in.g[b], in.hn[b], b, 0, out);
+  for (uint32_t b = 0; b < in.bins; ++b)
+    if (!in.ids || in.ids[b] != no_bin)
+      consider(in, in.g[b], in.hn[b], b, 0, in.ids && in.ids[b] < in.ids[out->bin], out);
 }
 
 void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts, std::size_t count, uint8_t* out) {

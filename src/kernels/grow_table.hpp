@@ -26,7 +26,10 @@ struct SplitScan {
   uint64_t min_rows;     // of a side, at least 1
   uint64_t min_hessian;  // of a side, in units of hn >> count_bits
   double l2;             // in the same units
+  const uint32_t* ids;   // scan_each: of the bins, below 2^31 or no_bin; readable up to a multiple of 8. null: all 0
 };
+
+enum : uint32_t { no_bin = 0xffffffff };  // is not looked at
 
 struct SplitFound {
   double score;  // sum over both sides of g^2 / (h + l2); below 0: no cut is allowed
@@ -70,7 +73,8 @@ struct GrowTable {
   /// The best cut; of equal ones that of the lowest bin, then the one with the missing on the right. The missing alone
   /// are never the left side: that is the cut behind all values with the missing on the right.
   void (*scan)(const SplitScan& in, SplitFound* out);
-  /// The best single bin against all others; of equal ones the lowest. There are no missing ones.
+  /// The best single bin against all others; of equal ones that of the lowest id, then the lowest. There are no missing
+  /// ones.
   void (*scan_each)(const SplitScan& in, SplitFound* out);
   /// out[i] = number of cuts below x[i * stride], NaN: count. cuts is ascending, count <= 255; 256 floats are readable
   /// and those from `count` on are +infinity.

@@ -468,11 +468,19 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
       // Rounding averages out over many rows; here it could still be seen.
       const NodeRows node = rows_of(leaf);
       std::array<double, 4> g_sum{}, h_sum{};  // several, so that no sum waits for the one before
-      for (std::size_t i = 0; i < node.count; ++i) {
-        const std::size_t row = node.rows ? node.rows[i] : i;
-        g_sum[i % 4] += g[row];
-        h_sum[i % 4] += h[row];
+      std::size_t i = 0;
+      const auto add = [&](std::size_t k) {
+        const std::size_t row = node.rows ? node.rows[i + k] : i + k;
+        g_sum[k] += g[row];
+        h_sum[k] += h[row];
+      };
+      for (; i + 4 <= node.count; i += 4) {
+        add(0);
+        add(1);
+        add(2);
+        add(3);
       }
+      for (; i < node.count; ++i) add(0);
       const auto all = [](const auto& s) { return (s[0] + s[1]) + (s[2] + s[3]); };
       value = search.output(all(g_sum), all(h_sum), scale.rows(leaf.total), leaf.parent_output, leaf.lower, leaf.upper);
     }

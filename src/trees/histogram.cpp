@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <numeric>
 
 #include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -33,10 +34,25 @@ Scratch& scratch() {
 }  // namespace
 
 HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
-  const auto up = [](std::uint32_t n) { return (n + 7) / 8 * 8; };
-  for (std::size_t s = 0; s < bins.stored_columns(); ++s) {
-    stored.push_back(size);
-    size += up(bins.stored_bins(s));
+  // First what the search looks at bin by bin: bundles of columns with one code each at most, then columns of few
+  // categories.
+  constexpr std::uint32_t many = 256;
+  std::vector<std::uint32_t> keys(bins.stored_columns(), 0), order(bins.stored_columns());
+  for (std::size_t c = 0; c < bins.cols(); ++c) {
+    const BinnedMatrix::Place& place = bins.place(c);
+    if (place.stored == BinnedMatrix::Place::none) continue;
+    const bool categories = bins.column(c).categories > 0;
+    if (place.bundled)
+      keys[place.stored] |= place.codes <= 1 && !categories ? 0 : many;
+    else
+      keys[place.stored] = categories ? bins.column(c).count + place.any_missing : many;
+  }
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return keys[a] < keys[b]; });
+  stored.resize(bins.stored_columns());
+  for (const auto s : order) {
+    stored[s] = size;
+    size += (bins.stored_bins(s) + 7) / 8 * 8;
   }
   for (const auto& group : bins.sparse()) {
     groups.push_back(size);

@@ -47,13 +47,29 @@ SplitSearch::SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout
     unit_columns_.insert(unit_columns_.end(), of_unit[u].begin(), of_unit[u].end());
     unit.start = layout.start(bins, of_unit[u][0]);
     unit.bins = u < bins.stored_columns() ? bins.stored_bins(u) : bins.column(of_unit[u][0]).count + 1;
-    unit.one_code = simple_;
-    for (std::uint32_t i = 0; i < unit.count; ++i) {
-      const auto c = of_unit[u][i];
-      const BinnedMatrix::Place& place = bins.place(c);
-      unit.one_code &= place.bundled && place.codes == 1 && place.first == i + 1 && bins.column(c).categories == 0;
-    }
+    // Or none: a constant column.
+    const auto one_code = [&](std::uint32_t c) {
+      return bins.place(c).bundled && bins.place(c).codes <= 1 && bins.column(c).categories == 0;
+    };
+    const BinnedMatrix::Place& place = bins.place(of_unit[u][0]);
+    const ColumnBins& column = bins.column(of_unit[u][0]);
+    const bool few = place.stored != BinnedMatrix::Place::none && !place.bundled && column.categories > 0 &&
+                     column.count + place.any_missing <= static_cast<std::uint32_t>(std::max(options.max_one_hot, 0));
+    unit.each = simple_ && (few || std::all_of(of_unit[u].begin(), of_unit[u].end(), one_code));
     units_.push_back(unit);
+  }
+  std::sort(units_.begin(), units_.end(), [](const Unit& a, const Unit& b) { return a.start < b.start; });
+  for (; each_ < units_.size() && units_[each_].each; ++each_) {
+    const Unit& unit = units_[each_];
+    entry_columns_.resize(unit.start + (unit.bins + 7) / 8 * 8, kernels::detail::no_bin);
+    for (std::uint32_t i = 0; i < unit.count; ++i) {
+      const auto c = unit_columns_[unit.first + i];
+      const BinnedMatrix::Place& place = bins.place(c);
+      if (place.bundled && place.codes == 1)
+        entry_columns_[unit.start + place.first] = c;
+      else if (!place.bundled)
+        std::fill_n(&entry_columns_[unit.start], bins.column(c).count + place.any_missing, c);
+    }
   }
 }
 
@@ -105,6 +121,7 @@ double SplitSearch::node_gain(const SearchedNode& node) const noexcept {
 SplitSearch::Searching SplitSearch::searching(const SearchedNode& node, Histogram& histogram,
                                               std::span<const std::uint8_t> column_on) const {
   Searching s{node, histogram, node_gain(node), {}, node.columns.data() == column_on.data(), {}};
+  s.scan.ids = nullptr;
   s.scan.missing_g = 0;
   s.scan.missing_hn = 0;
   s.scan.total_g = node.total.g;
@@ -195,18 +212,25 @@ void SplitSearch::plain_numeric(std::uint32_t column, Searching& s, Bins bins) c
   s.best.missing_left = found.missing_left != 0;
 }
 
-/// Bundled columns with one bin beside the common one (one-hot encodings): there is only one cut of each. Its score is
-/// that of a scan, operation by operation.
-void SplitSearch::one_codes(const Unit& unit, Searching& s) const {
+/// Entries that stand for a cut each: of a bundled column with one bin beside the common one (one-hot encodings), or a
+/// category of a few. The scores are those of a scan, operation by operation.
+void SplitSearch::search_entries(std::uint32_t begin, std::uint32_t end, Searching& s) const {
   kernels::detail::SplitScan in = s.scan;
-  in.g = s.histogram.g.data() + unit.start + 1;
-  in.hn = s.histogram.hn.data() + unit.start + 1;
-  in.bins = unit.count;
+  in.g = s.histogram.g.data() + begin;
+  in.hn = s.histogram.hn.data() + begin;
+  in.bins = end - begin;
+  in.ids = entry_columns_.data() + begin;
   kernels::detail::SplitFound found;
   kernels_.scan_each(in, &found);
-  if (!takes(s, unit_columns_[unit.first + found.bin], found.score)) return;
+  if (found.score < 0) return;
+  const std::uint32_t entry = begin + found.bin, column = entry_columns_[entry];
+  if (!takes(s, column, found.score)) return;
   s.best.last_bin = 0;
   s.best.missing_left = false;
+  if (bins_.place(column).bundled) return;
+  s.best.left = {s.histogram.g[entry], s.histogram.hn[entry]};
+  s.best.left_bins = {};
+  s.best.left_bins.insert(entry - layout_.start(bins_, column));
 }
 
 void SplitSearch::two_bins(std::uint32_t column, Searching& s) const {
@@ -348,12 +372,17 @@ void SplitSearch::search_column(std::uint32_t column, Searching& s, Local& local
 
 void SplitSearch::search_unit(const Unit& unit, Searching& s, Local& local) const {
   const bool all = s.all_columns && unit.all_on;
-  if (all && unit.one_code) {
-    one_codes(unit, s);
-    return;
-  }
   for (std::uint32_t i = 0; i < unit.count; ++i)
     if (const auto c = unit_columns_[unit.first + i]; all || s.node.columns[c]) search_column(c, s, local);
+}
+
+void SplitSearch::search_units(std::size_t begin, std::size_t end, Searching& s, Local& local) const {
+  if (const std::size_t past = std::min(end, each_); begin < past && s.all_columns && all_on_) {
+    search_entries(units_[begin].start, units_[past - 1].start + units_[past - 1].bins, s);
+    begin = past;
+  }
+  for (std::size_t u = begin; u < end; ++u)
+    if (units_[u].on) search_unit(units_[u], s, local);
 }
 
 /// Fills in what was left for the split that won.
@@ -389,18 +418,17 @@ void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, co
     kernels_.subtract(large_histogram->g.data() + start, large_histogram->hn.data() + start,
                       small_histogram->g.data() + start, small_histogram->hn.data() + start, bins);
   };
-  // The best of some units, in the order of units.
   const auto search = [&](std::size_t begin, std::size_t end, Searching* first, Searching* second) {
     Local local;
-    if (second && all_on_)
-      subtract(units_[begin].start, units_[end - 1].start + units_[end - 1].bins - units_[begin].start);
-    for (std::size_t u = begin; u < end; ++u) {
-      const Unit& unit = units_[u];
-      if (!unit.on) continue;
-      if (second && !all_on_) subtract(unit.start, unit.bins);
-      if (first) search_unit(unit, *first, local);
-      if (second) search_unit(unit, *second, local);
+    if (second) {
+      if (all_on_)
+        subtract(units_[begin].start, units_[end - 1].start + units_[end - 1].bins - units_[begin].start);
+      else
+        for (std::size_t u = begin; u < end; ++u)
+          if (units_[u].on) subtract(units_[u].start, units_[u].bins);
     }
+    if (first) search_units(begin, end, *first, local);
+    if (second) search_units(begin, end, *second, local);
   };
   std::optional<Searching> first, second;
   if (small) first.emplace(searching(*small, *small_histogram, column_on));

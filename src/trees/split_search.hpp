@@ -78,7 +78,7 @@ class SplitSearch {
   struct Unit {
     std::uint32_t start, bins;
     std::uint32_t first, count;  // of its columns, in unit_columns_
-    bool one_code;               // all are numeric with a single code in a bundle, in the order of their columns
+    bool each;                   // each of its entries is one column's, or one category of a few
     bool on, all_on;
   };
 
@@ -88,9 +88,10 @@ class SplitSearch {
   double node_gain(const SearchedNode& node) const noexcept;
   bool takes(Searching& s, std::uint32_t column, double score) const;
   bool consider(Searching& s, const GradientSum& left, double l2, int sign) const;
+  void search_units(std::size_t begin, std::size_t end, Searching& s, Local& local) const;
   void search_unit(const Unit& unit, Searching& s, Local& local) const;
   void search_column(std::uint32_t column, Searching& s, Local& local) const;
-  void one_codes(const Unit& unit, Searching& s) const;
+  void search_entries(std::uint32_t begin, std::uint32_t end, Searching& s) const;
   void plain_numeric(std::uint32_t column, Searching& s, Bins bins) const;
   void two_bins(std::uint32_t column, Searching& s) const;
   void any_numeric(std::uint32_t column, Searching& s, Bins bins) const;
@@ -103,8 +104,10 @@ class SplitSearch {
   const GrowerOptions& options_;
   const kernels::detail::GrowTable& kernels_;
   GradientScale scale_;
-  bool simple_;              // no option that needs the slow search
-  std::vector<Unit> units_;  // of stored columns, then of listed ones
+  bool simple_;                               // no option that needs the slow search
+  std::vector<Unit> units_;                   // ascending
+  std::size_t each_ = 0;                      // so many first ones are searched entry by entry
+  std::vector<std::uint32_t> entry_columns_;  // of those; no_bin: of none
   std::vector<std::uint32_t> unit_columns_;
   bool all_on_ = false;
 };

@@ -348,6 +348,9 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
       found += a.score >= 0;
       to_the_left += static_cast<int>(a.missing_left);
       in.min_rows = 1 + random.below(4);
+      std::vector<std::uint32_t> ids(264);
+      for (auto& id : ids) id = random.below(5) ? static_cast<std::uint32_t>(random.below(300)) : no_bin;
+      if (trial % 3) in.ids = ids.data();
       table->scan_each(in, &a);
       naive_grow_table.scan_each(in, &b);
       REQUIRE(a.score == b.score);

@@ -377,6 +377,8 @@ struct Scanner {
   __m256i best_at;
   __m128i shift;
 
+  /// ordered: whether places come in ascending order.
+  template <bool ordered>
   void consider(__m256i left_g, __m256i left_hn, __m256i at, __m256i not_here) {
     const __m256i right_hn = _mm256_sub_epi64(total_hn, left_hn);
     const __m256i left_h = _mm256_srl_epi64(left_hn, shift), right_h = _mm256_srl_epi64(right_hn, shift);
@@ -389,7 +391,11 @@ struct Scanner {
     const __m256d hl = _mm256_add_pd(to_double(left_h), l2), hr = _mm256_add_pd(to_double(right_h), l2);
     const __m256d a = _mm256_mul_pd(_mm256_mul_pd(gl, gl), hr), b = _mm256_mul_pd(_mm256_mul_pd(gr, gr), hl);
     const __m256d score = _mm256_div_pd(_mm256_add_pd(a, b), _mm256_mul_pd(hl, hr));
-    const __m256d better = _mm256_andnot_pd(bad, _mm256_cmp_pd(score, best, _CMP_GT_OQ));
+    __m256d better = _mm256_cmp_pd(score, best, _CMP_GT_OQ);
+    if constexpr (!ordered)
+      better = _mm256_or_pd(
+          better, _mm256_and_pd(_mm256_cmp_pd(score, best, _CMP_EQ_OQ), _mm256_castsi256_pd(less(at, best_at))));
+    better = _mm256_andnot_pd(bad, better);
     best = _mm256_blendv_pd(best, score, better);
     best_at = _mm256_castpd_si256(_mm256_blendv_pd(_mm256_castsi256_pd(best_at), _mm256_castsi256_pd(at), better));
   }
@@ -414,7 +420,13 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
   __m256i g_carry = zero, hn_carry = zero;
   for (uint32_t b = 0; b < in.bins; b += 4) {
     if constexpr (apart) {
-      s.consider(load(in.g + b), load(in.hn + b), at, _mm256_cmpgt_epi64(at, end));
+      __m256i place = at, not_here = _mm256_cmpgt_epi64(at, end);
+      if (in.ids) {  // above the place
+        const __m256i ids = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i*)(in.ids + b)));
+        place = _mm256_or_si256(place, _mm256_slli_epi64(ids, 32));
+        not_here = _mm256_or_si256(not_here, less(ids, zero));
+      }
+      s.consider<false>(load(in.g + b), load(in.hn + b), place, not_here);
       at = _mm256_add_epi64(at, _mm256_set1_epi64x(8));
       continue;
     }
@@ -424,10 +436,11 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
     g_carry = _mm256_add_epi64(g_carry, last_lane(g_block));
     hn_carry = _mm256_add_epi64(hn_carry, last_lane(hn_block));
     const __m256i behind = _mm256_cmpgt_epi64(at, end);
-    s.consider(g, hn, at, behind);
+    s.consider<true>(g, hn, at, behind);
     if (in.missing_hn)
-      s.consider(_mm256_add_epi64(g, missing_g), _mm256_add_epi64(hn, missing_hn),
-                 _mm256_add_epi64(at, _mm256_set1_epi64x(1)), _mm256_or_si256(behind, _mm256_cmpeq_epi64(hn, zero)));
+      s.consider<true>(_mm256_add_epi64(g, missing_g), _mm256_add_epi64(hn, missing_hn),
+                       _mm256_add_epi64(at, _mm256_set1_epi64x(1)),
+                       _mm256_or_si256(behind, _mm256_cmpeq_epi64(hn, zero)));
     at = _mm256_add_epi64(at, _mm256_set1_epi64x(8));
   }
   double scores[4];
@@ -443,7 +456,7 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
     }
   }
   out->score = best;
-  out->bin = best < 0 ? 0 : uint32_t(where >> 1);
+  out->bin = best < 0 ? 0 : uint32_t(where) >> 1;
   out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
 }
 

@@ -309,6 +309,8 @@ struct Scanner {
   __m128i shift;
   bool any = false;
 
+  /// ordered: whether places come in ascending order.
+  template <bool ordered>
   void consider(__m512i left_g, __m512i left_hn, __m512i at, __mmask8 lanes) {
     const __m512i right_hn = _mm512_sub_epi64(total_hn, left_hn);
     const __m512i left_h = _mm512_srl_epi64(left_hn, shift), right_h = _mm512_srl_epi64(right_hn, shift);
@@ -323,7 +325,9 @@ struct Scanner {
     const __m512d hr = _mm512_add_pd(_mm512_cvtepi64_pd(right_h), l2);
     const __m512d a = _mm512_mul_pd(_mm512_mul_pd(gl, gl), hr), b = _mm512_mul_pd(_mm512_mul_pd(gr, gr), hl);
     const __m512d score = _mm512_div_pd(_mm512_add_pd(a, b), _mm512_mul_pd(hl, hr));
-    const __mmask8 better = _mm512_mask_cmp_pd_mask(ok, score, best, _CMP_GT_OQ);
+    __mmask8 better = _mm512_mask_cmp_pd_mask(ok, score, best, _CMP_GT_OQ);
+    if constexpr (!ordered)
+      better |= _mm512_mask_cmplt_epu64_mask(_mm512_mask_cmp_pd_mask(ok, score, best, _CMP_EQ_OQ), at, best_at);
     best = _mm512_mask_mov_pd(best, better, score);
     best_at = _mm512_mask_mov_epi64(best_at, better, at);
   }
@@ -344,24 +348,32 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
   s.shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
   const __m512i last = _mm512_set1_epi64(7);
   const __m512i missing_g = _mm512_set1_epi64(in.missing_g), missing_hn = _mm512_set1_epi64(int64_t(in.missing_hn));
-  __m512i at = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);  // twice the bin, and 1 if the missing go left
+  // Twice the bin, and 1 if the missing go left; apart: the bin.
+  __m512i at = apart ? _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0) : _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
   __m512i g_carry = _mm512_setzero_si512(), hn_carry = g_carry;
   for (uint32_t b = 0; b < in.bins; b += 8) {
     const __mmask8 m = first8(in.bins - b);
     __m512i g = _mm512_maskz_loadu_epi64(m, in.g + b), hn = _mm512_maskz_loadu_epi64(m, in.hn + b);
     if constexpr (apart) {
-      s.consider(g, hn, at, m);
-      at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
+      // The id above the place.
+      __m512i place = _mm512_add_epi64(at, _mm512_set1_epi64(b));
+      __mmask8 looked_at = m;
+      if (in.ids) {
+        const __m256i ids = _mm256_maskz_loadu_epi32(m, in.ids + b);
+        looked_at = _mm256_mask_cmpneq_epi32_mask(m, ids, _mm256_set1_epi32(-1));
+        place = _mm512_or_si512(place, _mm512_slli_epi64(_mm512_cvtepu32_epi64(ids), 32));
+      }
+      s.consider<false>(g, hn, place, looked_at);
       continue;
     }
     g = prefix(g, g_carry);
     hn = prefix(hn, hn_carry);
     g_carry = _mm512_permutexvar_epi64(last, g);
     hn_carry = _mm512_permutexvar_epi64(last, hn);
-    s.consider(g, hn, at, m);
+    s.consider<true>(g, hn, at, m);
     if (in.missing_hn)
-      s.consider(_mm512_add_epi64(g, missing_g), _mm512_add_epi64(hn, missing_hn),
-                 _mm512_add_epi64(at, _mm512_set1_epi64(1)), _mm512_mask_test_epi64_mask(m, hn, hn));
+      s.consider<true>(_mm512_add_epi64(g, missing_g), _mm512_add_epi64(hn, missing_hn),
+                       _mm512_add_epi64(at, _mm512_set1_epi64(1)), _mm512_mask_test_epi64_mask(m, hn, hn));
     at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
   }
   if (!s.any) {  // as in most nodes for rare values
@@ -372,8 +384,8 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
   const __mmask8 equal = _mm512_cmp_pd_mask(s.best, _mm512_set1_pd(best), _CMP_EQ_OQ);
   const uint64_t where = _mm512_mask_reduce_min_epu64(equal, s.best_at);
   out->score = best;
-  out->bin = best < 0 ? 0 : uint32_t(where >> 1);
-  out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
+  out->bin = apart ? uint32_t(where) : uint32_t(where >> 1);
+  out->missing_left = apart ? 0 : uint32_t(where & 1);
 }
 
 void scan(const SplitScan& in, SplitFound* out) { scan_bins<false>(in, out); }
