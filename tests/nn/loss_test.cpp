@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "nn/golden.hpp"
 #include "redoubt/core/random.hpp"
 #include "support/test_data.hpp"
 
@@ -58,5 +59,27 @@ TEST_CASE("NetworkLoss: known values", "[loss]") {
     std::vector<float> gradient(4);
     CHECK(std::isfinite(loss_of_row({.kind = kind}, far, zeros, gradient)));
     for (const float g : gradient) CHECK(std::isfinite(g));
+  }
+}
+
+TEST_CASE("NetworkLoss: values and gradients are those of PyTorch", "[loss]") {
+  const test::Golden golden;
+  REQUIRE(golden.losses.size() == 6);
+  for (const test::GoldenLoss& g : golden.losses) {
+    INFO(g.name);
+    NetworkLoss loss{.kind = static_cast<LossKind>(g.kind)};
+    if (g.name == "smoothing") loss.smoothing = g.parameter;
+    if (g.name == "huber") loss.delta = g.parameter;
+    const std::size_t width = g.scores.size() / test::Golden::rows, targets = g.target.size() / test::Golden::rows;
+    double sum = 0;
+    for (std::size_t r = 0; r < test::Golden::rows; ++r) {
+      std::vector<float> gradient(width);
+      sum += loss_of_row(loss, std::span(g.scores).subspan(r * width, width),
+                         std::span(g.target).subspan(r * targets, targets), gradient);
+      for (std::size_t k = 0; k < width; ++k) {
+        CHECK(gradient[k] == Approx(g.gradient[r * width + k] * test::Golden::rows).margin(1e-6));
+      }
+    }
+    CHECK(sum / test::Golden::rows == Approx(g.value[0]).epsilon(1e-6));
   }
 }

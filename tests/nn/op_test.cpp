@@ -8,6 +8,7 @@
 #include <fstream>
 #include <set>
 
+#include "nn/golden.hpp"
 #include "nn/op_cases.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
@@ -20,12 +21,12 @@ using namespace redoubt::test;
 
 namespace {
 
-constexpr std::size_t rows = 5;
+constexpr std::size_t rows = 5;  // unless a case says otherwise
 
 /// Storage and views of one op call over `rows` rows.
 struct Bench {
   const Op& op;
-  const OpCase& row;
+  const OpCase row;
   std::vector<OpShape> shapes;
   std::vector<OpParameter> specs;
   std::size_t width;  // of the output
@@ -35,7 +36,8 @@ struct Bench {
   std::vector<double> attributes;
   mutable std::vector<float> scratch;
 
-  Bench(const OpCase& c, std::uint64_t seed) : op(find_op(c.op)), row(c), shapes(c.inputs), attributes(c.attributes) {
+  Bench(const OpCase& c, std::uint64_t seed, std::size_t count = rows)
+      : op(find_op(c.op)), row(c), shapes(c.inputs), attributes(c.attributes) {
     REQUIRE(c.attributes.size() <= op.attributes().size());
     while (attributes.size() < op.attributes().size()) {
       attributes.push_back(op.attributes()[attributes.size()].fallback);
@@ -46,7 +48,7 @@ struct Bench {
     specs = op.parameters(shapes, attributes);
     Random random(seed);
     for (const OpShape& shape : shapes) {
-      inputs.push_back(Tensor<float>{rows, op_size(shape)});
+      inputs.push_back(Tensor<float>{count, op_size(shape)});
       for (float& v : inputs.back().flat()) v = static_cast<float>(1.5 * random.normal());
       if (c.positive) {
         for (float& v : inputs.back().flat()) v = std::abs(v) + 0.2f;
@@ -105,6 +107,7 @@ TEST_CASE("Ops: every op has a row in the case table and a name for ONNX", "[op]
   std::set<std::string> covered;
   for (const OpCase& c : op_cases()) covered.insert(c.op);
   for (const Op* op : ops()) {
+    if (op->name().starts_with("test_")) continue;  // of another test
     CHECK(covered.count(std::string(op->name())) == 1);
     CHECK_FALSE(op->onnx_name().empty());
     CHECK(&find_op(op->name()) == op);
@@ -315,6 +318,63 @@ TEST_CASE("Ops: generated source compiles and agrees", "[op]") {
   }
 }
 
+TEST_CASE("Ops: outputs and gradients are those of PyTorch", "[op]") {
+  // Single precision: sums of up to a few hundred terms, each rounded, against the largest value of the tensor.
+  constexpr double tolerance = 64 * 0x1p-24;
+  const Golden golden;
+  std::set<std::string> covered{"dropout"};  // random
+  for (const GoldenOp& g : golden.ops) {
+    INFO(g.name);
+    covered.insert(g.op);
+    Bench bench({g.op, g.shapes, g.attributes, nullptr}, 1, Golden::rows);
+    REQUIRE(g.inputs.size() == bench.inputs.size());
+    REQUIRE(g.parameters.size() == bench.parameters.size());
+    for (std::size_t i = 0; i < g.inputs.size(); ++i) {
+      REQUIRE(g.inputs[i].size() == bench.inputs[i].size());
+      std::copy(g.inputs[i].begin(), g.inputs[i].end(), bench.inputs[i].data());
+    }
+    for (std::size_t i = 0; i < g.parameters.size(); ++i) {
+      REQUIRE(g.parameters[i].size() == bench.parameters[i].size());
+      std::copy(g.parameters[i].begin(), g.parameters[i].end(), bench.parameters[i].data());
+    }
+    const auto worst = [](std::span<const float> ours, const std::vector<double>& theirs) {
+      double size = 1, error = 0;
+      for (const double v : theirs) size = std::max(size, std::abs(v));
+      for (std::size_t i = 0; i < theirs.size(); ++i) error = std::max(error, std::abs(ours[i] - theirs[i]));
+      return ours.size() == theirs.size() ? error / size : 1e9;
+    };
+    const OpTraining training{.seed = 1, .step = 1};
+    const Tensor<float> y = bench.forward(bench.inputs, g.training ? &training : nullptr);
+    CHECK(worst(y.flat(), g.output) <= tolerance);
+
+    Tensor<float> seed{Golden::rows, bench.width};
+    REQUIRE(seed.size() == g.seed.size());
+    std::copy(g.seed.begin(), g.seed.end(), seed.data());
+    std::vector<Tensor<float>> slopes;
+    for (const auto* list : {&bench.inputs, &bench.parameters}) {
+      for (const auto& t : *list) slopes.push_back(Tensor<float>{t.rows(), t.cols()});
+    }
+    std::vector<MatrixView<float>> slope_views(slopes.begin(), slopes.end());
+    std::vector<MatrixView<const float>> views(bench.inputs.begin(), bench.inputs.end());
+    auto backward = bench.call<OpBackward>(true);
+    backward.inputs = views;
+    backward.output = y;
+    backward.output_gradient = seed;
+    backward.input_gradients = std::span(slope_views).first(views.size());
+    backward.parameter_gradients = std::span(slope_views).subspan(views.size());
+    backward.training = g.training ? &training : nullptr;
+    bench.op.backward(backward);
+    REQUIRE(g.gradients.size() == slopes.size());
+    for (std::size_t i = 0; i < slopes.size(); ++i) {
+      INFO("gradient " << i);
+      if (!g.gradients[i].empty()) CHECK(worst(slopes[i].flat(), g.gradients[i]) <= tolerance);
+    }
+  }
+  for (const Op* op : ops()) {
+    if (!op->name().starts_with("test_")) CHECK(covered.count(std::string(op->name())) == 1);
+  }
+}
+
 TEST_CASE("Dropout: masks repeat, differ by step and node, and keep the mean", "[op]") {
   const OpCase c{"dropout", {{2000}}, {0.3}, nullptr};
   Bench bench(c, 7);
@@ -415,4 +475,64 @@ TEST_CASE("BatchNorm: training uses the batch, moves the running moments, and it
 TEST_CASE("Ops: shapes that do not fit are refused", "[op]") {
   CHECK_THROWS_WITH(find_op("add").infer(std::vector<OpShape>{{3}, {4}}, {}),
                     Catch::Contains("[3]") && Catch::Contains("[4]"));
+}
+
+namespace {
+
+/// y = x^2, as an application would write it.
+struct Square final : Op {
+  std::string_view name() const noexcept override { return "test_square"; }
+  std::string_view onnx_name() const noexcept override { return "Mul"; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward& call) const override {
+    for (std::size_t r = 0; r < call.output.rows(); ++r) {
+      for (std::size_t i = 0; i < call.output.cols(); ++i) {
+        call.output(r, i) = call.inputs[0](r, i) * call.inputs[0](r, i);
+      }
+    }
+  }
+  void backward(const OpBackward& call) const override {
+    const auto to = call.input_gradients[0];
+    if (!to.data()) return;
+    for (std::size_t r = 0; r < to.rows(); ++r) {
+      for (std::size_t i = 0; i < to.cols(); ++i) to(r, i) += 2 * call.inputs[0](r, i) * call.output_gradient(r, i);
+    }
+  }
+  void bounds(const OpBounds& call) const override {
+    for (std::size_t i = 0; i < call.output_lower.cols(); ++i) {
+      const float low = call.input_lower[0](0, i), high = call.input_upper[0](0, i);
+      call.output_lower(0, i) = low > 0 ? low * low : high < 0 ? high * high : 0.0f;
+      call.output_upper(0, i) = std::max(low * low, high * high);
+    }
+  }
+};
+const Square square;
+/// Takes a name that is there.
+struct Impostor final : Op {
+  std::string_view name() const noexcept override { return "relu"; }
+  std::string_view onnx_name() const noexcept override { return "Relu"; }
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  void forward(const OpForward&) const override {}
+  void backward(const OpBackward&) const override {}
+  void bounds(const OpBounds&) const override {}
+};
+
+}  // namespace
+
+TEST_CASE("Ops: an application adds its own", "[op]") {
+  CHECK(register_op(square) == 1);
+  CHECK(&find_op("test_square") == &square);
+  CHECK_THROWS_WITH(register_op(square), Catch::Contains("test_square"));
+  CHECK_THROWS_WITH(register_op(Impostor{}), Catch::Contains("relu"));
+  const Graph graph({2}, {{"test_square", {0}}, {"test_square", {1}}});
+  const std::vector<float> x{2, -3}, ones{1, 1};
+  std::vector<float> y(2), slope(2), low(2), high(2);
+  GraphWorkspace workspace(graph, 1);
+  graph.scores(x, y, workspace);
+  CHECK(y == std::vector<float>{16, 81});
+  graph.input_gradient(x, ones, slope, workspace);
+  CHECK(slope == std::vector<float>{32, -108});
+  graph.bounds(std::vector<float>{-1, 1}, std::vector<float>{2, 2}, low, high);
+  CHECK(low == std::vector<float>{0, 1});
+  CHECK(high == std::vector<float>{16, 16});
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "nn/golden.hpp"
 #include "nn/optimizer_state.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/nn/graph.hpp"
@@ -76,6 +77,31 @@ TEST_CASE("Optimizer: every kind follows its definition", "[optimizer]") {
       CHECK(w[0] == Approx(expected).epsilon(1e-5).margin(1e-5));
     }
     CHECK(w[1] == 0.0f);  // outside the range
+  }
+}
+
+TEST_CASE("Optimizer: the path is that of PyTorch", "[optimizer]") {
+  const test::Golden golden;
+  REQUIRE(golden.optimizers.size() == 5);
+  for (const test::GoldenOptimizer& g : golden.optimizers) {
+    INFO(g.name);
+    const bool decoupled = static_cast<OptimizerKind>(g.kind) == OptimizerKind::adamw;
+    const Optimizer o{.kind = static_cast<OptimizerKind>(g.kind),
+                      .learning_rate = g.rate,
+                      .weight_decay = g.decay,
+                      .momentum = g.momentum,
+                      .nesterov = g.nesterov != 0};
+    CHECK(decoupled == (g.name == "adamw"));
+    Graph graph({1}, {{"dense", {0}, {1}}});
+    detail::OptimizerState state(graph, o);
+    std::vector<float> w(graph.parameters().size(), 0.0f), slope(w.size(), 0.0f);
+    w[0] = 1;
+    for (std::size_t t = 1; t <= g.path.size(); ++t) {
+      slope[0] = static_cast<float>(std::sin(0.7 * static_cast<double>(t)) + 0.2);
+      state.begin(t, o.learning_rate);
+      state.move({0, 1, true}, w, slope, 1.0f, nullptr);
+      CHECK(w[0] == Approx(g.path[t - 1]).epsilon(2e-6).margin(2e-6));
+    }
   }
 }
 
