@@ -3,7 +3,7 @@
 // avx512/kernels.cpp). Everything is in an unnamed namespace, so that no symbol compiled with a level's flags can be
 // taken by another translation unit. V has: Reg, Mask, width; all(), tail(n); zero(), set(x), load(p), load(p, mask)
 // (zeros elsewhere), store(p, x), store(p, x, mask); add, sub, mul, div, min, max (both return the second operand if
-// one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, round, pow2(n) = 2^n for integral n in
+// one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, sqrt, round, pow2(n) = 2^n for integral n in
 // [-126, 127], keep_if_ge(x, bound, value) = x >= bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max
 // (fixed order); sum_of_doubles(x, low, high) adds the lanes to two double accumulators; transpose_block.
 #include <stddef.h>
@@ -447,6 +447,39 @@ void transpose_kernel(const float* src, size_t src_row, size_t rows, size_t cols
   }
 }
 
+// Optimizers -----------------------------------------------------------------------------------------------------
+
+template <class V>
+void adam_kernel(const AdamConstants& step, float* w, const float* g, float* m, float* v, size_t n) {
+  using Reg = typename V::Reg;
+  const Reg factor = V::set(step.factor), coupled = V::set(step.coupled), keep = V::set(step.keep);
+  const Reg first_keep = V::set(step.first_keep), first_add = V::set(step.first_add);
+  const Reg second_keep = V::set(step.second_keep), second_add = V::set(step.second_add);
+  const Reg rate = V::set(step.rate), epsilon = V::set(step.epsilon), negligible = V::set(step.negligible);
+  const auto clean = [=](Reg x) { return V::keep_if_ge(V::abs(x), negligible, x); };
+  const auto update = [=](Reg weight, Reg gradient, Reg& mean, Reg& square) {
+    const Reg slope = V::fma(coupled, weight, V::mul(factor, gradient));
+    mean = clean(V::fma(first_keep, mean, V::mul(first_add, slope)));
+    square = clean(V::fma(second_keep, square, V::mul(V::mul(second_add, slope), slope)));
+    const Reg move = V::div(V::mul(rate, mean), V::add(V::sqrt(square), epsilon));
+    return V::sub(V::mul(keep, weight), move);
+  };
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) {
+    Reg mean = V::load(m + i), square = V::load(v + i);
+    V::store(w + i, update(V::load(w + i), V::load(g + i), mean, square));
+    V::store(m + i, mean);
+    V::store(v + i, square);
+  }
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    Reg mean = V::load(m + i, mask), square = V::load(v + i, mask);
+    V::store(w + i, update(V::load(w + i, mask), V::load(g + i, mask), mean, square), mask);
+    V::store(m + i, mean, mask);
+    V::store(v + i, square, mask);
+  }
+}
+
 // Intervals ------------------------------------------------------------------------------------------------------
 
 template <class V, int C>
@@ -526,6 +559,7 @@ constexpr Table make_table(unsigned char isa) {
           .tanh = tanh_kernel<V>,
           .sigmoid = sigmoid_kernel<V>,
           .relu = relu_kernel<V>,
+          .adam = adam_kernel<V>,
           .affine_bounds = bounds_kernel<V>};
 }
 

@@ -18,8 +18,13 @@ struct Tile {
   size_t rows, cols, depth;  // rows <= Table::tile_rows, cols <= Table::tile_cols
   const float* bias;         // null = none
   bool add_c;
-  const float* next_c;  // fetched early; null = not
+  const float* next_c;       // fetched early; null = not
   unsigned char activation;  // kernels::Activation
+};
+
+/// kernels::AdamStep
+struct AdamConstants {
+  float factor, coupled, keep, first_keep, first_add, second_keep, second_add, rate, epsilon, negligible;
 };
 
 struct Table {
@@ -51,6 +56,8 @@ struct Table {
   void (*tanh)(const float* src, float* dst, size_t n);
   void (*sigmoid)(const float* src, float* dst, size_t n);
   void (*relu)(const float* src, float* dst, size_t n);
+
+  void (*adam)(const AdamConstants& step, float* w, const float* g, float* m, float* v, size_t n);
 
   void (*affine_bounds)(const float* lower, const float* upper, size_t depth, const float* w, size_t w_row, size_t cols,
                         const float* bias, float* dst_lower, float* dst_upper);

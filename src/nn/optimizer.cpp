@@ -5,6 +5,7 @@
 #include "nn/optimizer_state.hpp"
 #include "nn/require.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/kernels/optimizer.hpp"
 
 namespace redoubt {
 
@@ -86,13 +87,26 @@ void OptimizerState::move(const Range& range, std::span<float> parameters, std::
         return x - rate * (nesterov ? s + momentum * m[i] : m[i]);
       });
     case OptimizerKind::adam:
-    case OptimizerKind::adamw:
-      return each(range, w, g, factor, arena,
-                  [=, step = scaled_rate_, epsilon = scaled_epsilon_](float x, float s, std::size_t i) {
-                    m[i] = clean(b1 * m[i] + c1 * s);
-                    v[i] = clean(b2 * v[i] + c2 * s * s);
-                    return x - step * m[i] / (std::sqrt(v[i]) + epsilon);
-                  });
+    case OptimizerKind::adamw: {
+      const auto decay = static_cast<float>(range.decay ? optimizer_.weight_decay : 0.0);
+      const bool decoupled = optimizer_.kind == OptimizerKind::adamw;
+      const kernels::AdamStep step{.factor = factor,
+                                   .coupled = decoupled ? 0.0f : decay,
+                                   .keep = decoupled ? 1.0f - rate_ * decay : 1.0f,
+                                   .first_keep = b1,
+                                   .first_add = c1,
+                                   .second_keep = b2,
+                                   .second_add = c2,
+                                   .rate = scaled_rate_,
+                                   .epsilon = scaled_epsilon_};
+      const auto some = [&](std::size_t begin, std::size_t end) {
+        const std::size_t at = range.offset + begin, count = end - begin;
+        kernels::adam(step, parameters.subspan(at, count), gradient.subspan(at, count),
+                      std::span(first).subspan(at, count), std::span(second).subspan(at, count));
+      };
+      if (range.size <= grain) return some(0, range.size);
+      return parallel_for(range.size, grain, some, arena);
+    }
     case OptimizerKind::rmsprop: {
       const auto a = static_cast<float>(optimizer_.alpha), c = static_cast<float>(1 - optimizer_.alpha);
       return each(range, w, g, factor, arena,
