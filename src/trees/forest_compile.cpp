@@ -18,8 +18,7 @@ namespace {
 
 using kernels::detail::forest_column_floats;
 
-constexpr std::size_t max_tree_nodes = 255;  // leaves are counted in a byte
-constexpr std::size_t max_columns = 4096;    // codes of a row live on the stack
+constexpr std::size_t max_nodes_of_tree = 1 << 20;
 constexpr std::size_t thresholds_per_column = 255;
 
 /// Column kind of a numeric node: see ForestColumns.
@@ -45,8 +44,8 @@ std::vector<std::uint32_t> set_key(const ForestArrays& a, std::size_t node) {
   return key;
 }
 
-/// Pre-order of the nodes of each tree that the engines may take; empty for the others.
-std::vector<std::vector<std::uint32_t>> preorders(const ForestArrays& a) {
+/// Pre-order of the nodes of each tree of at most `most` nodes; empty for the others.
+std::vector<std::vector<std::uint32_t>> preorders(const ForestArrays& a, std::size_t most) {
   std::vector<std::vector<std::uint32_t>> all(a.roots.size());
   std::vector<std::int32_t> open;
   for (std::size_t t = 0; t < all.size(); ++t) {
@@ -56,7 +55,7 @@ std::vector<std::vector<std::uint32_t>> preorders(const ForestArrays& a) {
       const std::int32_t i = open.back();
       open.pop_back();
       if (i < 0) continue;
-      if (order.size() == max_tree_nodes) {
+      if (order.size() == most) {
         order.clear();
         break;
       }
@@ -151,6 +150,7 @@ std::vector<TreeNodes> tree_nodes(const ForestArrays& a, const std::vector<std::
       const auto child = [&](std::int32_t c) { return c < 0 ? c : place[static_cast<std::size_t>(c)]; };
       node.left = child(a.left[i]);
       node.right = child(a.right[i]);
+      node.cover = a.cover[i];
       tree.nodes.push_back(node);
     }
     trees.push_back(std::move(tree));
@@ -159,6 +159,23 @@ std::vector<TreeNodes> tree_nodes(const ForestArrays& a, const std::vector<std::
 }
 
 }  // namespace
+
+std::vector<TreeNodes> code_trees(const ForestShape& shape, const ForestArrays& arrays, CompiledForest& out) {
+  // Trees of many leaves may have so many thresholds that the others are better off without them.
+  for (const std::size_t most : {max_nodes_of_tree, max_swept_nodes}) {
+    const auto orders = preorders(arrays, most);
+    const Columns columns = collect_columns(shape, arrays, orders, out);
+    if (out.columns() <= max_columns) {
+      fill_columns(columns, out);
+      out.set_bits = arrays.category_bits;
+      return tree_nodes(arrays, orders, columns, out);
+    }
+    if (most == max_swept_nodes) break;  // leaves the count of columns, for the reason
+    out.sets.clear();
+    out.numeric = {};
+  }
+  return {};
+}
 
 FixedLeaves fixed_leaves(const ForestShape& shape, const ForestArrays& a) {
   const std::size_t width = shape.leaf_width;
@@ -236,152 +253,6 @@ void ScratchList::give_back(Buffer&& buffer) noexcept {
     free_.push_back(std::move(buffer));
   } catch (...) {  // then it is freed, and the next call makes another
   }
-}
-
-namespace {
-
-/// Expected cycles of walking one row through a tree, several at once: a few per level, more where nodes leave the L2.
-double walk_cost(const ForestArrays& a, std::size_t tree) {
-  std::int32_t i = a.roots[tree];
-  double levels = 0;
-  while (i >= 0 && levels < 64) {  // towards the larger child: a guess of the longer paths, which steps wait for
-    levels += 1;
-    const auto n = static_cast<std::size_t>(i);
-    const auto cover = [&](std::int32_t c) {
-      return c < 0 ? a.leaf_cover[static_cast<std::size_t>(~c)] : a.cover[static_cast<std::size_t>(c)];
-    };
-    i = cover(a.left[n]) >= cover(a.right[n]) ? a.left[n] : a.right[n];
-  }
-  return 6 + (a.feature.size() > 60000 ? 10.0 : 5.0) * levels;
-}
-
-/// Costs measured on Zen 4 (bench/trees/forest_bench.cpp); only their ratios matter.
-void choose(CompiledForest& f, const ForestShape& shape, const ForestTuning& tuning, Isa isa, double row_walk,
-            double batch_walk, double all_walk) {
-  const double columns = static_cast<double>(f.numeric_columns), sets = static_cast<double>(f.sets.size());
-  const double width = shape.leaf_width;
-  double slots = 0, tests = 0, set_tests = 0, sliced = 0, selects = static_cast<double>(f.selects.size());
-  for (const auto& group : f.groups) slots += static_cast<double>(group.slots) * (group.vectors < 4 ? 6.5 : 9);
-  for (const auto& columns_of_group : f.group_columns) slots += 2 * static_cast<double>(columns_of_group.size());
-  for (const auto& slice : f.slices) {
-    for (const auto& test : slice.tests) tests += test.count;
-    set_tests += static_cast<double>(slice.set_slots.size()) / 2;
-    sliced += static_cast<double>(slice.trees.size());
-  }
-  const double swept = static_cast<double>(f.all_trees.size() - f.row_walk.size());
-  f.row_cost = 7 * columns + 8 * sets + slots + 4 * swept * width + row_walk;
-  const bool sweep_pays = f.row_cost < all_walk;
-  if (!f.groups.empty() && tuning.row == ForestPath::automatic && !sweep_pays) {
-    f.groups.clear();
-    f.row_walk = f.all_trees;
-  }
-  f.batch_sweeps = !f.groups.empty() && tuning.batch != ForestPath::walk;
-  if (f.groups.empty()) f.row_cost = all_walk;
-  f.wide_cost = 512 * (5.4 * columns + 5 * set_tests + batch_walk) + 16 * tests + f.slice_cost * width;
-  f.narrow_cost = 64 * (5.4 * columns + 5 * set_tests + batch_walk) + 2 * tests + 3.3 * selects + 30 * sliced * width;
-  if (f.wide_table == f.narrow_table)  // AVX2: 256 rows cost nearly what 512 do on AVX-512
-    f.wide_cost = f.narrow_cost =
-        256 * (8 * columns + 5 * set_tests + batch_walk) + 16 * tests + 4 * selects + 550 * sliced * width;
-  if (f.wide_table->isa == 0) f.wide_cost = f.narrow_cost = 1e300;  // the references are for tests
-  f.slices_forced = tuning.batch == ForestPath::sliced;
-  if (tuning.batch == ForestPath::sweep) f.slices.clear();
-
-  ForestEngine& d = f.description;
-  const char* const level = to_string(static_cast<Isa>(f.row_table->isa));
-  d.swept_trees = f.groups.empty() ? 0 : static_cast<std::size_t>(swept);
-  d.sliced_trees = f.slices.empty() ? 0 : static_cast<std::size_t>(sliced);
-  d.columns = f.columns();
-  d.conditions = static_cast<std::size_t>(tests + set_tests);
-  d.resolution = f.leaves.inverse;
-  d.row = f.groups.empty() ? "walk" : fmt::format("sweep ({})", level);
-  std::size_t from = 1;
-  while (from < 512 && !f.table_for(from)) ++from;
-  const bool sliced_at_all = f.table_for(from) != nullptr;
-  d.batch = sliced_at_all
-                ? fmt::format("sliced ({}) from {} rows", to_string(static_cast<Isa>(f.wide_table->isa)), from)
-                : d.row;
-  d.bytes = f.sweep_nodes.size() + f.sweep_values.size() * 4 + f.selects.size() * sizeof f.selects[0] +
-            f.slice_tables.size() + f.column_thresholds.size() * 4 + f.leaves.values.size() * 4 +
-            f.leaves.wide_values.size() * 8;
-  if (f.leaves.wide)
-    d.reason = "leaf values of very different sizes are summed in 64 bits, which only the walk does";
-  else if (f.all_trees.empty())
-    d.reason = "there are no trees";
-  else if (f.columns() == 0)
-    d.reason = "no tree has at most 256 leaves";
-  else if (f.columns() > max_columns)
-    d.reason = fmt::format("{} columns of codes are more than {}", f.columns(), max_columns);
-  else if (f.wide_table->isa == 0)
-    d.reason = "the machine, or what was asked for, has neither AVX2 nor AVX-512";
-  else
-    d.reason = fmt::format(
-        "{} columns, {} distinct tests; estimated cycles a row: walk {:.0f}, "
-        "one row {:.0f}, small blocks {:.0f}, blocks of {} {:.0f} ({})",
-        d.columns, d.conditions, all_walk, f.row_cost,
-        f.narrow_cost / (64 * static_cast<double>(f.narrow_table->words)), f.wide_table->words * 64,
-        f.wide_cost / (64 * static_cast<double>(f.wide_table->words)), to_string(isa));
-}
-
-}  // namespace
-
-const kernels::detail::ForestTable* CompiledForest::table_for(std::size_t rows) const noexcept {
-  if (slices.empty()) return nullptr;
-  // Four rows swept at once share the reading of the nodes.
-  const double row = batch_sweeps && rows >= 4 ? 0.65 * row_cost : row_cost;
-  const double by_row = slices_forced ? std::numeric_limits<double>::infinity() : static_cast<double>(rows) * row;
-  const double narrow =
-      narrow_cost * static_cast<double>((rows + 64 * narrow_table->words - 1) / (64 * narrow_table->words));
-  const double wide = wide_cost * static_cast<double>((rows + 64 * wide_table->words - 1) / (64 * wide_table->words));
-  if (by_row <= narrow && by_row <= wide) return nullptr;
-  return narrow <= wide ? narrow_table : wide_table;
-}
-
-Shared<const CompiledForest> compile_forest(const ForestShape& shape, const ForestArrays& arrays,
-                                            const ForestTuning& tuning) {
-  auto shared = Shared<CompiledForest>::make();
-  CompiledForest& out = *shared;
-  out.leaves = fixed_leaves(shape, arrays);
-  Isa isa = Isa::baseline;
-  try {
-    isa = active_isa();
-  } catch (const Error&) {  // REDOUBT_ISA names no usable level: the kernels run the naive references
-  }
-  if (!tuning.avx512) isa = std::min(isa, Isa::avx2);
-  if (!tuning.avx2) isa = Isa::baseline;
-  out.row_table = out.wide_table = &kernels::detail::forest_table(isa);
-  out.narrow_table = &kernels::detail::forest_narrow_table(isa);
-
-  std::vector<TreeNodes> trees;
-  if (!out.leaves.wide && (tuning.row != ForestPath::walk || tuning.batch != ForestPath::walk)) {
-    const auto orders = preorders(arrays);
-    const Columns columns = collect_columns(shape, arrays, orders, out);
-    if (out.columns() <= max_columns) {
-      fill_columns(columns, out);
-      out.set_bits = arrays.category_bits;
-      trees = tree_nodes(arrays, orders, columns, out);
-    }
-  }
-  std::vector<bool> swept(arrays.roots.size()), sliced(arrays.roots.size());
-  double all_walk = 0;
-  out.constants.assign(shape.outputs, 0);
-  if (out.row_table->sweep && !trees.empty() && tuning.row != ForestPath::walk) {
-    compile_sweep(out, shape, trees);
-    for (const TreeNodes& tree : trees) swept[tree.tree] = true;
-  }
-  if (!trees.empty() && tuning.batch != ForestPath::walk) {
-    compile_slices(out, shape, trees);
-    for (const TreeNodes& tree : trees) sliced[tree.tree] = true;
-  }
-  double row_walk = 0, batch_walk = 0;
-  for (std::size_t t = 0; t < arrays.roots.size(); ++t) {
-    const double cost = walk_cost(arrays, t);
-    out.all_trees.push_back(static_cast<std::uint32_t>(t));
-    if (!swept[t]) out.row_walk.push_back(static_cast<std::uint32_t>(t)), row_walk += cost;
-    if (!sliced[t]) out.batch_walk.push_back(static_cast<std::uint32_t>(t)), batch_walk += cost;
-    all_walk += cost;
-  }
-  choose(out, shape, tuning, isa, row_walk, batch_walk, all_walk);
-  return shared;
 }
 
 }  // namespace redoubt::detail

@@ -6,23 +6,51 @@
 #include <new>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/forest_block_table.hpp"
 #include "kernels/forest_table.hpp"
 #include "redoubt/trees/forest.hpp"
 
 namespace redoubt::detail {
 
-/// 64-byte aligned elements for a std::vector.
+/// Room for the large arrays of a form, one after the other. From half a megabyte on it stands in huge pages where the
+/// system grants them: a row touches a line or two per tree, all over it, and where these are not in a cache, their
+/// addresses would not be known either.
+class FormMemory {
+ public:
+  FormMemory() = default;
+  FormMemory(const FormMemory&) = delete;
+  FormMemory& operator=(const FormMemory&) = delete;
+  ~FormMemory();
+  /// Once, before `take`.
+  void reserve(std::size_t bytes);
+  void* take(std::size_t bytes) noexcept;
+
+ private:
+  unsigned char* first_ = nullptr;
+  std::size_t used_ = 0, align_ = 64;
+};
+
+/// 64-byte aligned elements for a std::vector; in a FormMemory if there is one, to which nothing is given back.
 template <class T>
 struct CacheLines {
   using value_type = T;
+  using propagate_on_container_move_assignment = std::true_type;
+  FormMemory* memory = nullptr;
   CacheLines() = default;
+  explicit CacheLines(FormMemory* where) noexcept : memory(where) {}
   template <class U>
-  CacheLines(const CacheLines<U>&) noexcept {}  // NOLINT: implicit by design
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* p, std::size_t n) noexcept { ::operator delete(p, n * sizeof(T), std::align_val_t{64}); }
-  bool operator==(const CacheLines&) const noexcept { return true; }
+  CacheLines(const CacheLines<U>& other) noexcept : memory(other.memory) {}  // NOLINT: implicit by design
+  T* allocate(std::size_t n) {
+    if (memory) return static_cast<T*>(memory->take(n * sizeof(T)));
+    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* p, std::size_t n) noexcept {
+    if (!memory) ::operator delete(p, n * sizeof(T), std::align_val_t{64});
+  }
+  bool operator==(const CacheLines&) const noexcept = default;
 };
 template <class T>
 using AlignedVector = std::vector<T, CacheLines<T>>;
@@ -55,7 +83,22 @@ class ScratchList {
   std::vector<Buffer> free_;
 };
 
+/// The block engine: groups of 64 trees, whose upper nodes are swept, and blocks of the other nodes.
+struct BlockForm {
+  const kernels::detail::ForestBlockTable* table = nullptr;
+  AlignedVector<kernels::detail::ForestBlock> blocks;  ///< [0] has no nodes and leads to 0
+  AlignedVector<unsigned char> nodes;                  ///< of the groups
+  std::vector<kernels::detail::ForestBlockGroup> groups;
+  std::vector<std::vector<std::uint16_t>> columns;  ///< as in CompiledForest::group_columns
+  std::vector<std::uint32_t> lane_output;           ///< 64 per group; empty if there is one
+  double more = 0;                                  ///< expected number of blocks per row beyond one per tree
+};
+
+/// What takes a single row; trees that it cannot take are walked.
+enum class RowEngine : std::uint8_t { walk, sweep, blocks };
+
 struct CompiledForest {
+  FormMemory memory;  ///< in the end, of all AlignedVectors
   FixedLeaves leaves;
 
   // Columns: numeric ones, then one per set test.
@@ -72,11 +115,14 @@ struct CompiledForest {
   AlignedVector<unsigned char> sweep_nodes;
   std::vector<kernels::detail::ForestGroup> groups;
   std::vector<std::vector<std::uint16_t>>
-      group_columns;                       ///< per group: which columns it reads; empty: all, as they are
-  std::vector<std::size_t> group_leaves;   ///< per group: first of 64 * (slots + 1) values
-  std::vector<std::int32_t> sweep_values;  ///< x leaf_width
-  std::vector<std::uint32_t> lane_output;  ///< 64 per group; empty if there is one
-  std::vector<std::uint32_t> row_walk;     ///< trees that are not swept
+      group_columns;                         ///< per group: which columns it reads; empty: all, as they are
+  std::vector<std::size_t> group_leaves;     ///< per group: first of 64 * (slots + 1) values
+  AlignedVector<std::int32_t> sweep_values;  ///< x leaf_width
+  std::vector<std::uint32_t> lane_output;    ///< 64 per group; empty if there is one
+  std::vector<std::uint32_t> row_walk;       ///< trees that are not swept
+
+  BlockForm blocks;
+  RowEngine row = RowEngine::walk;
 
   // Slices: trees that share their masks.
   struct Slice {
@@ -87,8 +133,8 @@ struct CompiledForest {
   const kernels::detail::ForestTable* wide_table = nullptr;    ///< for full blocks
   const kernels::detail::ForestTable* narrow_table = nullptr;  ///< 64 rows
   std::vector<Slice> slices;
-  std::vector<unsigned char> test_thresholds;
-  std::vector<kernels::detail::ForestSelect> selects;
+  AlignedVector<unsigned char> test_thresholds;
+  AlignedVector<kernels::detail::ForestSelect> selects;
   AlignedVector<unsigned char> slice_tables;
   double slice_cost = 0;                  ///< estimate, cycles per 512 rows
   std::size_t slice_slots = 0;            ///< most slots of a slice
@@ -97,7 +143,7 @@ struct CompiledForest {
 
   // The choice. Costs are estimates in cycles.
   std::vector<std::uint32_t> all_trees;                 ///< 0, 1, ...
-  bool batch_sweeps = false;                            ///< rows of a batch that is not sliced are swept, else walked
+  bool batch_by_row = false;                            ///< rows of a batch that is not sliced: by `row`, else walked
   double row_cost = 0, wide_cost = 0, narrow_cost = 0;  ///< per row, per block of wide_table, of narrow_table
   bool slices_forced = false;
   /// How to take the next of `rows` rows of a batch; null: row by row.
@@ -112,8 +158,14 @@ Shared<const CompiledForest> compile_forest(const ForestShape& shape, const Fore
 
 /// Pieces of the compiler.
 struct TreeNodes;
-void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees);
-void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees);
+constexpr std::size_t max_columns = 4096;         // codes of a row live on the stack
+constexpr std::size_t max_swept_nodes = 255;      // of a tree: its leaves are counted in a byte
+constexpr std::size_t addressable_columns = 256;  // that a byte names
+/// Fills in the columns; the trees that engines may take, at most max_columns columns. Else there are none.
+std::vector<TreeNodes> code_trees(const ForestShape& shape, const ForestArrays& arrays, CompiledForest& out);
+void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vector<const TreeNodes*>& trees);
+void compile_blocks(CompiledForest& out, const ForestShape& shape, const std::vector<const TreeNodes*>& trees);
+void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<const TreeNodes*>& trees);
 
 /// A tree as the engines see it, in pre-order.
 struct TreeNodes {
@@ -122,9 +174,46 @@ struct TreeNodes {
     std::uint32_t column;
     std::uint8_t threshold;    ///< code > threshold goes right
     std::int32_t left, right;  ///< node of this tree, or ~leaf of the forest
+    float cover;
   };
   std::vector<Node> nodes;
 };
+
+/// Up to 64 trees that go in step.
+struct RowGroup {
+  std::vector<const TreeNodes*> trees;
+  std::vector<std::uint16_t> columns;  ///< that they read, sorted; empty: all, as they are
+};
+constexpr std::size_t sweep_slot_bytes = 3 * 64;
+
+/// Trees of like size together, because a group costs as many slots as its largest tree. A tree reads at most 256 of
+/// the columns.
+std::vector<RowGroup> make_groups(const std::vector<const TreeNodes*>& trees, std::size_t columns);
+/// Place of a column in the list of a group.
+std::uint8_t sweep_column(const std::vector<std::uint16_t>& columns, std::uint32_t column);
+/// ForestGroup::vectors for so many columns.
+std::size_t sweep_vectors(std::size_t columns);
+/// Writes a tree into the slots of a group. put(i, child) is told which child of the tree leaf i is.
+template <class Put>
+void put_sweep_lane(unsigned char* nodes, std::size_t lane, const TreeNodes& tree,
+                    const std::vector<std::uint16_t>& columns, const Put& put) {
+  std::vector<std::uint8_t> first(tree.nodes.size(), 0);
+  for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
+    const auto& node = tree.nodes[i];
+    unsigned char* const slot = nodes + i * sweep_slot_bytes + lane;
+    slot[0] = sweep_column(columns, node.column);
+    slot[64] = node.threshold;
+    slot[128] = first[i];
+    if (node.left >= 0)
+      first[static_cast<std::size_t>(node.left)] = first[i];
+    else
+      put(first[i], node.left);
+    if (node.right >= 0)
+      first[static_cast<std::size_t>(node.right)] = static_cast<std::uint8_t>(i + 1);
+    else
+      put(i + 1, node.right);
+  }
+}
 
 /// Whether category code x is in the set's left side.
 bool set_goes_left(const SetTest& test, const std::uint32_t* bits, float x) noexcept;

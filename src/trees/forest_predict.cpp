@@ -15,7 +15,6 @@ using detail::CompiledForest;
 using kernels::detail::ForestTable;
 
 constexpr std::size_t groups_at_once = 8;
-constexpr std::size_t max_row_columns = 4096;
 
 /// Sums in place of floats: the room of the caller's result holds them until they are converted.
 std::uint32_t load_sum(const float* place) {
@@ -38,7 +37,7 @@ void code_row(const CompiledForest& f, const float* row, unsigned char* codes) n
 template <std::size_t Rows>
 void sweep_rows(const CompiledForest& f, std::size_t width, const float* const (&rows)[Rows],
                 float* const (&dst)[Rows]) noexcept {
-  alignas(64) unsigned char codes[Rows][max_row_columns];
+  alignas(64) unsigned char codes[Rows][detail::max_columns];
   alignas(64) unsigned char picked[Rows][groups_at_once][256];
   alignas(64) unsigned char leaves[Rows * groups_at_once * 64];
   const unsigned char* group_codes[Rows * groups_at_once];
@@ -74,6 +73,45 @@ void sweep_rows(const CompiledForest& f, std::size_t width, const float* const (
         }
       }
   }
+}
+
+/// Adds the trees that are in blocks to the sums in dst.
+void row_through_blocks(const CompiledForest& f, std::size_t width, const float* row, float* dst) noexcept {
+  const detail::BlockForm& form = f.blocks;
+  alignas(64) unsigned char codes[detail::max_columns];
+  alignas(64) unsigned char picked[groups_at_once][256];
+  const unsigned char* group_codes[groups_at_once];
+  code_row(f, row, codes);
+  for (std::size_t begin = 0; begin < form.groups.size(); begin += groups_at_once) {
+    const std::size_t count = std::min(groups_at_once, form.groups.size() - begin);
+    const auto* const groups = form.groups.data() + begin;
+    for (std::size_t g = 0; g < count; ++g) {
+      const auto& columns = form.columns[begin + g];
+      group_codes[g] = columns.empty() ? codes : picked[g];
+      for (std::size_t c = 0; c < columns.size(); ++c) picked[g][c] = codes[columns[c]];
+    }
+    if (width == 1 && form.lane_output.empty()) {
+      add_sum(dst, form.table->sum(groups, count, group_codes, form.blocks.data()));
+      continue;
+    }
+    alignas(64) std::uint32_t places[64 * groups_at_once];
+    form.table->find(groups, count, group_codes, form.blocks.data(), places);
+    for (std::size_t g = 0; g < count; ++g)
+      for (std::size_t lane = 0; lane < groups[g].lanes; ++lane) {
+        const std::uint32_t place = places[64 * g + lane];
+        const std::int32_t result = form.blocks[place / 32].slots[place % 32 - 16];
+        if (width == 1)
+          add_sum(dst + form.lane_output[64 * (begin + g) + lane], static_cast<std::uint32_t>(result));
+        else
+          for (std::size_t k = 0; k < width; ++k)
+            add_sum(dst + k, static_cast<std::uint32_t>(f.leaves.values[static_cast<std::size_t>(result) * width + k]));
+      }
+  }
+}
+
+void row_by_row(const CompiledForest& f, std::size_t width, const float* row, float* dst) noexcept {
+  if (f.row == detail::RowEngine::sweep) sweep_rows<1>(f, width, {row}, {dst});
+  if (f.row == detail::RowEngine::blocks) row_through_blocks(f, width, row, dst);
 }
 
 /// Where the parts of a block's buffer begin, in bytes.
@@ -130,7 +168,7 @@ void Forest::scores(std::span<const float> src, std::span<float> dst) const noex
     return;
   }
   std::memset(dst.data(), 0, shape_.outputs * sizeof(float));
-  if (!compiled_->groups.empty()) sweep_rows<1>(*compiled_, shape_.leaf_width, {src.data()}, {dst.data()});
+  row_by_row(*compiled_, shape_.leaf_width, src.data(), dst.data());
   walk_row(compiled_->row_walk, src.data(), dst.data());
   finish_sums(dst.data());
 }
@@ -166,15 +204,15 @@ void Forest::predict_block(MatrixView<const float> src, MatrixView<float> dst) c
       walk_block(f.batch_walk, in, out);
     } else {
       for (std::size_t r = 0; r < rows; ++r) std::memset(out.row(r).data(), 0, outputs * sizeof(float));
-      if (f.batch_sweeps) {
+      if (f.batch_by_row) {
         std::size_t r = 0;
         const auto row = [&](std::size_t i) { return in.row(r + i).data(); };
         const auto sums = [&](std::size_t i) { return out.row(r + i).data(); };
-        for (; r + 4 <= rows; r += 4)
+        for (; f.row == detail::RowEngine::sweep && r + 4 <= rows; r += 4)
           sweep_rows<4>(f, shape_.leaf_width, {row(0), row(1), row(2), row(3)}, {sums(0), sums(1), sums(2), sums(3)});
-        for (; r < rows; ++r) sweep_rows<1>(f, shape_.leaf_width, {row(0)}, {sums(0)});
+        for (; r < rows; ++r) row_by_row(f, shape_.leaf_width, row(0), sums(0));
       }
-      walk_block(f.batch_sweeps ? f.row_walk : f.all_trees, in, out);
+      walk_block(f.batch_by_row ? f.row_walk : f.all_trees, in, out);
     }
     for (std::size_t r = 0; r < rows; ++r) {
       finish_sums(out.row(r).data());

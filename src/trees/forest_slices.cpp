@@ -188,11 +188,10 @@ Program encode(const TreeNodes& tree, unsigned most) {
 
 }  // namespace
 
-void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees) {
+void compile_slices(CompiledForest& out, const ForestShape& shape, const std::vector<const TreeNodes*>& trees) {
   const std::size_t width = shape.leaf_width;
   const bool whole_values = out.wide_table->isa == 1;
-  std::vector<const TreeNodes*> order;
-  for (const TreeNodes& tree : trees) order.push_back(&tree);
+  std::vector<const TreeNodes*> order = trees;
   std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->output < b->output; });
   struct Place {
     std::size_t select, table;

@@ -7,31 +7,25 @@
 namespace redoubt::detail {
 namespace {
 
-constexpr std::size_t lanes = 64, slot_bytes = 3 * lanes;
-constexpr std::size_t addressable = 256;  // columns that a byte names
+constexpr std::size_t lanes = 64, slot_bytes = sweep_slot_bytes;
 
-struct Group {
-  std::vector<const TreeNodes*> trees;
-  std::vector<std::uint16_t> columns;  // sorted; empty: no list is needed
-};
+}  // namespace
 
-/// Trees of like size together, because a group costs as many slots as its largest tree.
-std::vector<Group> make_groups(const std::vector<TreeNodes>& trees, std::size_t columns) {
-  std::vector<const TreeNodes*> order;
-  for (const TreeNodes& tree : trees) order.push_back(&tree);
+std::vector<RowGroup> make_groups(const std::vector<const TreeNodes*>& trees, std::size_t columns) {
+  std::vector<const TreeNodes*> order = trees;
   std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->nodes.size() > b->nodes.size(); });
-  std::vector<Group> groups;
+  std::vector<RowGroup> groups;
   for (const TreeNodes* tree : order) {
     std::vector<std::uint16_t> joined;
-    if (columns > addressable) {
+    if (columns > addressable_columns) {
       for (const auto& node : tree->nodes) joined.push_back(static_cast<std::uint16_t>(node.column));
       if (!groups.empty()) joined.insert(joined.end(), groups.back().columns.begin(), groups.back().columns.end());
       std::sort(joined.begin(), joined.end());
       joined.erase(std::unique(joined.begin(), joined.end()), joined.end());
     }
-    if (groups.empty() || groups.back().trees.size() == lanes || joined.size() > addressable) {
+    if (groups.empty() || groups.back().trees.size() == lanes || joined.size() > addressable_columns) {
       groups.emplace_back();
-      if (columns > addressable) {
+      if (columns > addressable_columns) {
         joined.clear();
         for (const auto& node : tree->nodes) joined.push_back(static_cast<std::uint16_t>(node.column));
         std::sort(joined.begin(), joined.end());
@@ -44,13 +38,21 @@ std::vector<Group> make_groups(const std::vector<TreeNodes>& trees, std::size_t 
   return groups;
 }
 
-}  // namespace
+std::uint8_t sweep_column(const std::vector<std::uint16_t>& columns, std::uint32_t column) {
+  return static_cast<std::uint8_t>(
+      columns.empty() ? column : std::lower_bound(columns.begin(), columns.end(), column) - columns.begin());
+}
 
-void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vector<TreeNodes>& trees) {
+std::size_t sweep_vectors(std::size_t columns) {
+  const std::size_t vectors = (columns + lanes - 1) / lanes;
+  return vectors == 3 ? 4 : std::max<std::size_t>(vectors, 1);
+}
+
+void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vector<const TreeNodes*>& trees) {
   const std::size_t width = shape.leaf_width;
   const auto groups = make_groups(trees, out.columns());
   std::size_t bytes = 0, values = 0;
-  for (const Group& group : groups) {
+  for (const RowGroup& group : groups) {
     const std::size_t slots = group.trees[0]->nodes.size();
     bytes += slots * slot_bytes;
     values += lanes * (slots + 1) * width;
@@ -60,8 +62,7 @@ void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vec
   if (shape.outputs > 1 && width == 1) out.lane_output.assign(groups.size() * lanes, 0);
   unsigned char* nodes = out.sweep_nodes.data();
   values = 0;
-  std::vector<std::uint8_t> first;
-  for (const Group& group : groups) {
+  for (const RowGroup& group : groups) {
     const std::size_t slots = group.trees[0]->nodes.size();
     const std::size_t used = group.columns.empty() ? out.columns() : group.columns.size();
     out.group_leaves.push_back(values);
@@ -75,28 +76,9 @@ void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vec
         for (std::size_t k = 0; k < width; ++k)
           leaf[place * width + k] = out.leaves.values[static_cast<std::size_t>(~child) * width + k];
       };
-      first.assign(tree.nodes.size(), 0);
-      for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
-        const auto& node = tree.nodes[i];
-        unsigned char* const slot = nodes + i * slot_bytes + lane;
-        slot[0] = static_cast<unsigned char>(
-            group.columns.empty()
-                ? node.column
-                : std::lower_bound(group.columns.begin(), group.columns.end(), node.column) - group.columns.begin());
-        slot[lanes] = node.threshold;
-        slot[2 * lanes] = first[i];
-        if (node.left >= 0)
-          first[static_cast<std::size_t>(node.left)] = first[i];
-        else
-          put(first[i], node.left);
-        if (node.right >= 0)
-          first[static_cast<std::size_t>(node.right)] = static_cast<std::uint8_t>(i + 1);
-        else
-          put(i + 1, node.right);
-      }
+      put_sweep_lane(nodes, lane, tree, group.columns, put);
     }
-    const std::size_t vectors = (used + lanes - 1) / lanes;
-    out.groups.push_back({slots, vectors == 3 ? 4 : std::max<std::size_t>(vectors, 1), nodes});
+    out.groups.push_back({slots, sweep_vectors(used), nodes});
     nodes += slots * slot_bytes;
     values += lanes * (slots + 1) * width;
   }

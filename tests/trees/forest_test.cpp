@@ -1,5 +1,7 @@
 #include "redoubt/trees/forest.hpp"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -324,6 +326,18 @@ const std::vector<EngineCase> engine_cases = {
     {"large and small trees",
      {.inputs = 10, .trees = 3, .nodes_per_tree = 400},
      {.inputs = 10, .trees = 30, .nodes_per_tree = 7}},
+    {"trees of 1500 leaves",
+     {.inputs = 12, .trees = 3, .nodes_per_tree = 1499, .categories = true},
+     {.inputs = 12, .trees = 70, .nodes_per_tree = 17}},
+    {"large trees, classes",
+     {.inputs = 12, .outputs = 3, .link = ForestLink::softmax, .trees = 12, .nodes_per_tree = 300},
+     {.inputs = 12, .outputs = 3, .trees = 66, .nodes_per_tree = 16}},
+    {"large trees, vectors in leaves",
+     {.inputs = 12, .outputs = 2, .leaf_width = 2, .link = ForestLink::average, .trees = 3, .nodes_per_tree = 500},
+     {.inputs = 12, .outputs = 2, .leaf_width = 2, .trees = 20, .nodes_per_tree = 5}},
+    {"large trees, more than 256 columns",
+     {.inputs = 400, .trees = 10, .nodes_per_tree = 290},
+     {.inputs = 400, .trees = 60, .nodes_per_tree = 40}},
     {"leaves only, and not",
      {.inputs = 10, .outputs = 2, .trees = 5, .nodes_per_tree = 0},
      {.inputs = 10, .outputs = 2, .trees = 66, .nodes_per_tree = 3}},
@@ -338,7 +352,7 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
     ForestArrays arrays = random_arrays(c.shape, 21);
     if (c.also.trees > 0) arrays = joined(std::move(arrays), random_arrays(c.also, 22), c.shape.leaf_width);
     arrays.leaf_values.back() *= c.leaf_factor;
-    const auto x = rows_at_thresholds(arrays, 1000, c.shape.inputs, 23);
+    const auto x = rows_at_thresholds(arrays, 600, c.shape.inputs, 23);
     const Forest reference(shape_of(c.shape), arrays, {.row = ForestPath::walk, .batch = ForestPath::walk});
     Tensor<float> expected({x.rows(), reference.outputs()});
     std::vector<std::uint32_t> leaves(reference.trees());
@@ -356,7 +370,8 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
       return std::memcmp(got.data(), expected.data(), rows * expected.cols() * sizeof(float)) == 0;
     };
     Arena arena(1);
-    for (const ForestPath path : {ForestPath::automatic, ForestPath::walk, ForestPath::sweep, ForestPath::sliced})
+    for (const ForestPath path :
+         {ForestPath::automatic, ForestPath::walk, ForestPath::sweep, ForestPath::blocks, ForestPath::sliced})
       for (const int level : {0, 1, 2}) {
         if (path == ForestPath::walk && level > 0) continue;  // the same for all
         INFO(c.name << ", path " << static_cast<int>(path) << ", level " << level);
@@ -364,13 +379,19 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
                             {.row = path, .batch = path, .avx512 = level == 2, .avx2 = level > 0});
         INFO(forest.engine().row << "; " << forest.engine().batch << "; " << forest.engine().reason);
         if (path == ForestPath::sliced && c.leaf_factor == 1) CHECK(forest.engine().sliced_trees > 0);
-        if (path == ForestPath::walk) CHECK(forest.engine().sliced_trees + forest.engine().swept_trees == 0);
+        if (path == ForestPath::walk)
+          CHECK(forest.engine().sliced_trees + forest.engine().swept_trees + forest.engine().block_trees == 0);
+        if (path == ForestPath::blocks && c.leaf_factor == 1) {
+          CHECK(forest.engine().block_trees > 0);
+          CHECK(forest.engine().row == fmt::format("blocks ({})", to_string(std::min(active_isa(), Isa(level)))));
+        }
         if (path == ForestPath::sweep && level == 2 && active_isa() >= Isa::avx512 && c.leaf_factor == 1)
           CHECK(forest.engine().swept_trees > 0);
         Tensor<float> out({x.rows(), forest.outputs()});
-        for (std::size_t r = 0; r < x.rows(); ++r) forest.predict(x.row(r), out.row(r), {});
-        REQUIRE(equal(out, x.rows()));
-        for (const std::size_t rows : {1, 2, 7, 8, 63, 64, 65, 511, 512, 513, 1000}) {
+        const std::size_t single = level == 0 ? 100 : x.rows();
+        for (std::size_t r = 0; r < single; ++r) forest.predict(x.row(r), out.row(r), {});
+        REQUIRE(equal(out, single));
+        for (const std::size_t rows : {1, 2, 7, 8, 63, 64, 65, 511, 512, 513, 600}) {
           if (level == 0 && rows > 65) continue;  // the references are slow
           std::fill(out.flat().begin(), out.flat().end(), -1.0f);
           forest.predict_batch(MatrixView<const float>(x).slice(0, rows), MatrixView<float>(out).slice(0, rows),
@@ -383,16 +404,16 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
 }
 
 TEST_CASE("a tall tree takes all engines", "[forest][engines]") {
-  // 255 nodes in a row, each with one leaf: the codes of such a tree do not nest.
-  for (const bool to_the_left : {false, true}) {
+  // All nodes in a row, each with one leaf: the codes of such a tree do not nest.
+  for (const auto& [nodes, to_the_left] : {std::pair(255, false), {255, true}, {3000, false}, {3000, true}}) {
     const RandomForestShape s{.inputs = 3, .trees = 0};
     ForestArrays a = random_arrays(s, 1);
     a.roots = {0};
     a.outputs_of = {0};
-    for (int i = 0; i < 255; ++i) {
-      const std::int32_t next = i == 254 ? ~255 : i + 1;
+    for (int i = 0; i < nodes; ++i) {
+      const std::int32_t next = i == nodes - 1 ? ~nodes : i + 1;
       a.feature.push_back(static_cast<std::uint32_t>(i % 3));
-      a.threshold.push_back(static_cast<float>(to_the_left ? 255 - i : i));
+      a.threshold.push_back(static_cast<float>(to_the_left ? nodes - i : i));
       a.left.push_back(to_the_left ? next : ~i);
       a.right.push_back(to_the_left ? ~i : next);
       a.flags.push_back(static_cast<std::uint8_t>(i & 3));
@@ -400,11 +421,12 @@ TEST_CASE("a tall tree takes all engines", "[forest][engines]") {
       a.cover.push_back(1);
       a.gain.push_back(1);
     }
-    for (int i = 0; i < 256; ++i) a.leaf_values.push_back(static_cast<float>(i * i)), a.leaf_cover.push_back(1);
+    for (int i = 0; i <= nodes; ++i)
+      a.leaf_values.push_back(static_cast<float>(i % 1000 * i)), a.leaf_cover.push_back(1);
     Tensor<float> x({700, 3});
     Random random(5);
-    for (float& v : x.flat()) v = static_cast<float>(random.below(520)) / 2;
-    for (const ForestPath path : {ForestPath::sweep, ForestPath::sliced}) {
+    for (float& v : x.flat()) v = static_cast<float>(random.below(static_cast<std::size_t>(2 * nodes + 10))) / 2;
+    for (const ForestPath path : {ForestPath::sweep, ForestPath::blocks, ForestPath::sliced}) {
       const Forest forest(shape_of(s), a, {.row = path, .batch = path});
       Tensor<float> out({700, 1});
       forest.predict_batch(x, out, nullptr);

@@ -70,13 +70,14 @@ enum class ForestPath : std::uint8_t {
   automatic,  ///< the rule of `Forest::engine()`
   walk,       ///< node by node, several trees or rows at once; any tree, any machine
   sweep,      ///< one row or four, 64 trees per vector, all nodes without a branch; AVX-512, trees of <= 256 leaves
+  blocks,     ///< one row, the upper nodes of 64 trees per vector, then 15 nodes of a tree at once; AVX2 or AVX-512
   sliced      ///< 64 to 512 rows as bit masks, one select per node; AVX2 or AVX-512, trees of <= 256 leaves
 };
 
 /// For tests and measurements: narrows the choice of the engines. What a path cannot take is walked.
 struct ForestTuning {
-  ForestPath row = ForestPath::automatic;    ///< walk or sweep
-  ForestPath batch = ForestPath::automatic;  ///< walk, sweep (row by row) or sliced
+  ForestPath row = ForestPath::automatic;    ///< walk, sweep or blocks
+  ForestPath batch = ForestPath::automatic;  ///< walk, sweep or blocks (row by row, the way of `row`), or sliced
   bool avx512 = true, avx2 = true;           ///< false: as if the machine lacked it (avx2 = false: both)
 };
 
@@ -86,6 +87,7 @@ struct ForestEngine {
   std::string reason;            ///< one sentence
   std::size_t bytes = 0;         ///< memory of the compiled form, beside the arrays
   std::size_t swept_trees = 0;   ///< trees that one-row prediction sweeps; it walks the others
+  std::size_t block_trees = 0;   ///< the same for blocks
   std::size_t sliced_trees = 0;  ///< trees that batches slice; they walk the others
   std::size_t columns = 0;       ///< one-byte codes that a row is turned into
   std::size_t conditions = 0;    ///< distinct tests (column and threshold, or category set)
@@ -108,8 +110,9 @@ class Forest final : public Predictor {
   /// Checks every index, that children come after their parent (no cycles), that each node and each leaf is reached
   /// once, and that no number is one that would break a comparison or a sum.
   /// Throws Error(corrupt) naming array and position.
-  /// Then compiles the engines: about 1 us and 40 bytes per node (half of it for rows, half for batches) on top of the
-  /// arrays and the 16 bytes of the walk, which is all that trees of more than 256 leaves take. engine().bytes tells.
+  /// Then compiles the engines: about 1 us and 65 bytes per node (half of it for rows, half for batches, which trees of
+  /// more than 256 leaves do not have) on top of the arrays and the 16 bytes of the walk. engine().bytes tells; from
+  /// half a megabyte on it asks Linux for huge pages, and takes whole ones.
   Forest(ForestShape shape, ForestArrays arrays, const ForestTuning& tuning = {});
 
   const ForestShape& shape() const noexcept { return shape_; }
