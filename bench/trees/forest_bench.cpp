@@ -3,7 +3,8 @@
 //
 // bound_ns is the stated limit of the engine on one row, from the bytes that it must move into the first cache at 32
 // per cycle and 3.5 GHz (the L2 of Zen 4) and the coding at 2 cycles a value: the sweep reads 3 bytes a node and a line
-// of leaf values a tree, a slice of 512 rows reads 64 bytes a select and 8 of program. fraction = bound / measured.
+// of leaf values a tree, the blocks read 3 bytes for each of 15 upper nodes and two lines a tree, a slice of 512 rows
+// reads 64 bytes a select and 8 of program. fraction = bound / measured. ns_per_tree = measured / trees.
 #include "redoubt/trees/forest.hpp"
 
 #include <benchmark/benchmark.h>
@@ -50,12 +51,12 @@ const Forest& trained(int trees, int leaves) {
   return *known.back().second;
 }
 
-Forest with(const Forest& forest, ForestPath path, bool avx512) {
+Forest with(const Forest& forest, ForestPath path, bool avx512 = true) {
   return Forest(forest.shape(), forest.arrays(), {.row = path, .batch = path, .avx512 = avx512});
 }
 
-void row(benchmark::State& state, ForestPath path, bool cold) {
-  const Forest forest = with(trained(static_cast<int>(state.range(0)), static_cast<int>(state.range(1))), path, true);
+void row(benchmark::State& state, ForestPath path, bool cold, bool avx512 = true) {
+  const Forest forest = with(trained(static_cast<int>(state.range(0)), static_cast<int>(state.range(1))), path, avx512);
   std::vector<float> out(2);
   std::vector<unsigned char> other(cold ? std::size_t{64} << 20 : 0);
   std::size_t r = 0;
@@ -71,9 +72,13 @@ void row(benchmark::State& state, ForestPath path, bool cold) {
   }
   state.SetItemsProcessed(state.iterations());
   state.SetLabel(forest.engine().row);
-  if (path == ForestPath::sweep && !cold) {
-    const double bytes =
-        3.0 * static_cast<double>(forest.arrays().feature.size()) + 64.0 * static_cast<double>(forest.trees());
+  const auto trees = static_cast<double>(forest.trees());
+  state.counters["ns_per_tree"] = benchmark::Counter(trees * static_cast<double>(state.iterations()) * 1e-9,
+                                                     benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  if ((path == ForestPath::sweep || path == ForestPath::blocks) && !cold) {
+    const double bytes = path == ForestPath::sweep
+                             ? 3.0 * static_cast<double>(forest.arrays().feature.size()) + 64.0 * trees
+                             : (3.0 * 15 + 128) * trees;
     const double bound = (bytes / bytes_per_cycle + 2.0 * static_cast<double>(forest.engine().columns)) / hertz;
     state.counters["bound_ns"] = bound * 1e9;
     state.counters["fraction"] =
@@ -108,6 +113,10 @@ void batches_of(benchmark::internal::Benchmark* b) {
 
 BENCHMARK_CAPTURE(row, sweep, ForestPath::sweep, false)->Apply(rows_of);
 BENCHMARK_CAPTURE(row, sweep_cold, ForestPath::sweep, true)->Apply(rows_of)->Iterations(200);
+BENCHMARK_CAPTURE(row, blocks, ForestPath::blocks, false)->Apply(rows_of);
+BENCHMARK_CAPTURE(row, blocks_avx2, ForestPath::blocks, false, false)->Apply(rows_of);
+BENCHMARK_CAPTURE(row, blocks_cold, ForestPath::blocks, true)->Apply(rows_of)->Iterations(200);
+BENCHMARK_CAPTURE(row, chosen, ForestPath::automatic, false)->Apply(rows_of);
 BENCHMARK_CAPTURE(row, walk, ForestPath::walk, false)->Apply(rows_of);
 BENCHMARK_CAPTURE(batch, chosen, ForestPath::automatic, true)->Apply(batches_of);
 BENCHMARK_CAPTURE(batch, sliced, ForestPath::sliced, true)->Apply(batches_of);

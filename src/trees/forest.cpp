@@ -177,7 +177,7 @@ std::uint32_t Forest::leaf_of(std::int32_t node, const float* row) const noexcep
   return has_categories_ ? leaf_of<true>(node, row) : leaf_of<false>(node, row);
 }
 
-float Forest::score(std::size_t output, std::int64_t sum) const noexcept {
+[[gnu::hot]] float Forest::score(std::size_t output, std::int64_t sum) const noexcept {
   return static_cast<float>(static_cast<double>(shape_.base[output]) +
                             static_cast<double>(sum) * compiled_->leaves.inverse);
 }

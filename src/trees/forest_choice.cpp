@@ -82,6 +82,8 @@ void choose_row(CompiledForest& f, const ForestShape& shape, const ForestTuning&
     f.sweep_values = {};
   }
   if (f.row != RowEngine::blocks) f.blocks = {};
+  f.one_sum = f.row != RowEngine::walk && f.row_walk.empty() && shape.outputs == 1 && shape.leaf_width == 1 &&
+              f.columns() <= addressable_columns;
   f.batch_by_row = f.row != RowEngine::walk && tuning.batch != ForestPath::walk;
 }
 

@@ -123,6 +123,7 @@ struct CompiledForest {
 
   BlockForm blocks;
   RowEngine row = RowEngine::walk;
+  bool one_sum = false;  ///< `row` takes all trees, for one output, and all groups read the columns as they are
 
   // Slices: trees that share their masks.
   struct Slice {

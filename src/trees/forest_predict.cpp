@@ -27,7 +27,7 @@ void add_sum(float* place, std::uint32_t value) {
   std::memcpy(place, &value, sizeof value);
 }
 
-void code_row(const CompiledForest& f, const float* row, unsigned char* codes) noexcept {
+[[gnu::hot]] void code_row(const CompiledForest& f, const float* row, unsigned char* codes) noexcept {
   f.row_table->code(f.numeric, row, 0, 1, codes, 1);
   for (std::size_t s = 0; s < f.sets.size(); ++s)
     codes[f.numeric_columns + s] = !detail::set_goes_left(f.sets[s], f.set_bits.data(), row[f.sets[s].input]);
@@ -109,6 +109,38 @@ void row_through_blocks(const CompiledForest& f, std::size_t width, const float*
   }
 }
 
+/// The sum of all trees where there is one output, all columns have a byte to name them, and no tree is walked.
+[[gnu::hot]] std::uint32_t sum_of_row(const CompiledForest& f, const float* row) noexcept {
+  alignas(64) unsigned char codes[256];
+  const unsigned char* group_codes[groups_at_once];
+  for (const unsigned char*& all : group_codes) all = codes;
+  code_row(f, row, codes);
+  std::uint32_t sum = 0;
+  if (f.row == detail::RowEngine::blocks) {
+    const auto& groups = f.blocks.groups;
+    for (std::size_t begin = 0; begin < groups.size(); begin += groups_at_once)
+      sum += f.blocks.table->sum(groups.data() + begin, std::min(groups_at_once, groups.size() - begin), group_codes,
+                                 f.blocks.blocks.data());
+    return sum;
+  }
+  alignas(64) unsigned char leaves[groups_at_once * 64];
+  for (std::size_t begin = 0; begin < f.groups.size(); begin += groups_at_once) {
+    const std::size_t count = std::min(groups_at_once, f.groups.size() - begin);
+    f.row_table->sweep(f.groups.data() + begin, count, group_codes, leaves);
+    for (std::size_t g = 0; g < count; ++g) {
+      const std::size_t stride = f.groups[begin + g].slots + 1;
+      const std::int32_t* value = f.sweep_values.data() + f.group_leaves[begin + g];
+      const unsigned char* const leaf = leaves + 64 * g;
+      std::uint32_t part[4] = {};
+      for (std::size_t lane = 0; lane < 64; lane += 4)
+        for (std::size_t i = 0; i < 4; ++i, value += stride)
+          part[i] += static_cast<std::uint32_t>(value[leaf[lane + i]]);
+      sum += part[0] + part[1] + part[2] + part[3];
+    }
+  }
+  return sum;
+}
+
 void row_by_row(const CompiledForest& f, std::size_t width, const float* row, float* dst) noexcept {
   if (f.row == detail::RowEngine::sweep) sweep_rows<1>(f, width, {row}, {dst});
   if (f.row == detail::RowEngine::blocks) row_through_blocks(f, width, row, dst);
@@ -162,20 +194,27 @@ void Forest::finish_sums(float* dst) const noexcept {
   for (std::size_t k = 0; k < shape_.outputs; ++k) dst[k] = score(k, static_cast<std::int32_t>(load_sum(dst + k)));
 }
 
-void Forest::scores(std::span<const float> src, std::span<float> dst) const noexcept {
-  if (compiled_->leaves.wide) {
+// What one row runs through is marked hot: so it stands together in the program, and where the caches are cold, it is
+// found with fewer misses.
+[[gnu::hot]] void Forest::scores(std::span<const float> src, std::span<float> dst) const noexcept {
+  const CompiledForest& f = *compiled_;
+  if (f.one_sum) {
+    dst[0] = score(0, static_cast<std::int32_t>(sum_of_row(f, src.data())));
+    return;
+  }
+  if (f.leaves.wide) {
     walk_scores(src, dst, trees());
     return;
   }
   std::memset(dst.data(), 0, shape_.outputs * sizeof(float));
-  row_by_row(*compiled_, shape_.leaf_width, src.data(), dst.data());
-  walk_row(compiled_->row_walk, src.data(), dst.data());
+  row_by_row(f, shape_.leaf_width, src.data(), dst.data());
+  walk_row(f.row_walk, src.data(), dst.data());
   finish_sums(dst.data());
 }
 
-void Forest::predict(std::span<const float> src, std::span<float> dst, std::span<float>) const noexcept {
+[[gnu::hot]] void Forest::predict(std::span<const float> src, std::span<float> dst, std::span<float>) const noexcept {
   scores(src, dst);
-  apply_link(dst.first(outputs()), trees());
+  if (shape_.link != ForestLink::identity) apply_link(dst.first(outputs()), trees());
 }
 
 void Forest::predict_block(MatrixView<const float> src, MatrixView<float> dst) const {

@@ -18,8 +18,8 @@ inline unsigned count_below(const float* thresholds, __m256 x) {
 
 /// Two looks of 16 thresholds each. A NaN is below all thresholds, or above all if `High`.
 template <bool High, bool Zero>
-void code_columns(size_t count, const unsigned* input, const float* thresholds, const float* src, size_t src_row,
-                  size_t rows, unsigned char* dst, size_t dst_col) {
+[[gnu::hot]] void code_columns(size_t count, const unsigned* input, const float* thresholds, const float* src,
+                               size_t src_row, size_t rows, unsigned char* dst, size_t dst_col) {
   constexpr int below = High ? _CMP_NGE_UQ : _CMP_LT_OQ;
   for (size_t c = 0; c < count; ++c, thresholds += forest_column_floats, dst += dst_col) {
     const float* x = src + input[c];
@@ -34,8 +34,8 @@ void code_columns(size_t count, const unsigned* input, const float* thresholds, 
   }
 }
 
-void code(const ForestColumns& columns, const float* src, size_t src_row, size_t rows, unsigned char* dst,
-          size_t dst_col) {
+[[gnu::hot]] void code(const ForestColumns& columns, const float* src, size_t src_row, size_t rows, unsigned char* dst,
+                       size_t dst_col) {
   const unsigned* input = columns.input;
   const float* thresholds = columns.thresholds;
   const auto next = [&](size_t kind) {

@@ -35,7 +35,7 @@ inline __m256i not_above(__m256i code, __m256i threshold) {
 
 /// Upper nodes of a group; then the bytes at which the blocks of their exits begin.
 template <int Parts>
-void enter(const ForestBlockGroup& group, const Row<Parts>& row, uint32_t* at) {
+[[gnu::hot]] void enter(const ForestBlockGroup& group, const Row<Parts>& row, uint32_t* at) {
   const __m256i one = _mm256_set1_epi8(1);
   __m256i exit[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()}, next = one;
   for (size_t i = 0; i < group.top.slots; ++i) {
@@ -94,7 +94,7 @@ inline int32_t read(const char* blocks, uint32_t place) {
 
 /// Sum over blocks at[0 .. count), a multiple of 8; at has room for 8 more.
 template <int Parts>
-uint32_t run(const Row<Parts>& row, const ForestBlock* all, uint32_t* at, size_t count) {
+[[gnu::hot]] uint32_t run(const Row<Parts>& row, const ForestBlock* all, uint32_t* at, size_t count) {
   const char* const blocks = reinterpret_cast<const char*>(all);
   uint32_t sum = 0;
   while (count > 0) {
@@ -115,8 +115,8 @@ uint32_t run(const Row<Parts>& row, const ForestBlock* all, uint32_t* at, size_t
 }
 
 template <int Parts>
-uint32_t sum_alike(const ForestBlockGroup* groups, size_t count, const unsigned char* codes,
-                   const ForestBlock* blocks) {
+[[gnu::hot]] uint32_t sum_alike(const ForestBlockGroup* groups, size_t count, const unsigned char* codes,
+                                const ForestBlock* blocks) {
   alignas(32) uint32_t at[most_lanes + 8];
   const Row<Parts> row{reinterpret_cast<const __m128i*>(codes)};
   for (size_t g = 0; g < count; ++g) enter(groups[g], row, at + 64 * g);
@@ -170,8 +170,8 @@ void find(const ForestBlockGroup* groups, size_t count, const unsigned char* con
   }
 }
 
-uint32_t sum(const ForestBlockGroup* groups, size_t count, const unsigned char* const* codes,
-             const ForestBlock* blocks) {
+[[gnu::hot]] uint32_t sum(const ForestBlockGroup* groups, size_t count, const unsigned char* const* codes,
+                          const ForestBlock* blocks) {
   uint32_t total = 0;
   for (size_t same; count > 0; groups += same, codes += same, count -= same) {
     same = alike(groups, count, codes);

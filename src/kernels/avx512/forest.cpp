@@ -11,8 +11,8 @@ namespace {
 
 /// Two looks of 16 thresholds each. A NaN is below all thresholds, or above all if `High`.
 template <bool High, bool Zero>
-void code_columns(size_t count, const unsigned* input, const float* thresholds, const float* src, size_t src_row,
-                  size_t rows, unsigned char* dst, size_t dst_col) {
+[[gnu::hot]] void code_columns(size_t count, const unsigned* input, const float* thresholds, const float* src,
+                               size_t src_row, size_t rows, unsigned char* dst, size_t dst_col) {
   constexpr int below = High ? _CMP_NGE_UQ : _CMP_LT_OQ;
   for (size_t c = 0; c < count; ++c, thresholds += forest_column_floats, dst += dst_col) {
     const float* x = src + input[c];
@@ -29,8 +29,8 @@ void code_columns(size_t count, const unsigned* input, const float* thresholds, 
   }
 }
 
-void code(const ForestColumns& columns, const float* src, size_t src_row, size_t rows, unsigned char* dst,
-          size_t dst_col) {
+[[gnu::hot]] void code(const ForestColumns& columns, const float* src, size_t src_row, size_t rows, unsigned char* dst,
+                       size_t dst_col) {
   const unsigned* input = columns.input;
   const float* thresholds = columns.thresholds;
   const auto next = [&](size_t kind) {
@@ -69,8 +69,8 @@ struct Row {
 /// `Groups` groups in step, so that the latency of one hides behind the others, for `Rows` rows at once, so that each
 /// node is read once for all of them. leaves of row r stand 64 * `stride` bytes after those of row r - 1.
 template <int Vectors, int Groups, int Rows>
-void sweep_some(const ForestGroup* groups, const unsigned char* const (&codes)[Rows], unsigned char* leaves,
-                size_t stride) {
+[[gnu::hot]] void sweep_some(const ForestGroup* groups, const unsigned char* const (&codes)[Rows],
+                             unsigned char* leaves, size_t stride) {
   __m512i leaf[Rows][Groups];
   const unsigned char* nodes[Groups];
   for (int g = 0; g < Groups; ++g) {
@@ -99,8 +99,8 @@ void sweep_some(const ForestGroup* groups, const unsigned char* const (&codes)[R
 }
 
 template <int Vectors, int Rows>
-void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* const* codes, size_t codes_stride,
-                 unsigned char* leaves, size_t stride) {
+[[gnu::hot]] void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* const* codes,
+                              size_t codes_stride, unsigned char* leaves, size_t stride) {
   while (count > 0) {
     size_t same = 1;  // groups that read the same codes and have the same number of slots
     while (same < count && same < 4 && codes[same] == codes[0] && groups[same].slots == groups[0].slots) ++same;
@@ -117,7 +117,8 @@ void sweep_alike(const ForestGroup* groups, size_t count, const unsigned char* c
 }
 
 template <int Rows>
-void sweep(const ForestGroup* groups, size_t count, const unsigned char* const* codes, unsigned char* leaves) {
+[[gnu::hot]] void sweep(const ForestGroup* groups, size_t count, const unsigned char* const* codes,
+                        unsigned char* leaves) {
   const size_t all = count;
   while (count > 0) {
     size_t same = 1;
