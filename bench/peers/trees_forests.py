@@ -1,4 +1,4 @@
-"""Random forests against scikit-learn, isolation forests against PyOD and scikit-learn, TreeSHAP against LightGBM."""
+"""Random forests and extra trees against scikit-learn, isolation forests against PyOD and scikit-learn, TreeSHAP against LightGBM."""
 import math
 import statistics
 import subprocess
@@ -11,21 +11,28 @@ import trees_metrics
 import trees_models
 import trees_predict
 from harness import Worker, figure
-from trees_common import HERE, against_best, stop
+from trees_common import HERE, against_best, duel, probe, stop
 
 ADBENCH = ("4_breastw", "5_campaign", "6_cardio", "10_cover", "12_fault", "18_Ionosphere", "25_musk", "28_pendigits",
            "31_satimage-2", "32_shuttle", "38_thyroid", "44_Wilt")
 
 
-def forest(context):
-    """Fit from floats, one thread, 10 trees (square root of the columns, leaves of one row, bootstrap), no out-of-bag
-    results on either side. Ours bins within the time."""
+def bagging(context, mode):
+    """Fit from floats, one thread, 10 trees (square root of the columns, leaves of one row; random forests draw rows
+    with replacement), no out-of-bag results on any side. Ours bins within the time. scikit-learn-intelex takes
+    scikit-learn's place where it is patched in; its random forests bin, too."""
     folder, about = trees_data.case("50k28")
     shared = dict(dir=str(folder), classes=2, trees=10, threads=1)
-    ours = context.ours("forest", **shared)
-    peer = context.python("trees_forests_peer.py", "forest", "sklearn", **shared)
-    print("random forest: 50000 x 28, 10 trees, one thread")
-    ratio, _, running = against_best(ours, [peer], 3 if context.quick else 7)
+    print(f"{mode}: 50000 x 28, 10 trees, one thread")
+    peers = ("sklearn", "sklearnex")
+    workers = [context.ours(mode, **shared)]
+    workers += [context.python("trees_forests_peer.py", mode, peer, peer=peer, **shared) for peer in peers]
+    running = probe(workers, 1)
+    if workers[0] not in running or workers[1] not in running:
+        raise RuntimeError("ours or scikit-learn did not run")
+    ratios = duel(running[0], running[1:], 3 if context.quick else 7)
+    for worker in running:
+        print(f"  {worker.name}: {1e3 * statistics.median(worker.seconds):.4g} ms", flush=True)
     _, y, _ = trees_data.load(folder, "test")
     shown = []
     for worker in running:
@@ -34,7 +41,8 @@ def forest(context):
         shown.append(f"{worker.name} {trees_metrics.auc(y, np.load(path)[:, -1]):.5f}")
         stop(worker)
     print("  test auc: " + ", ".join(shown))
-    figure("trees.forest.vs_sklearn", ratio)
+    for peer, ratio in ratios.items():
+        figure(f"trees.{mode}.vs_{peer.name}", ratio)
 
 
 def anomaly_case(name):
@@ -76,23 +84,25 @@ def isolation(context):
 
 
 def isolation_auc(context):
-    """Mean over seeds of our AUC minus PyOD's: the worst of the twelve sets, and their mean."""
+    """Mean over seeds of our AUC minus PyOD's: the worst of the twelve sets, and their mean. As many seeds on both sides,
+    so many that the standard error of each difference is some thousandths."""
     deltas, shown = [], []
+    seeds = 100 if context.quick else 400
     for name in ADBENCH:
         folder = anomaly_case(name)
         y = np.load(folder / "y.npy")
-        seeds = 3 if name == "10_cover" else 8 if len(y) > 20_000 else 15 if context.quick else 50
         means = []
         for command in ([context.ours_path, "iforest_seeds", f"dir={folder}", f"seeds={seeds}", "threads=2"],
                         [sys.executable, str(HERE / "trees_forests_peer.py"), "iforest_seeds", str(folder), str(seeds)]):
             path = context.file("seeds.npy")
             subprocess.run(command + [f"out={path}" if command[0] == context.ours_path else path], check=True)
-            means.append([trees_metrics.auc(y, row) for row in np.load(path)])
+            means.append([trees_metrics.auc(y, row) for row in np.load(path, mmap_mode="r")])
         delta = statistics.mean(means[0]) - statistics.mean(means[1])
         error = math.sqrt(sum(statistics.variance(m) / len(m) for m in means))
         deltas.append(delta)
         shown.append(f"{name} {delta:+.4f} +- {error:.4f} (pyod {statistics.mean(means[1]):.3f})")
-    print("isolation forest AUC, ours minus PyOD's: " + ", ".join(shown), flush=True)
+        print("  " + shown[-1], flush=True)
+    print(f"isolation forest AUC, ours minus PyOD's, {seeds} seeds each: " + ", ".join(shown), flush=True)
     figure("trees.iforest.auc_delta", max(deltas, key=abs))
     figure("trees.iforest.auc_delta.mean", statistics.mean(deltas))
 
@@ -119,6 +129,7 @@ def shap(context):
 
 
 def figures():
-    return [(["trees.shap.vs_lightgbm"], shap), (["trees.forest.vs_sklearn"], forest),
+    return [(["trees.shap.vs_lightgbm"], shap), (["trees.forest.vs_sklearn", "trees.forest.vs_sklearnex"], lambda c: bagging(c, "forest")),
+            (["trees.extra_trees.vs_sklearn", "trees.extra_trees.vs_sklearnex"], lambda c: bagging(c, "extra_trees")),
             (["trees.iforest.fit.vs_best", "trees.iforest.score.vs_best"], isolation),
             (["trees.iforest.auc_delta", "trees.iforest.auc_delta.mean"], isolation_auc)]

@@ -1,6 +1,8 @@
 """scikit-learn's and PyOD's forests, one unit of work per line "run" on stdin. See trees_forests.py.
-Usage: forest|iforest SETTINGS_JSON (iforest: lines "load FOLDER", "fit", "score"), or iforest_seeds FOLDER SEEDS OUT"""
+Usage: forest|extra_trees|iforest SETTINGS_JSON (iforest: lines "load FOLDER", "fit", "score"), or iforest_seeds FOLDER SEEDS OUT"""
 import json
+import multiprocessing
+import os
 import pathlib
 import sys
 import time
@@ -32,18 +34,35 @@ def isolation(peer, seed):
     return IsolationForest(n_estimators=100, max_samples=256, random_state=seed, n_jobs=1)
 
 
+def pyod_scores(x, seed):
+    """The scores of PyOD's forest of all rows: scikit-learn's, negative (checked on the first seed, where it is cheap:
+    PyOD scores the rows twice on fitting)."""
+    from sklearn.ensemble import IsolationForest
+    scores = -IsolationForest(n_estimators=100, max_samples=256, random_state=seed, n_jobs=1).fit(x).score_samples(x)
+    if seed == 0:
+        expected = isolation("pyod", seed).fit(x).decision_scores_
+        if np.ptp(scores - expected) > 1e-6:
+            raise RuntimeError("PyOD's scores are not scikit-learn's")
+    return scores
+
+
 def main():
     mode = sys.argv[1]
     if mode == "iforest_seeds":
         folder, seeds, out = sys.argv[2:]
         x = np.load(pathlib.Path(folder) / "x.npy")
-        np.save(out, np.stack([isolation("pyod", seed).fit(x).decision_scores_ for seed in range(int(seeds))]))
+        with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count())) as pool:
+            np.save(out, np.stack(pool.starmap(pyod_scores, [(x, s) for s in range(int(seeds))], 8)).astype(np.float32))
         return
     settings = json.loads(sys.argv[2])
-    if mode == "forest":
-        from sklearn.ensemble import RandomForestClassifier
+    if mode in ("forest", "extra_trees"):
+        if settings["peer"] == "sklearnex":
+            import sklearnex.ensemble as ensemble
+        else:
+            import sklearn.ensemble as ensemble
+        maker = ensemble.RandomForestClassifier if mode == "forest" else ensemble.ExtraTreesClassifier
         x, y, _ = trees_data.load(settings["dir"], "train")
-        model = RandomForestClassifier(n_estimators=settings["trees"], n_jobs=1, random_state=0)
+        model = maker(n_estimators=settings["trees"], n_jobs=1, random_state=0)
         serve(lambda: model.fit(x, y), lambda: model.predict_proba(trees_data.load(settings["dir"], "test")[0]))
         return
     model, x = isolation(settings["peer"], 0), None

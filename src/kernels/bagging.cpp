@@ -1,5 +1,6 @@
 #include "kernels/bagging.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -71,12 +72,62 @@ void two_class_cut_rows(const detail::TwoClassRows& rows, const unsigned char* c
   }
 }
 
+uint64_t two_class_planes(const uint64_t* rows, size_t count, detail::TwoClassPlanes* out) {
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % 64 == 0) out[i / 64] = {};
+    detail::TwoClassPlanes& planes = out[i / 64];
+    all |= rows[i];
+    for (std::size_t k = 0; k < 3; ++k) {
+      planes.weight[k] |= (rows[i] >> (32 + k) & 1) << (i % 64);
+      planes.one[k] |= (rows[i] >> k & 1) << (i % 64);
+    }
+  }
+  return all;
+}
+
+bool code_bounds(const unsigned char* codes, size_t count, unsigned missing, unsigned char* least,
+                 unsigned char* highest) {
+  unsigned char low = 255, high = 0;
+  bool any = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool gap = codes[i] == missing;
+    any |= gap;
+    low = std::min(low, gap ? static_cast<unsigned char>(255) : codes[i]);
+    high = std::max(high, gap ? static_cast<unsigned char>(0) : codes[i]);
+  }
+  *least = low;
+  *highest = high;
+  return any;
+}
+
+uint64_t two_class_sum_to(const detail::TwoClassPlanes* planes, const unsigned char* codes, size_t count,
+                          unsigned last) {
+  std::uint64_t sum = 0;
+  for (std::size_t first = 0; first < count; first += 64, ++planes) {
+    std::uint64_t left = 0;
+    for (std::size_t i = first; i < std::min(count, first + 64); ++i)
+      left |= std::uint64_t{codes[i] <= last} << (i - first);
+    for (int k = 0; k < 3; ++k) {
+      const auto weight = static_cast<std::uint64_t>(std::popcount(planes->weight[k] & left));
+      const auto one = static_cast<std::uint64_t>(std::popcount(planes->one[k] & left));
+      sum += (weight << 32 | one) << k;
+    }
+  }
+  return sum;
+}
+
 }  // namespace naive
 
 namespace detail {
 namespace {
 
-constexpr BaggingTable naive_table = {0, naive::two_class_cut, naive::two_class_cut_rows};
+constexpr BaggingTable naive_table = {0,
+                                      naive::two_class_cut,
+                                      naive::two_class_cut_rows,
+                                      naive::two_class_planes,
+                                      naive::code_bounds,
+                                      naive::two_class_sum_to};
 
 }  // namespace
 

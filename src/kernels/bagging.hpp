@@ -9,6 +9,11 @@ namespace naive {
 void two_class_cut(const uint64_t* bins, size_t count, uint64_t missing, uint64_t total, detail::TwoClassCut* found);
 void two_class_cut_rows(const detail::TwoClassRows& rows, const unsigned char* codes, unsigned missing,
                         detail::TwoClassCut* found);
+uint64_t two_class_planes(const uint64_t* rows, size_t count, detail::TwoClassPlanes* out);
+bool code_bounds(const unsigned char* codes, size_t count, unsigned missing, unsigned char* least,
+                 unsigned char* highest);
+uint64_t two_class_sum_to(const detail::TwoClassPlanes* planes, const unsigned char* codes, size_t count,
+                          unsigned last);
 
 }  // namespace naive
 

@@ -17,13 +17,18 @@ struct TwoClassCut {
   uint32_t missing_left;
 };
 
-/// At most 64 rows of weights below 8. Bit i of weight[k] is bit k of the weight of row i, that of one[k] of its weight
-/// of class 1.
+/// 64 rows of weights below 8. Bit i of weight[k] is bit k of the weight of row i, that of one[k] of its weight of
+/// class 1; zero beyond the last row.
+struct TwoClassPlanes {
+  uint64_t weight[3], one[3];
+};
+
+/// At most 64 rows.
 struct TwoClassRows {
   const uint64_t* rows;
   size_t count;
   uint64_t total;
-  uint64_t weight[3], one[3];
+  TwoClassPlanes planes;
 };
 
 struct BaggingTable {
@@ -32,6 +37,14 @@ struct BaggingTable {
   void (*cut)(const uint64_t* bins, size_t count, uint64_t missing, uint64_t total, TwoClassCut* found);
   /// The same from codes[0 .. 63], of which those beyond the rows may be anything. `missing`: the highest code.
   void (*cut_rows)(const TwoClassRows& rows, const unsigned char* codes, unsigned missing, TwoClassCut* found);
+
+  /// One element of `out` per 64 rows. Returns the bitwise or of all rows: are the weights below 8?
+  uint64_t (*planes)(const uint64_t* rows, size_t count, TwoClassPlanes* out);
+  /// The least and the highest code but `missing`; least above highest if there is no other. Returns whether one is.
+  bool (*bounds)(const unsigned char* codes, size_t count, unsigned missing, unsigned char* least,
+                 unsigned char* highest);
+  /// The sum of the rows whose code is at most `last`.
+  uint64_t (*sum_to)(const TwoClassPlanes* planes, const unsigned char* codes, size_t count, unsigned last);
 };
 
 extern const BaggingTable bagging_avx512_table;

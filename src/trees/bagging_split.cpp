@@ -21,17 +21,15 @@ bool BaggedSearch<Sums>::start_node(const std::uint32_t* ids, const Row* rows, s
   const bool pure = sums_.start_node(rows, count);
   if constexpr (std::is_same_v<Sums, TwoClassSums>) {
     few_.count = 0;
-    if (pure || count > few_rows || min_rows_ > 1 || random_cuts_) return pure;
-    kernels::detail::TwoClassRows few{rows, count, sums_.node(), {}, {}};
-    Row all = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      all |= rows[i];
-      for (std::size_t k = 0; k < 3; ++k) {
-        few.weight[k] |= (rows[i] >> (32 + k) & 1) << i;
-        few.one[k] |= (rows[i] >> k & 1) << i;
-      }
+    planned_ = false;
+    if (pure || min_rows_ > 1) return pure;
+    if (random_cuts_) {
+      planes_.resize(std::max(planes_.size(), (count + 63) / 64));
+      planned_ = kernels_.planes(rows, count, planes_.data()) >> 32 < light_weights;
+    } else if (count <= few_rows) {
+      kernels::detail::TwoClassRows few{rows, count, sums_.node(), {}};
+      if (kernels_.planes(rows, count, &few.planes) >> 32 < light_weights) few_ = few;
     }
-    if (all >> 32 < light_weights) few_ = few;
   }
   return pure;
 }
@@ -188,42 +186,31 @@ bool BaggedSearch<Sums>::try_random_cut(std::uint32_t column, const std::uint8_t
   const std::uint32_t* const ids = ids_;
   const Row* const rows = rows_;
   cells_.resize(std::max(cells_.size(), count));
-  std::uint8_t low = 255, high = 0;
-  bool any_missing = false;
-  if (bins_.place(column).any_missing) {
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint8_t b = cells_[i] = bytes[ids[i]];
-      if (b == missing) {
-        any_missing = true;
-        continue;
-      }
-      low = std::min(low, b);
-      high = std::max(high, b);
-    }
-  } else {
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint8_t b = cells_[i] = bytes[ids[i]];
-      low = std::min(low, b);
-      high = std::max(high, b);
-    }
-  }
+  for (std::size_t i = 0; i < count; ++i) cells_[i] = bytes[ids[i]];
+  std::uint8_t low, high;
+  const bool any_missing = kernels_.bounds(cells_.data(), count, missing, &low, &high);
   if (low > high || (low == high && !any_missing)) return false;
   const bool gaps = low == high;  // values against gaps
   const auto cut = static_cast<std::uint8_t>(gaps ? low : low + random.below(high - low));
   const bool counted = min_rows_ > 1;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint8_t b = cells_[i];
-    const bool left = b <= cut;
-    sums_.add_left_if(left, rows[i]);
-    if (counted) left_rows_ += left;
-  }
-  bool better = consider(best), missing_left = false;
-  if (any_missing && !gaps) {
+  const auto move_left = [&](std::uint8_t first, std::uint8_t last) {
+    if constexpr (std::is_same_v<Sums, TwoClassSums>) {
+      if (planned_) {
+        sums_.add_left(kernels_.sum_to(planes_.data(), cells_.data(), count, last) -
+                       (first > 0 ? kernels_.sum_to(planes_.data(), cells_.data(), count, first - 1u) : 0));
+        return;
+      }
+    }
     for (std::size_t i = 0; i < count; ++i) {
-      const bool left = cells_[i] == missing;
+      const bool left = (cells_[i] >= first) & (cells_[i] <= last);
       sums_.add_left_if(left, rows[i]);
       if (counted) left_rows_ += left;
     }
+  };
+  move_left(0, cut);
+  bool better = consider(best), missing_left = false;
+  if (any_missing && !gaps) {
+    move_left(missing, missing);
     if (consider(best)) better = missing_left = true;
   } else if (better && !any_missing) {
     missing_left = 2 * sums_.left_weight() > sums_.node_weight();

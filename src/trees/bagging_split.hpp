@@ -64,7 +64,9 @@ class BaggedSearch {
   const std::uint32_t* ids_ = nullptr;
   const Row* rows_ = nullptr;
   std::size_t count_ = 0;
-  kernels::detail::TwoClassRows few_{};  ///< if they are few and light; else its count is 0
+  kernels::detail::TwoClassRows few_{};                  ///< if they are few and light; else its count is 0
+  std::vector<kernels::detail::TwoClassPlanes> planes_;  ///< of all, if cuts are random and the rows are light
+  bool planned_ = false;
   // The column: its bins that occur in the node, ascending, and rows in each if min_leaf_rows needs them.
   std::array<std::uint32_t, 256> present_{};
   std::size_t present_count_ = 0;

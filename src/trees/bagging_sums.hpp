@@ -32,6 +32,7 @@ class TwoClassSums {
   void move_left(std::uint32_t bin) { left_ += bins_[bin]; }
   void move_back(std::uint32_t bin) { left_ -= bins_[bin]; }
   void add_left_if(bool yes, Row row) { left_ += row & (std::uint64_t{0} - yes); }
+  void add_left(std::uint64_t rows) { left_ += rows; }
   /// Whether all rows are of one kind.
   bool start_node(const Row* rows, std::size_t count) {
     node_ = 0;

@@ -406,7 +406,7 @@ TEST_CASE("the best cut of two classes is that of the naive kernel, bit by bit",
     const auto gaps = static_cast<std::uint32_t>(random.below(3));
     // Few bins and few rows often: equal scores, empty bins, one side empty.
     const std::uint64_t spread = 1 + random.below(round % 2 ? count : std::min<std::size_t>(count, 6));
-    TwoClassRows rows{nullptr, 1 + random.below(64), 0, {}, {}};
+    TwoClassRows rows{nullptr, 1 + random.below(64), 0, {}};
     std::vector<std::uint64_t> pairs(rows.count), bins(256);
     std::vector<unsigned char> codes(64, static_cast<unsigned char>(random()));
     const bool heavy = round % 5 == 0;
@@ -416,15 +416,12 @@ TEST_CASE("the best cut of two classes is that of the naive kernel, bit by bit",
       pairs[i] = weight << 32 | one;
       const bool is_gap = gaps > 0 && random.below(gaps == 1 ? 2 : 9) == 0;
       codes[i] = static_cast<unsigned char>(is_gap ? count : (random.below(2) + 1) * random.below(spread) / 2);
-      for (std::size_t k = 0; k < 3; ++k) {
-        rows.weight[k] |= (weight >> k & 1) << i;
-        rows.one[k] |= (one >> k & 1) << i;
-      }
       rows.total += pairs[i];
       bins[codes[i]] += pairs[i];
       missing += is_gap ? pairs[i] : 0;
     }
     rows.rows = pairs.data();
+    kernels::naive::two_class_planes(pairs.data(), rows.count, &rows.planes);
     const auto same = [](const TwoClassCut& a, const TwoClassCut& b) {
       return a.score == b.score && a.left == b.left && a.bin == b.bin && a.missing_left == b.missing_left;
     };
@@ -466,5 +463,49 @@ TEST_CASE("the best cut of two classes is that of the naive kernel, bit by bit",
     kernels::naive::two_class_cut(bins.data(), count, missing, total, &expected);
     table.cut(bins.data(), count, missing, total, &found);
     CHECK(same(found, expected));
+  }
+}
+
+TEST_CASE("planes of rows of two classes give the sums of the rows", "[histogram]") {
+  const BaggingTable& table = bagging_table_for(detected_isa());
+  Random random(6);
+  for (int round = 0; round < 300; ++round) {
+    INFO("round " << round);
+    const std::size_t count = 1 + random.below(300), blocks = (count + 63) / 64;
+    const auto missing = static_cast<unsigned>(1 + random.below(255));
+    std::vector<std::uint64_t> rows(count);
+    std::vector<unsigned char> codes(count);
+    const bool only_gaps = random.below(10) == 0;
+    std::uint64_t all = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint64_t weight = 1 + random.below(7);
+      rows[i] = weight << 32 | (random.below(2) ? weight : 0);
+      codes[i] = static_cast<unsigned char>(only_gaps ? missing : random.below(missing + (round % 2)));
+      all |= rows[i];
+    }
+    std::vector<TwoClassPlanes> expected(blocks), planes(blocks);
+    CHECK(kernels::naive::two_class_planes(rows.data(), count, expected.data()) == all);
+    CHECK(table.planes(rows.data(), count, planes.data()) == all);
+    for (std::size_t b = 0; b < blocks; ++b)
+      for (int k = 0; k < 3; ++k)
+        CHECK((planes[b].weight[k] == expected[b].weight[k] && planes[b].one[k] == expected[b].one[k]));
+    const auto last = static_cast<unsigned>(random.below(256));
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < count; ++i) sum += codes[i] <= last ? rows[i] : 0;
+    CHECK(kernels::naive::two_class_sum_to(expected.data(), codes.data(), count, last) == sum);
+    CHECK(table.sum_to(expected.data(), codes.data(), count, last) == sum);
+    unsigned char low = 255, high = 0;
+    bool gap = false;
+    for (const auto code : codes) {
+      gap |= code == missing;
+      if (code == missing) continue;
+      low = std::min(low, code);
+      high = std::max(high, code);
+    }
+    for (const auto bounds : {kernels::naive::code_bounds, table.bounds}) {
+      unsigned char least = 7, highest = 7;
+      CHECK(bounds(codes.data(), count, missing, &least, &highest) == gap);
+      CHECK((least == low && highest == high));
+    }
   }
 }

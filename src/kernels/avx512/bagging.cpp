@@ -82,7 +82,7 @@ void cut(const uint64_t* bins, size_t count, uint64_t missing, uint64_t total, T
   *found = {highest, sums[place / 2], place / 2, place & 1};
 }
 
-uint64_t sum_of(const TwoClassRows& rows, uint64_t mask) {
+uint64_t sum_of(const TwoClassPlanes& rows, uint64_t mask) {
   const auto count = [&](const uint64_t* planes) {
     return uint64_t(_mm_popcnt_u64(planes[0] & mask)) + 2 * uint64_t(_mm_popcnt_u64(planes[1] & mask)) +
            4 * uint64_t(_mm_popcnt_u64(planes[2] & mask));
@@ -94,12 +94,12 @@ void cut_rows(const TwoClassRows& rows, const unsigned char* codes, unsigned mis
   const __m512i code = _mm512_loadu_si512(codes);
   const uint64_t here = rows.count == 64 ? ~uint64_t(0) : (uint64_t(1) << rows.count) - 1;
   const uint64_t gaps = _mm512_mask_cmpeq_epu8_mask(here, code, _mm512_set1_epi8(char(missing)));
-  const Scorer scorer(rows.total, gaps != 0 ? sum_of(rows, gaps) : 0);
+  const Scorer scorer(rows.total, gaps != 0 ? sum_of(rows.planes, gaps) : 0);
   // What is left of a cut after the code of each row.
   alignas(64) uint64_t sums[64];
   const size_t padded = (rows.count + 7) / 8 * 8;
   for (size_t i = 0; i < padded; ++i)
-    sums[i] = sum_of(rows, _mm512_mask_cmple_epu8_mask(here, code, _mm512_set1_epi8(char(codes[i]))));
+    sums[i] = sum_of(rows.planes, _mm512_mask_cmple_epu8_mask(here, code, _mm512_set1_epi8(char(codes[i]))));
   __m512d best = _mm512_set1_pd(-1);
   __m512i best_at = _mm512_setzero_si512();  // 2 * code + missing_left
   const uint64_t valued = here & ~gaps;
@@ -125,11 +125,67 @@ void cut_rows(const TwoClassRows& rows, const unsigned char* codes, unsigned mis
   const __mmask8 equal = _mm512_cmp_pd_mask(best, _mm512_set1_pd(highest), _CMP_EQ_OQ);
   const auto place = uint32_t(_mm512_mask_reduce_min_epu64(equal, best_at));
   const uint64_t left = _mm512_mask_cmple_epu8_mask(here, code, _mm512_set1_epi8(char(place / 2)));
-  *found = {highest, sum_of(rows, left), place / 2, place & 1};
+  *found = {highest, sum_of(rows.planes, left), place / 2, place & 1};
+}
+
+uint64_t planes(const uint64_t* rows, size_t count, TwoClassPlanes* out) {
+  __m512i all = _mm512_setzero_si512();
+  for (size_t first = 0; first < count; first += 64, ++out) {
+    uint64_t bits[6] = {};
+    for (size_t i = first; i < count && i < first + 64; i += 8) {
+      const __mmask8 wanted = count - i >= 8 ? __mmask8(0xff) : __mmask8((1u << (count - i)) - 1);
+      const __m512i row = _mm512_maskz_loadu_epi64(wanted, rows + i);
+      all = _mm512_or_si512(all, row);
+      for (int k = 0; k < 6; ++k) {
+        const __m512i bit = _mm512_set1_epi64((long long)(1) << (k < 3 ? 32 + k : k - 3));
+        bits[k] |= uint64_t(_mm512_test_epi64_mask(row, bit)) << (i - first);
+      }
+    }
+    for (int k = 0; k < 3; ++k) {
+      out->weight[k] = bits[k];
+      out->one[k] = bits[3 + k];
+    }
+  }
+  return uint64_t(_mm512_reduce_or_epi64(all));
+}
+
+__mmask64 first64(size_t n) { return n >= 64 ? ~__mmask64(0) : (__mmask64(1) << n) - 1; }
+
+unsigned char least_byte(__m512i x) {
+  const __m256i half = _mm256_min_epu8(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  const __m128i quarter = _mm_min_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  const __m128i words = _mm_min_epu8(quarter, _mm_srli_epi16(quarter, 8));
+  return (unsigned char)(_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_and_si128(words, _mm_set1_epi16(255)))));
+}
+
+bool bounds(const unsigned char* codes, size_t count, unsigned missing, unsigned char* least, unsigned char* highest) {
+  const __m512i gap = _mm512_set1_epi8(char(missing)), ones = _mm512_set1_epi8(-1);
+  __m512i low = ones, high = ones;  // of the codes and of their complements
+  __mmask64 gaps = 0;
+  for (size_t i = 0; i < count; i += 64) {
+    const __mmask64 wanted = first64(count - i);
+    const __m512i code = _mm512_maskz_loadu_epi8(wanted, codes + i);
+    const __mmask64 here = _mm512_mask_cmpneq_epu8_mask(wanted, code, gap);
+    gaps |= wanted & ~here;
+    low = _mm512_mask_min_epu8(low, here, low, code);
+    high = _mm512_mask_min_epu8(high, here, high, _mm512_xor_si512(code, ones));
+  }
+  *least = least_byte(low);
+  *highest = (unsigned char)(~least_byte(high));
+  return gaps != 0;
+}
+
+uint64_t sum_to(const TwoClassPlanes* planes, const unsigned char* codes, size_t count, unsigned last) {
+  const __m512i cut = _mm512_set1_epi8(char(last));
+  uint64_t sum = 0;
+  for (size_t i = 0; i < count; i += 64, ++planes)
+    sum += sum_of(*planes, _mm512_mask_cmple_epu8_mask(first64(count - i),
+                                                       _mm512_maskz_loadu_epi8(first64(count - i), codes + i), cut));
+  return sum;
 }
 
 }  // namespace
 
-extern constexpr BaggingTable bagging_avx512_table = {2, cut, cut_rows};
+extern constexpr BaggingTable bagging_avx512_table = {2, cut, cut_rows, planes, bounds, sum_to};
 
 }  // namespace redoubt::kernels::detail
