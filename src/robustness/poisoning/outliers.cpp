@@ -7,8 +7,10 @@
 
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/robustness/poisoning/outlier_scores.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
+#include "robustness/complete.hpp"
 #include "robustness/rows.hpp"
 
 namespace redoubt {
@@ -20,7 +22,38 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+std::vector<double> scores_of(const Outliers& check, MatrixView<const float> x) {
+  if (check.method == OutlierMethod::isolation_forest) {
+    const auto forest = IsolationForest{{.trees = check.trees, .seed = check.seed}}.fit_encoded(x);
+    Tensor<float> scores({x.rows(), 1});
+    forest->predict_batch(x, scores, nullptr);
+    return {scores.data(), scores.data() + scores.size()};
+  }
+  const bool scaled = check.method == OutlierMethod::knn || check.method == OutlierMethod::lof;
+  const Tensor<float> complete = detail::completed(x, scaled);
+  const std::size_t most = x.rows() - 1;
+  switch (check.method) {
+    case OutlierMethod::ecod: return ecod_scores(complete);
+    case OutlierMethod::hbos: return hbos_scores(complete);
+    case OutlierMethod::knn: return knn_scores(complete, std::min<std::size_t>(5, most));
+    case OutlierMethod::lof: return lof_scores(complete, std::min<std::size_t>(20, most));
+    default: return robust_distance_scores(complete, {.seed = check.seed});
+  }
+}
+
 }  // namespace
+
+const char* to_string(OutlierMethod method) noexcept {
+  switch (method) {
+    case OutlierMethod::isolation_forest: return "isolation_forest";
+    case OutlierMethod::ecod: return "ecod";
+    case OutlierMethod::hbos: return "hbos";
+    case OutlierMethod::knn: return "knn";
+    case OutlierMethod::lof: return "lof";
+    case OutlierMethod::robust_distance: return "robust_distance";
+  }
+  return "unknown";
+}
 
 void Outliers::update(const Batch& batch) {
   if (!ids_.empty() && batch.features.cols() != width_)
@@ -52,24 +85,22 @@ Verdict Outliers::finish() const {
         std::string(id), stage,
         fmt::format("needs at least {} rows with features; there are {} rows of {}", fewest, ids_.size(), width_));
   const MatrixView<const float> x(features_.data(), ids_.size(), width_);
-  const auto forest = IsolationForest{{.trees = trees, .seed = seed}}.fit_encoded(x);
-  Tensor<float> scores({ids_.size(), 1});
-  forest->predict_batch(x, scores, nullptr);
-
-  std::vector<double> values(scores.data(), scores.data() + scores.size()), distance;
+  const std::vector<double> values = scores_of(*this, x);
+  std::vector<double> distance;
   const double centre = median(values);
   for (double v : values) distance.push_back(std::abs(v - centre));
   // 1.4826 turns the median absolute deviation of a normal into its standard deviation.
-  const double spread = std::max(1.4826 * median(distance), 1e-3);
+  const bool isolated = method == OutlierMethod::isolation_forest;
+  const double spread = std::max(1.4826 * median(distance), isolated ? 1e-3 : 1e-3 * std::abs(centre) + 1e-12);
 
   Verdict verdict;
   verdict.check = id;
   verdict.stage = stage;
   for (std::size_t r = 0; r < values.size(); ++r)
     if (const double z = (values[r] - centre) / spread; z > cut)
-      verdict.findings.push_back(
-          {ids_[r], "", values[r],
-           fmt::format("isolated: anomaly score {:.3f}, {:.1f} deviations above the median", values[r], z)});
+      verdict.findings.push_back({ids_[r], "", values[r],
+                                  fmt::format("{}: anomaly score {:.4g}, {:.1f} deviations above the median",
+                                              isolated ? "isolated" : to_string(method), values[r], z)});
   detail::sort_findings(verdict.findings);
   verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
   verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(ids_.size());

@@ -1,6 +1,7 @@
 #include "redoubt/robustness/poisoning/outliers.hpp"
 
 #include <catch2/catch.hpp>
+#include <limits>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
@@ -50,6 +51,24 @@ TEST_CASE("far rows are outliers, the cloud is not", "[outliers]") {
   b.update(part);
   a.merge(b);
   CHECK(a.finish() == verdict);
+}
+
+TEST_CASE("other methods name the far rows, too, and missing values do not hinder them", "[outliers]") {
+  auto x = cloud(600);
+  x(100, 2) = std::numeric_limits<float>::quiet_NaN();
+  const Dataset data = Dataset::from_matrix(MatrixView<const float>(x));
+  Batch batch;
+  batch.data = &data;
+  batch.features = x;
+  for (const auto method : {OutlierMethod::ecod, OutlierMethod::hbos, OutlierMethod::knn, OutlierMethod::lof,
+                            OutlierMethod::robust_distance}) {
+    CAPTURE(to_string(method));
+    const Verdict verdict = run_check(Outliers{.method = method}, batch);
+    REQUIRE(verdict.findings.size() >= 5);
+    CHECK(verdict.findings.size() <= 30);
+    for (std::size_t i = 0; i < 5; ++i) CHECK(verdict.findings[i].row < 5);
+    CHECK_THAT(verdict.findings[0].evidence, Catch::StartsWith(to_string(method)));
+  }
 }
 
 TEST_CASE("outliers abstain with few rows or no features, and check their options", "[outliers]") {

@@ -1,0 +1,213 @@
+"""Poisoning checks against their peers. See robustness.sh.
+
+Times are peer time over ours (above 1 we are faster), the median of interleaved rounds, one thread each; quality is our
+AUC minus PyOD's.
+"""
+import argparse
+import fnmatch
+import importlib.metadata
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+
+import numpy as np
+
+import trees_data
+import trees_metrics
+from harness import Worker, cpu_name, figure
+from trees_forests import ADBENCH, anomaly_case
+
+HERE = pathlib.Path(__file__).resolve().parent
+METHODS = ("ecod", "hbos", "knn", "lof", "mcd", "iforest")
+SEEDED = ("mcd", "iforest")
+
+
+class Context:
+    def __init__(self, build, quick):
+        self.build = pathlib.Path(build)
+        self.quick = quick
+        self.folder = tempfile.TemporaryDirectory()
+
+    def file(self, name):
+        return str(pathlib.Path(self.folder.name) / name)
+
+    def ours(self, mode, **settings):
+        path = str(self.build / "bench/peer_robustness_worker")
+        return Worker("redoubt", [path, mode] + [f"{k}={v}" for k, v in settings.items()])
+
+    def peer(self):
+        return Worker("pyod", [sys.executable, str(HERE / "robustness_peer.py")])
+
+
+def auc_delta(context):
+    """Of the six detectors on the twelve sets of ADBench, ours minus PyOD's; seeded ones: means over seeds. The worst."""
+    workers = [context.ours("outliers", threads=2), context.peer()]
+    path = context.file("scores.npy")
+    worst = (0.0, "")
+    for name in ADBENCH:
+        folder = anomaly_case(name)
+        y = np.load(folder / "y.npy")
+        for worker in workers:
+            worker.ask(f"load {folder}")
+        shown = []
+        for method in METHODS:
+            large = len(y) > 20_000
+            seeds = 1 if method not in SEEDED else 2 if large and method == "mcd" else 10 if context.quick else 30
+            means = []
+            for worker in workers:
+                values = []
+                for seed in range(seeds):
+                    worker.ask(f"run {method}:{seed}")
+                    worker.ask("scores " + path)
+                    values.append(trees_metrics.auc(y, np.load(path)))
+                means.append(statistics.mean(values))
+            delta = means[0] - means[1]
+            shown.append(f"{method} {delta:+.4f} (pyod {means[1]:.3f})")
+            worst = max(worst, (abs(delta), f"{method} on {name}"))
+        print(f"  {name}: " + ", ".join(shown), flush=True)
+    for worker in workers:
+        worker.close()
+    print(f"worst: {worst[1]}")
+    figure("robust.outlier.auc_delta_vs_pyod", worst[0])
+
+
+def speed_case(context, rows=50_000, cols=100):
+    """Rows of a few clusters with correlated columns, and one in a hundred far out."""
+    folder = pathlib.Path(context.file("50k100"))
+    if not folder.exists():
+        folder.mkdir()
+        random = np.random.default_rng(5)
+        mixing = random.normal(size=(20, cols)) / np.sqrt(20)
+        centre = 2 * random.normal(size=(8, cols))
+        x = random.normal(size=(rows, 20)) @ mixing + 0.5 * random.normal(size=(rows, cols))
+        x += centre[random.integers(8, size=rows)]
+        far = random.random(rows) < 0.01
+        x[far] += 3 * random.normal(size=(int(far.sum()), cols))
+        np.save(folder / "x.npy", x.astype(np.float32))
+    return folder
+
+
+def speed(method):
+    def run(context):
+        folder = speed_case(context)
+        ours, peer = context.ours("outliers", threads=1), context.peer()
+        for worker in (ours, peer):
+            worker.ask(f"load {folder}")
+        slow = method in ("knn", "lof")
+        if not slow:
+            for worker in (ours, peer):
+                worker.ask(f"run {method}")
+        for _ in range(1 if slow and context.quick else 3 if slow else 5 if context.quick else 9):
+            for worker in (ours, peer):
+                worker.seconds.append(float(worker.ask(f"run {method}")))
+        paths = [context.file("ours.npy"), context.file("peer.npy")]
+        for worker, path in zip((ours, peer), paths):
+            worker.ask("scores " + path)
+            worker.close()
+        a, b = (np.load(p) for p in paths)
+        print(f"{method}: 50000 x 100, one thread: redoubt {statistics.median(ours.seconds):.3f} s, "
+              f"pyod {statistics.median(peer.seconds):.3f} s; largest relative difference of scores "
+              f"{np.abs((a - b) / np.abs(b).max()).max():.1e}", flush=True)
+        figure(f"robust.{method}.vs_peer", statistics.median(p / o for p, o in zip(peer.seconds, ours.seconds)))
+    return run
+
+
+def labelled(name):
+    """Features (numbers scaled to deviation 1, categories one-hot) and labels of a real set."""
+    if name == "spambase":
+        text = (trees_data.SOURCE / "uci_arff/spambase.arff").read_text().lower()
+        lines = [line.split(",") for line in text[text.index("@data") + 5:].split() if line[0] not in "%@"]
+        x = np.array([row[:-1] for row in lines], dtype=np.float64)
+        return (x - x.mean(0)) / x.std(0), np.array([row[-1] == lines[0][-1] for row in lines], np.int32)
+    lines = [line.split(",") for line in
+             (trees_data.SOURCE / "adult_keele_modified/adult.data").read_text().split("\n")[1:] if line]
+    columns = []
+    for column in zip(*(row[:-1] for row in lines)):
+        try:
+            values = np.array(column, dtype=np.float64)
+            columns.append((values - values.mean()) / values.std())
+        except ValueError:
+            names = np.array(column)
+            columns += [(names == value).astype(np.float64) for value in np.unique(names)]
+    return np.stack(columns, axis=1), np.array([">" in row[-1] for row in lines], np.int32)
+
+
+def f1(found, flipped):
+    hit = np.count_nonzero(found & flipped)
+    return 2 * hit / max(1, np.count_nonzero(found) + np.count_nonzero(flipped))
+
+
+def flips(context):
+    """A fifth of the labels of 1000 rows flipped, 100 clean rows to value them, as OpenDataVal does; means over draws.
+    F1 of the fifth of lowest value, and of what the checks flag without clean rows."""
+    worker = context.ours("flips", threads=1)
+    folder = pathlib.Path(context.file("flips"))
+    folder.mkdir()
+    for name in ("adult", "spambase"):
+        x, y = labelled(name)
+        results = {"knn_shapley": [], "check_knn_shapley": [], "check_deep_knn": []}
+        for seed in range(10 if context.quick else 30):
+            random = np.random.default_rng(seed)
+            rows = random.permutation(len(y))
+            train, valid = rows[:1000], rows[1000:1100]
+            flipped = np.zeros(1000, bool)
+            flipped[random.permutation(1000)[:200]] = True
+            np.save(folder / "x.npy", np.ascontiguousarray(x[train], np.float32))
+            np.save(folder / "y.npy", np.where(flipped, 1 - y[train], y[train]).astype(np.int32))
+            np.save(folder / "vx.npy", np.ascontiguousarray(x[valid], np.float32))
+            np.save(folder / "vy.npy", y[valid])
+            worker.ask(f"run {folder}")
+            values = np.load(folder / "shapley.npy")
+            found = np.zeros(1000, bool)
+            found[np.argsort(values, kind="stable")[:200]] = True
+            results["knn_shapley"].append(f1(found, flipped))
+            for check in ("knn_shapley", "deep_knn"):
+                found = np.load(folder / f"flagged_{check}.npy") > 0
+                results["check_" + check].append(f1(found, flipped))
+        for method, values in results.items():
+            figure(f"robust.flips.{name}.{method}.f1", statistics.mean(values))
+    worker.close()
+
+
+FLIPS = [f"robust.flips.{name}.{method}.f1" for name in ("adult", "spambase")
+         for method in ("knn_shapley", "check_knn_shapley", "check_deep_knn")]
+
+
+def parts():
+    return [(["robust.outlier.auc_delta_vs_pyod"], auc_delta)] + [
+        ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [(FLIPS, flips)]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append", help="glob over the names of figures; may be repeated")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(name for names, _ in parts() for name in names))
+        return 0
+    context = Context(arguments.build, arguments.quick)
+    print(f"cpu: {cpu_name()}\npeers: " + ", ".join(
+        f"{p} {importlib.metadata.version(p)}" for p in ("pyod", "scikit-learn", "numpy")), flush=True)
+    failed = 0
+    for names, function in parts():
+        if arguments.only and not any(fnmatch.fnmatch(n, pattern) for n in names for pattern in arguments.only):
+            continue
+        start = time.monotonic()
+        try:
+            function(context)
+        except Exception:  # the others are still worth having
+            failed += 1
+            traceback.print_exc(file=sys.stdout)
+            print(f"failed: {' '.join(names)}", flush=True)
+        print(f"  [{time.monotonic() - start:.0f} s]", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+#include "redoubt/robustness/poisoning/outlier_scores.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/neighbors/nearest_neighbors.hpp"
+#include "robustness/complete.hpp"
+#include "robustness/radix.hpp"
+
+namespace redoubt {
+namespace {
+
+constexpr std::size_t columns_at_once = 16;  // one cache line of a row
+constexpr std::size_t rows_at_once = 4096;
+
+Neighbors others(MatrixView<const float> x, std::size_t k, Arena* arena, const char* who) {
+  if (k < 1 || k >= x.rows())
+    detail::fail(errc::invalid_argument, fmt::format("{}: k is {}; it must be in [1, {}], as there are {} rows", who, k,
+                                                     x.rows() - 1, x.rows()));
+  return NearestNeighbors(x, {.arena = arena}).find_others(k);
+}
+
+}  // namespace
+
+void detail::require_finite(MatrixView<const float> x, const char* who) {
+  for (std::size_t r = 0; r < x.rows(); ++r)
+    for (std::size_t c = 0; c < x.cols(); ++c)
+      if (!std::isfinite(x(r, c)))
+        fail(errc::invalid_argument,
+             fmt::format("{}: row {} has {} in column {}; fill in or drop missing values first", who, r, x(r, c), c));
+}
+
+std::vector<double> ecod_scores(MatrixView<const float> x, Arena* arena) {
+  detail::require_finite(x, "ecod_scores");
+  const std::size_t n = x.rows(), cols = x.cols(), groups = (cols + columns_at_once - 1) / columns_at_once;
+  const double rows = static_cast<double>(n);
+  std::vector<double> tail(n + 1, 0);  // -log(i / n)
+  for (std::size_t i = 1; i <= n; ++i) tail[i] = -std::log(static_cast<double>(i) / rows);
+
+  // A sum per group of columns, added up in their order.
+  std::vector<std::vector<double>> sums(groups);
+  parallel_for(
+      groups, 1,
+      [&](std::size_t first, std::size_t last) {
+        std::vector<float> columns(columns_at_once * n);
+        detail::FloatOrder order;
+        for (std::size_t g = first; g < last; ++g) {
+          const std::size_t begin = g * columns_at_once, count = std::min(columns_at_once, cols - begin);
+          for (std::size_t r = 0; r < n; ++r)
+            for (std::size_t c = 0; c < count; ++c) columns[c * n + r] = x(r, begin + c);
+          std::vector<double>& sum = sums[g];
+          sum.assign(n, 0);
+          for (std::size_t c = 0; c < count; ++c) {
+            const float* column = columns.data() + c * n;
+            double mean = 0, skew = 0;
+            for (std::size_t r = 0; r < n; ++r) mean += column[r];
+            mean /= rows;
+            for (std::size_t r = 0; r < n; ++r) {
+              const double d = column[r] - mean;
+              skew += d * d * d;
+            }
+            order.sort(n, [&](std::size_t r) { return column[r]; });
+            if (n == 0 || order.key(0) == order.key(n - 1)) continue;  // constant: says nothing
+            for (std::size_t from = 0, to = 0; from < n; from = to) {
+              while (to < n && order.key(to) == order.key(from)) ++to;
+              const double left = tail[to], right = tail[n - from];
+              const double longer = skew > 0 ? right : skew < 0 ? left : left + right;
+              const double score = std::max({left, right, longer});
+              for (std::size_t i = from; i < to; ++i) sum[order.position(i)] += score;
+            }
+          }
+        }
+      },
+      arena);
+  std::vector<double> scores(n, 0);
+  for (const auto& sum : sums)
+    for (std::size_t r = 0; r < n; ++r) scores[r] += sum[r];
+  return scores;
+}
+
+std::vector<double> hbos_scores(MatrixView<const float> x, const HbosOptions& options) {
+  if (options.bins < 2 || options.bins > 256)
+    detail::fail(errc::invalid_argument, fmt::format("HbosOptions::bins is {}; it must be in [2, 256]", options.bins));
+  if (!(options.alpha > 0 && options.alpha <= 1))
+    detail::fail(errc::invalid_argument, fmt::format("HbosOptions::alpha is {}; it must be in (0, 1]", options.alpha));
+  detail::require_finite(x, "hbos_scores");
+  const std::size_t n = x.rows(), cols = x.cols(), bins = static_cast<std::size_t>(options.bins);
+  std::vector<double> scores(n, 0);
+  if (n == 0 || cols == 0) return scores;
+
+  std::vector<float> low(x.row(0).begin(), x.row(0).end()), high = low;
+  for (std::size_t r = 1; r < n; ++r) {
+    const float* row = x.row(r).data();
+    for (std::size_t c = 0; c < cols; ++c) {
+      low[c] = std::min(low[c], row[c]);
+      high[c] = std::max(high[c], row[c]);
+    }
+  }
+  // Bins are closed at their lower edge when rows are counted, and at their upper edge when they are looked up, as the
+  // authors' and the usual histogram functions together have it; it matters for whole numbers.
+  std::vector<float> edges((bins + 1) * cols), scale(cols);
+  for (std::size_t c = 0; c < cols; ++c) {
+    const double width = (static_cast<double>(high[c]) - low[c]) / static_cast<double>(bins);
+    scale[c] = width > 0 ? static_cast<float>(std::min(1 / width, 1e38)) : 0;
+    for (std::size_t b = 0; b <= bins; ++b)
+      edges[c * (bins + 1) + b] = b == bins ? high[c] : static_cast<float>(low[c] + static_cast<double>(b) * width);
+  }
+  const float top = static_cast<float>(bins - 1);
+  const std::size_t blocks = (n + rows_at_once - 1) / rows_at_once;
+  std::vector<std::uint8_t> codes(n * cols);
+  std::vector<std::vector<std::uint32_t>> counts(blocks);
+  parallel_for(
+      blocks, 1,
+      [&](std::size_t first, std::size_t last) {
+        for (std::size_t block = first; block < last; ++block) {
+          auto& count = counts[block];
+          count.assign(bins * cols, 0);
+          for (std::size_t r = block * rows_at_once; r < std::min(n, (block + 1) * rows_at_once); ++r) {
+            const float* row = x.row(r).data();
+            std::uint8_t* code = codes.data() + r * cols;
+            for (std::size_t c = 0; c < cols; ++c) {
+              const float v = row[c], *edge = edges.data() + c * (bins + 1);
+              auto b = static_cast<std::size_t>(std::min((v - low[c]) * scale[c], top));
+              b -= b > 0 && v < edge[b];
+              b += b + 1 < bins && v >= edge[b + 1];
+              ++count[c * bins + b];
+              code[c] = static_cast<std::uint8_t>(b - (b > 0 && v == edge[b]));
+            }
+          }
+        }
+      },
+      options.arena);
+  std::vector<double> value(bins * cols, 0);
+  for (std::size_t c = 0; c < cols; ++c) {
+    const double width = (static_cast<double>(high[c]) - low[c]) / static_cast<double>(bins);
+    if (!(width > 0)) continue;  // constant: says nothing
+    for (std::size_t b = 0; b < bins; ++b) {
+      std::uint64_t total = 0;
+      for (const auto& count : counts) total += count[c * bins + b];
+      value[c * bins + b] = -std::log2(static_cast<double>(total) / (static_cast<double>(n) * width) + options.alpha);
+    }
+  }
+  parallel_for(
+      n, rows_at_once,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+          const std::uint8_t* code = codes.data() + r * cols;
+          double sums[4] = {0, 0, 0, 0};  // additions need not wait for each other
+          for (std::size_t c = 0; c < cols; ++c) sums[c % 4] += value[c * bins + code[c]];
+          scores[r] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+        }
+      },
+      options.arena);
+  return scores;
+}
+
+std::vector<double> knn_scores(MatrixView<const float> x, std::size_t k, Arena* arena) {
+  if (x.rows() == 0) return {};
+  const Neighbors found = others(x, k, arena, "knn_scores");
+  std::vector<double> scores(x.rows());
+  for (std::size_t r = 0; r < scores.size(); ++r) scores[r] = found.distances(r, k - 1);
+  return scores;
+}
+
+std::vector<double> lof_scores(MatrixView<const float> x, std::size_t k, Arena* arena) {
+  if (x.rows() == 0) return {};
+  const Neighbors found = others(x, k, arena, "lof_scores");
+  const std::size_t n = x.rows();
+  const double count = static_cast<double>(k);
+  std::vector<double> density(n), scores(n);
+  for (std::size_t r = 0; r < n; ++r) {
+    double reach = 0;
+    for (std::size_t i = 0; i < k; ++i)
+      reach += std::max(found.distances(r, i), found.distances(found.rows(r, i), k - 1));
+    density[r] = 1 / (reach / count + 1e-10);  // finite among more than k copies
+  }
+  for (std::size_t r = 0; r < n; ++r) {
+    double sum = 0;
+    for (std::size_t i = 0; i < k; ++i) sum += density[found.rows(r, i)];
+    scores[r] = sum / count / density[r];
+  }
+  return scores;
+}
+
+}  // namespace redoubt
