@@ -1,0 +1,58 @@
+// Data larger than memory: rows arrive in batches from a file, a socket or, here, a generator; a Trainer learns from
+// each and forgets it. Memory is one batch, whatever the amount of data.
+#include <cmath>
+#include <iostream>
+#include <redoubt/core/random.hpp>
+#include <redoubt/data/dataset.hpp>
+#include <redoubt/metrics/evaluation.hpp>
+#include <redoubt/nn/neural_network.hpp>
+#include <redoubt/nn/trainer.hpp>
+
+using namespace redoubt::layer;
+
+namespace {
+
+constexpr std::size_t width = 8, batch = 256;
+
+/// A stream of rows; a real one would read the next block of a file into the same memory.
+struct Stream {
+  redoubt::Random random{1};
+  redoubt::Tensor<float> rows{batch, width}, targets{batch, std::size_t{1}};
+
+  void next() {
+    for (std::size_t r = 0; r < batch; ++r) {
+      for (float& v : rows.row(r)) v = static_cast<float>(random.normal());
+      targets(r, 0) = rows(r, 0) * rows(r, 1) + std::sin(3 * rows(r, 2)) > 0;
+    }
+  }
+};
+
+}  // namespace
+
+int main() {
+  redoubt::Graph graph = redoubt::Sequential{Dense{64}, ReLU{}, Dense{64}, ReLU{}, Dense{2}}.graph({width}, 2, true);
+  graph.initialise(1);
+  const std::uint64_t steps = 2000;
+  redoubt::Trainer trainer(graph, redoubt::NetworkLoss{.kind = redoubt::LossKind::cross_entropy},
+                           {.batch = batch,
+                            .optimizer = {.learning_rate = 3e-3},
+                            .schedule = {.kind = redoubt::ScheduleKind::linear, .warmup = 0.02},
+                            .steps = steps,
+                            .clip_norm = 5});
+  Stream stream;
+  double loss = 0;
+  for (std::uint64_t step = 1; step <= steps; ++step) {
+    stream.next();
+    loss += trainer.step(stream.rows, stream.targets);
+    if (step % 500 == 0) {
+      std::cout << step * batch << " rows: mean loss " << loss / 500 << '\n';
+      loss = 0;
+    }
+  }
+  stream.next();  // rows that were never seen
+  std::vector<std::int32_t> labels;
+  for (std::size_t r = 0; r < batch; ++r) labels.push_back(static_cast<std::int32_t>(stream.targets(r, 0)));
+  const auto test = redoubt::Dataset::from_matrix(stream.rows, std::span<const std::int32_t>(labels));
+  const redoubt::Model model = redoubt::network_model(graph, test, "streamed");
+  std::cout << model.evaluate(test) << '\n';
+}
