@@ -141,6 +141,7 @@ void compile_blocks(CompiledForest& out, const ForestShape& shape, const std::ve
     used += lanes * stride;
   }
   form.blocks.assign(used, ForestBlock{});
+  form.lane_tree.assign(groups.size() * lanes, 0);
   if (shape.outputs > 1 && shape.leaf_width == 1) form.lane_output.assign(groups.size() * lanes, 0);
 
   index = 0;
@@ -149,6 +150,7 @@ void compile_blocks(CompiledForest& out, const ForestShape& shape, const std::ve
     for (std::size_t lane = 0; lane < groups[g].trees.size(); ++lane, ++index) {
       const TreeNodes& tree = *groups[g].trees[lane];
       if (!form.lane_output.empty()) form.lane_output[g * lanes + lane] = tree.output;
+      form.lane_tree[g * lanes + lane] = tree.tree;
       const TreeNodes top = top_of(tree, tops[index]);
       unsigned char* const nodes = form.nodes.data() + g * slots * sweep_slot_bytes;
       put_sweep_lane(nodes, lane, top, groups[g].columns, [](std::size_t, std::int32_t) {});
@@ -168,7 +170,10 @@ void compile_blocks(CompiledForest& out, const ForestShape& shape, const std::ve
           block.column[i] = sweep_column(groups[g].columns, node.column);
           block.threshold[i] = node.threshold;
         }
+        form.first_exit.resize(form.blocks.size());
+        form.first_exit[place] = static_cast<std::uint32_t>(form.exit_leaf.size());
         for (std::size_t e = 0; e < cut.exits.size(); ++e) {
+          form.exit_leaf.push_back(cut.exits[e] < 0 ? static_cast<std::uint32_t>(~cut.exits[e]) : 0);
           if (cut.exits[e] >= 0) {
             block.slots[e] = std::numeric_limits<std::int32_t>::min() + static_cast<std::int32_t>(form.blocks.size());
             open.emplace_back(cut.exits[e], form.blocks.size());

@@ -80,6 +80,9 @@ void choose_row(CompiledForest& f, const ForestShape& shape, const ForestTuning&
     f.groups = {};
     f.sweep_nodes = {};
     f.sweep_values = {};
+    f.sweep_leaf = {};
+    f.lane_tree = {};
+    f.group_leaves = {};
   }
   if (f.row != RowEngine::blocks) f.blocks = {};
   f.one_sum = f.row != RowEngine::walk && f.row_walk.empty() && shape.outputs == 1 && shape.leaf_width == 1 &&
@@ -126,6 +129,7 @@ void describe(CompiledForest& f, Isa isa, double all_walk) {
                 : d.row;
   d.bytes = f.sweep_nodes.size() + f.sweep_values.size() * 4 + f.selects.size() * sizeof f.selects[0] +
             f.slice_tables.size() + f.blocks.blocks.size() * sizeof f.blocks.blocks[0] + f.blocks.nodes.size() +
+            (f.sweep_leaf.size() + f.blocks.first_exit.size() + f.blocks.exit_leaf.size()) * 4 +
             f.column_thresholds.size() * 4 + f.leaves.values.size() * 4 + f.leaves.wide_values.size() * 8;
   if (f.leaves.wide)
     d.reason = "leaf values of very different sizes are summed in 64 bits, which only the walk does";
@@ -188,6 +192,10 @@ namespace {
 void settle(CompiledForest& f) {
   std::size_t bytes = 0;
   const auto all = [&](const auto& each) {
+    each(f.column_input, [&](auto by) { f.numeric.input = by(f.numeric.input); });
+    each(f.groups, [](auto) {});
+    each(f.group_leaves, [](auto) {});
+    each(f.blocks.groups, [](auto) {});
     each(f.column_thresholds, [&](auto by) { f.numeric.thresholds = by(f.numeric.thresholds); });
     each(f.sweep_nodes, [&](auto by) {
       for (auto& group : f.groups) group.nodes = by(group.nodes);

@@ -26,6 +26,7 @@ class FormMemory {
   ~FormMemory();
   /// Once, before `take`.
   void reserve(std::size_t bytes);
+  const unsigned char* first() const noexcept { return first_; }
   void* take(std::size_t bytes) noexcept;
 
  private:
@@ -88,21 +89,26 @@ struct BlockForm {
   const kernels::detail::ForestBlockTable* table = nullptr;
   AlignedVector<kernels::detail::ForestBlock> blocks;  ///< [0] has no nodes and leads to 0
   AlignedVector<unsigned char> nodes;                  ///< of the groups
-  std::vector<kernels::detail::ForestBlockGroup> groups;
+  AlignedVector<kernels::detail::ForestBlockGroup> groups;
   std::vector<std::vector<std::uint16_t>> columns;  ///< as in CompiledForest::group_columns
   std::vector<std::uint32_t> lane_output;           ///< 64 per group; empty if there is one
+  std::vector<std::uint32_t> lane_tree;             ///< 64 per group
+  std::vector<std::uint32_t> first_exit;            ///< per block: of its exits in
+  std::vector<std::uint32_t> exit_leaf;             ///< leaf of the forest, where it leads to one
   double more = 0;                                  ///< expected number of blocks per row beyond one per tree
 };
 
 /// What takes a single row; trees that it cannot take are walked.
 enum class RowEngine : std::uint8_t { walk, sweep, blocks };
 
+constexpr std::uint32_t no_tree = 0xffffffffu;
+
 struct CompiledForest {
   FormMemory memory;  ///< in the end, of all AlignedVectors
   FixedLeaves leaves;
 
   // Columns: numeric ones, then one per set test.
-  std::vector<unsigned> column_input;
+  AlignedVector<unsigned> column_input;
   AlignedVector<float> column_thresholds;
   kernels::detail::ForestColumns numeric{};  ///< points into these two
   std::vector<SetTest> sets;
@@ -113,11 +119,13 @@ struct CompiledForest {
   // Sweep: groups of 64 trees.
   const kernels::detail::ForestTable* row_table = nullptr;
   AlignedVector<unsigned char> sweep_nodes;
-  std::vector<kernels::detail::ForestGroup> groups;
+  AlignedVector<kernels::detail::ForestGroup> groups;
   std::vector<std::vector<std::uint16_t>>
       group_columns;                         ///< per group: which columns it reads; empty: all, as they are
-  std::vector<std::size_t> group_leaves;     ///< per group: first of 64 * (slots + 1) values
+  AlignedVector<std::size_t> group_leaves;   ///< per group: first of 64 * (slots + 1) values
   AlignedVector<std::int32_t> sweep_values;  ///< x leaf_width
+  std::vector<std::uint32_t> sweep_leaf;     ///< leaf of the forest, as sweep_values are indexed
+  std::vector<std::uint32_t> lane_tree;      ///< 64 per group, or no_tree
   std::vector<std::uint32_t> lane_output;    ///< 64 per group; empty if there is one
   std::vector<std::uint32_t> row_walk;       ///< trees that are not swept
 
@@ -149,6 +157,9 @@ struct CompiledForest {
   bool slices_forced = false;
   /// How to take the next of `rows` rows of a batch; null: row by row.
   const kernels::detail::ForestTable* table_for(std::size_t rows) const noexcept;
+
+  /// leaves[t] for the trees t that `row` takes, all but row_walk; needs an engine other than the walk.
+  void leaf_ids(const float* values, std::uint32_t* leaves) const noexcept;
 
   ForestEngine description;
   mutable ScratchList scratch;

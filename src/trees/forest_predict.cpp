@@ -33,6 +33,13 @@ void add_sum(float* place, std::uint32_t value) {
     codes[f.numeric_columns + s] = !detail::set_goes_left(f.sets[s], f.set_bits.data(), row[f.sets[s].input]);
 }
 
+/// The codes of the columns that a group reads.
+const unsigned char* codes_of(const std::vector<std::uint16_t>& columns, const unsigned char* codes,
+                              unsigned char* picked) noexcept {
+  for (std::size_t c = 0; c < columns.size(); ++c) picked[c] = codes[columns[c]];
+  return columns.empty() ? codes : picked;
+}
+
 /// Adds the swept trees of `Rows` (1 or 4) rows to the sums in dst.
 template <std::size_t Rows>
 void sweep_rows(const CompiledForest& f, std::size_t width, const float* const (&rows)[Rows],
@@ -45,11 +52,8 @@ void sweep_rows(const CompiledForest& f, std::size_t width, const float* const (
   for (std::size_t begin = 0; begin < f.groups.size(); begin += groups_at_once) {
     const std::size_t count = std::min(groups_at_once, f.groups.size() - begin);
     for (std::size_t r = 0; r < Rows; ++r)
-      for (std::size_t g = 0; g < count; ++g) {
-        const auto& columns = f.group_columns[begin + g];
-        group_codes[count * r + g] = columns.empty() ? codes[r] : picked[r][g];
-        for (std::size_t c = 0; c < columns.size(); ++c) picked[r][g][c] = codes[r][columns[c]];
-      }
+      for (std::size_t g = 0; g < count; ++g)
+        group_codes[count * r + g] = codes_of(f.group_columns[begin + g], codes[r], picked[r][g]);
     (Rows == 1 ? f.row_table->sweep : f.row_table->sweep_4)(f.groups.data() + begin, count, group_codes, leaves);
     for (std::size_t r = 0; r < Rows; ++r)
       for (std::size_t g = 0; g < count; ++g) {
@@ -85,11 +89,7 @@ void row_through_blocks(const CompiledForest& f, std::size_t width, const float*
   for (std::size_t begin = 0; begin < form.groups.size(); begin += groups_at_once) {
     const std::size_t count = std::min(groups_at_once, form.groups.size() - begin);
     const auto* const groups = form.groups.data() + begin;
-    for (std::size_t g = 0; g < count; ++g) {
-      const auto& columns = form.columns[begin + g];
-      group_codes[g] = columns.empty() ? codes : picked[g];
-      for (std::size_t c = 0; c < columns.size(); ++c) picked[g][c] = codes[columns[c]];
-    }
+    for (std::size_t g = 0; g < count; ++g) group_codes[g] = codes_of(form.columns[begin + g], codes, picked[g]);
     if (width == 1 && form.lane_output.empty()) {
       add_sum(dst, form.table->sum(groups, count, group_codes, form.blocks.data()));
       continue;
@@ -114,6 +114,10 @@ void row_through_blocks(const CompiledForest& f, std::size_t width, const float*
   alignas(64) unsigned char codes[256];
   const unsigned char* group_codes[groups_at_once];
   for (const unsigned char*& all : group_codes) all = codes;
+#if defined(__GNUC__)
+  // Where the caches are cold: what comes first, before one load waits for another.
+  for (std::size_t i = 0; i < 12; ++i) __builtin_prefetch(f.memory.first() + 64 * i);
+#endif
   code_row(f, row, codes);
   std::uint32_t sum = 0;
   if (f.row == detail::RowEngine::blocks) {
@@ -189,6 +193,31 @@ const std::uint32_t* slice_block(const CompiledForest& f, const ForestTable& tab
 }
 
 }  // namespace
+
+void detail::CompiledForest::leaf_ids(const float* values, std::uint32_t* leaves) const noexcept {
+  alignas(64) unsigned char codes[max_columns];
+  alignas(64) unsigned char picked[256];
+  code_row(*this, values, codes);
+  if (row == RowEngine::blocks) {
+    std::uint32_t places[64];
+    for (std::size_t g = 0; g < blocks.groups.size(); ++g) {
+      const unsigned char* const own = codes_of(blocks.columns[g], codes, picked);
+      blocks.table->find(blocks.groups.data() + g, 1, &own, blocks.blocks.data(), places);
+      for (std::size_t lane = 0; lane < blocks.groups[g].lanes; ++lane)
+        leaves[blocks.lane_tree[64 * g + lane]] =
+            blocks.exit_leaf[blocks.first_exit[places[lane] / 32] + places[lane] % 32 - 16];
+    }
+    return;
+  }
+  alignas(64) unsigned char places[64];
+  const std::uint32_t* leaf = sweep_leaf.data();
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const unsigned char* const own = codes_of(group_columns[g], codes, picked);
+    row_table->sweep(groups.data() + g, 1, &own, places);
+    for (std::size_t lane = 0; lane < 64; ++lane, leaf += groups[g].slots + 1)
+      if (lane_tree[64 * g + lane] != no_tree) leaves[lane_tree[64 * g + lane]] = leaf[places[lane]];
+  }
+}
 
 void Forest::finish_sums(float* dst) const noexcept {
   for (std::size_t k = 0; k < shape_.outputs; ++k) dst[k] = score(k, static_cast<std::int32_t>(load_sum(dst + k)));

@@ -59,6 +59,8 @@ void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vec
   }
   out.sweep_nodes.resize(bytes);
   out.sweep_values.resize(values);
+  out.sweep_leaf.resize(values / width);
+  out.lane_tree.assign(groups.size() * lanes, no_tree);
   if (shape.outputs > 1 && width == 1) out.lane_output.assign(groups.size() * lanes, 0);
   unsigned char* nodes = out.sweep_nodes.data();
   values = 0;
@@ -72,7 +74,10 @@ void compile_sweep(CompiledForest& out, const ForestShape& shape, const std::vec
       const TreeNodes& tree = *group.trees[lane];
       if (!out.lane_output.empty()) out.lane_output[out.groups.size() * lanes + lane] = tree.output;
       std::int32_t* const leaf = out.sweep_values.data() + values + lane * (slots + 1) * width;
+      std::uint32_t* const leaf_id = out.sweep_leaf.data() + values / width + lane * (slots + 1);
+      out.lane_tree[out.groups.size() * lanes + lane] = tree.tree;
       const auto put = [&](std::size_t place, std::int32_t child) {
+        leaf_id[place] = static_cast<std::uint32_t>(~child);
         for (std::size_t k = 0; k < width; ++k)
           leaf[place * width + k] = out.leaves.values[static_cast<std::size_t>(~child) * width + k];
       };

@@ -106,6 +106,12 @@ void Forest::walk_block(std::span<const std::uint32_t> trees, MatrixView<const f
 }
 
 void Forest::leaf_ids(std::span<const float> src, std::span<std::uint32_t> dst) const noexcept {
+  const detail::CompiledForest& f = *compiled_;
+  if (f.row != detail::RowEngine::walk) {
+    f.leaf_ids(src.data(), dst.data());
+    for (const std::uint32_t t : f.row_walk) dst[t] = leaf_of(arrays_.roots[t], src.data());
+    return;
+  }
   const float* rows[lanes];
   std::fill_n(rows, lanes, src.data());
   std::size_t t = 0;
@@ -122,6 +128,10 @@ void Forest::leaf_ids(MatrixView<const float> src, MatrixView<std::uint32_t> dst
   parallel_for(
       src.rows(), rows_per_task,
       [&](std::size_t begin, std::size_t end) {
+        if (compiled_->row != detail::RowEngine::walk) {
+          for (std::size_t r = begin; r < end; ++r) leaf_ids(src.row(r), dst.row(r));
+          return;
+        }
         const float* rows[lanes];
         std::int32_t roots[lanes];
         std::uint32_t leaves[lanes];

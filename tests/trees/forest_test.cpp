@@ -355,7 +355,7 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
     const auto x = rows_at_thresholds(arrays, 600, c.shape.inputs, 23);
     const Forest reference(shape_of(c.shape), arrays, {.row = ForestPath::walk, .batch = ForestPath::walk});
     Tensor<float> expected({x.rows(), reference.outputs()});
-    std::vector<std::uint32_t> leaves(reference.trees());
+    std::vector<std::uint32_t> leaves(reference.trees()), own(reference.trees());
     for (std::size_t r = 0; r < x.rows(); ++r) {
       reference.leaf_ids(x.row(r), leaves);
       if (r % 50 == 0)
@@ -391,6 +391,11 @@ TEST_CASE("every engine gives the bits of the definition", "[forest][engines]") 
         const std::size_t single = level == 0 ? 100 : x.rows();
         for (std::size_t r = 0; r < single; ++r) forest.predict(x.row(r), out.row(r), {});
         REQUIRE(equal(out, single));
+        for (std::size_t r = 0; r < 60; ++r) {
+          reference.leaf_ids(x.row(r), leaves);
+          forest.leaf_ids(x.row(r), own);
+          REQUIRE(leaves == own);
+        }
         for (const std::size_t rows : {1, 2, 7, 8, 63, 64, 65, 511, 512, 513, 600}) {
           if (level == 0 && rows > 65) continue;  // the references are slow
           std::fill(out.flat().begin(), out.flat().end(), -1.0f);
