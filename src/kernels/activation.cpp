@@ -12,6 +12,7 @@ namespace redoubt::kernels {
 namespace {
 std::size_t common(std::span<const float> src, std::span<float> dst) { return std::min(src.size(), dst.size()); }
 constexpr float smallest_exponent = -87.33654f;  // log of the smallest normal number
+constexpr double root_half = 0.7071067811865476, inverse_root_two_pi = 0.3989422804014327;
 }  // namespace
 
 namespace naive {
@@ -30,6 +31,25 @@ void sigmoid(std::span<const float> src, std::span<float> dst) noexcept {
 
 void relu(std::span<const float> src, std::span<float> dst) noexcept {
   for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = src[i] > 0 ? src[i] : 0;
+}
+
+void erf(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = std::erf(src[i]);
+}
+
+// erfc instead of 1 + erf: no cancellation in the negative tail. In double precision, as erfc(z) magnifies the rounding
+// of z by 2z^2.
+void gelu(std::span<const float> src, std::span<float> dst) noexcept {
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i)
+    dst[i] = static_cast<float>(0.5 * src[i] * std::erfc(-src[i] * root_half));
+}
+
+void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {
+  for (std::size_t i = 0, n = std::min(common(from, to), x.size()); i < n; ++i) {
+    const double bounded = std::abs(x[i]) > 14 ? std::copysign(14.0, x[i]) : x[i];
+    const double density = inverse_root_two_pi * std::exp(-0.5 * bounded * bounded);
+    to[i] += static_cast<float>(0.5 * std::erfc(-bounded * root_half) + bounded * density) * from[i];
+  }
 }
 
 float log_sum_exp(std::span<const float> x) noexcept {
@@ -70,6 +90,22 @@ void sigmoid(std::span<const float> src, std::span<float> dst) noexcept {
 void relu(std::span<const float> src, std::span<float> dst) noexcept {
   const detail::Table* table = detail::table();
   return table ? table->relu(src.data(), dst.data(), common(src, dst)) : naive::relu(src, dst);
+}
+
+void erf(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->erf(src.data(), dst.data(), common(src, dst)) : naive::erf(src, dst);
+}
+
+void gelu(std::span<const float> src, std::span<float> dst) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->gelu(src.data(), dst.data(), common(src, dst)) : naive::gelu(src, dst);
+}
+
+void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::gelu_gradient(x, from, to);
+  table->gelu_gradient(x.data(), from.data(), to.data(), std::min(common(from, to), x.size()));
 }
 
 float log_sum_exp(std::span<const float> x) noexcept {

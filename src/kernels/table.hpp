@@ -56,6 +56,10 @@ struct Table {
   void (*tanh)(const float* src, float* dst, size_t n);
   void (*sigmoid)(const float* src, float* dst, size_t n);
   void (*relu)(const float* src, float* dst, size_t n);
+  void (*erf)(const float* src, float* dst, size_t n);
+  void (*gelu)(const float* src, float* dst, size_t n);
+  /// to += gelu'(x) * from
+  void (*gelu_gradient)(const float* x, const float* from, float* to, size_t n);
 
   void (*adam)(const AdamConstants& step, float* w, const float* g, float* m, float* v, size_t n);
 

@@ -47,6 +47,7 @@ double worst_relative_error(Function f, double (*exact)(double), float low, floa
 }
 
 double exact_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double exact_gelu(double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }
 
 }  // namespace
 
@@ -57,6 +58,43 @@ TEST_CASE("exp, tanh and sigmoid stay within the stated relative errors", "[acti
   CHECK(worst_relative_error(kernels::naive::tanh, std::tanh, -1e30f, 1e30f) <= 4e-7);
   CHECK(worst_relative_error(kernels::sigmoid, exact_sigmoid, -87, 1e30f) <= 4e-7);
   CHECK(worst_relative_error(kernels::naive::sigmoid, exact_sigmoid, -87, 1e30f) <= 4e-7);
+}
+
+TEST_CASE("erf and gelu stay within the stated relative errors", "[activation]") {
+  CHECK(worst_relative_error(kernels::erf, std::erf, -1e30f, 1e30f) <= 4e-7);
+  CHECK(worst_relative_error(kernels::naive::erf, std::erf, -1e30f, 1e30f) <= 4e-7);
+  CHECK(worst_relative_error(kernels::gelu, exact_gelu, -13, 1e30f) <= 1e-6);
+  CHECK(worst_relative_error(kernels::naive::gelu, exact_gelu, -13, 1e30f) <= 1e-6);
+  for (const Function f : {Function(kernels::erf), Function(kernels::naive::erf)}) {
+    const std::vector<float> src = {-infinity, -0.f, infinity, std::numeric_limits<float>::quiet_NaN()};
+    std::vector<float> dst(src.size());
+    f(src, dst);
+    CHECK(dst[0] == -1);
+    CHECK(dst[1] == 0);
+    CHECK(dst[2] == 1);
+    CHECK(std::isnan(dst[3]));
+  }
+}
+
+TEST_CASE("the gradient of gelu stays within the stated error and is added", "[activation]") {
+  auto x = grid(-1e30f, 1e30f);
+  x.push_back(infinity);
+  x.push_back(-infinity);
+  for (const bool naive : {false, true}) {
+    std::vector<float> from(x.size(), 2.f), to(x.size(), 3.f);
+    (naive ? kernels::naive::gelu_gradient : kernels::gelu_gradient)(x, from, to);
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double value = std::min(20.0, std::max(-20.0, double(x[i])));
+      const double density = std::exp(-0.5 * value * value) / std::sqrt(2 * std::acos(-1.0));
+      const double exact = 0.5 * std::erfc(-value * std::sqrt(0.5)) + value * density;
+      worst = std::max(worst, std::abs(to[i] - 3 - 2 * exact));
+    }
+    CHECK(worst <= 2 * 5e-7 + 5 * 0x1p-24);
+    float single[] = {std::numeric_limits<float>::quiet_NaN()}, one[] = {1}, sum[] = {0};
+    (naive ? kernels::naive::gelu_gradient : kernels::gelu_gradient)(std::span(single), std::span(one), std::span(sum));
+    CHECK(std::isnan(sum[0]));
+  }
 }
 
 TEST_CASE("the ends of the range behave", "[activation]") {

@@ -2,12 +2,12 @@
 
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
+#include "redoubt/kernels/activation.hpp"
 
 namespace redoubt::detail {
 namespace {
 
 constexpr float root_half = 0.70710678f;
-constexpr float inverse_root_two_pi = 0.39894228f;
 constexpr float minimum_at = -0.7517916f, minimum = -0.16997121f;  // where the derivative is zero
 constexpr float error = 1e-6f;                                     // relative for x > -1; the tail's erfc keeps it
 
@@ -20,15 +20,12 @@ class Gelu final : public Op {
   std::string_view name() const noexcept override { return "gelu"; }
   std::string_view onnx_name() const noexcept override { return "Gelu"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
-  void forward(const OpForward& call) const override {
-    for_each_row(call.inputs[0], call.output, [](std::span<const float> src, std::span<float> dst) {
-      for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = gelu(src[i]);
-    });
-  }
+  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::gelu); }
   void backward(const OpBackward& call) const override {
-    elementwise_backward(call, [](float x, float) {
-      return 0.5f * std::erfc(-x * root_half) + x * inverse_root_two_pi * std::exp(-0.5f * x * x);
-    });
+    const auto gradient = call.input_gradients[0];
+    if (!gradient.data()) return;
+    for (std::size_t r = 0; r < gradient.rows(); ++r)
+      kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
   }
   // Falls up to minimum_at, rises from there: the largest value is at an end.
   void bounds(const OpBounds& call) const override {
