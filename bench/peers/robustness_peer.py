@@ -1,5 +1,5 @@
 """PyOD's detectors, one unit of work per line on stdin. See robustness.py.
-Lines: "load FOLDER" (x.npy), "run METHOD[:SEED]" -> seconds of fit, which scores the rows; "scores FILE" of the last."""
+Lines: "load FOLDER" (x.npy), "run METHOD[:SEED]" -> seconds of fit, which scores the rows; "scores FILE"."""
 import os
 import sys
 import time

@@ -99,10 +99,12 @@ TEST_CASE("small sets, all points, and huge and tiny values", "[neighbors]") {
 
 TEST_CASE("neighbours are the same at any number of threads", "[neighbors][threads]") {
   for (const std::size_t cols : {4u, 30u}) {
-    const auto points = points_of(Kind::whole, 1500, cols, 7);
-    Arena one(1), two(2);
-    CHECK(NearestNeighbors(points, {.arena = &one}).find_others(6) ==
-          NearestNeighbors(points, {.arena = &two}).find_others(6));
+    const auto points = points_of(Kind::whole, 1500, cols, 7);  // several blocks, the last of them incomplete
+    Arena one(1), two(2), four(4);
+    const auto alone = NearestNeighbors(points, {.arena = &one}).find_others(6);
+    CHECK(NearestNeighbors(points, {.arena = &two}).find_others(6) == alone);
+    CHECK(NearestNeighbors(points, {.arena = &four}).find_others(6) == alone);
+    CHECK(NearestNeighbors(points).find(points, 7).distances.row(3)[0] == 0.0f);
   }
 }
 

@@ -31,7 +31,8 @@ struct Neighbors {
 /// Exact nearest neighbours by Euclidean distance. Both ways of searching find candidates in fp32 with a proven error
 /// bound and rank them by the distance in double precision, so they give the same rows and distances: those of a loop
 /// over all points. Same results at any thread count and instruction-set level.
-/// Holds a copy of the points (the tree twice). Immutable and cheap to copy; thread-safe.
+/// Holds a copy of the points (the tree twice); find_others by products another and k candidates per point, at most
+/// 1 GB of them. Immutable and cheap to copy; thread-safe.
 class NearestNeighbors {
  public:
   /// Error(invalid_argument) names the first row and column that is NaN or infinite; Error(unsupported) for 2^32 - 1
