@@ -72,6 +72,46 @@ TEST_CASE("HBOS by hand", "[outlier_scores]") {
   CHECK(scores[4] == Approx(-std::log2(0.6)));
 }
 
+TEST_CASE("HBOS bins whole numbers, far offsets and uneven scales as the edges say", "[outlier_scores]") {
+  Random random(11);
+  const std::size_t rows = 500, cols = 5;
+  Tensor<float> x({rows, cols});
+  for (std::size_t r = 0; r < rows; ++r) {
+    x(r, 0) = static_cast<float>(random.below(11));       // every edge is hit
+    x(r, 1) = static_cast<float>(1e6 + random.below(7));  // edges are rounded
+    x(r, 2) = static_cast<float>(1e-30 * random.normal());
+    x(r, 3) = static_cast<float>(1e30 * random.normal());
+    x(r, 4) = static_cast<float>(random.normal());
+  }
+  for (const int bins : {10, 256}) {
+    std::vector<double> expected(rows, 0);
+    for (std::size_t c = 0; c < cols; ++c) {
+      float low = x(0, c), high = x(0, c);
+      for (std::size_t r = 0; r < rows; ++r) low = std::min(low, x(r, c)), high = std::max(high, x(r, c));
+      const double width = (static_cast<double>(high) - low) / bins;
+      std::vector<float> edges;
+      for (int b = 0; b < bins; ++b) edges.push_back(static_cast<float>(low + b * width));
+      edges.push_back(high);
+      const auto counted = [&](float v) {  // last edge that is not above
+        int b = bins - 1;
+        while (v < edges[static_cast<std::size_t>(b)]) --b;
+        return static_cast<std::size_t>(b);
+      };
+      const auto looked_up = [&](float v) {  // first upper edge that is not below
+        int b = 0;
+        while (b + 1 < bins && v > edges[static_cast<std::size_t>(b + 1)]) ++b;
+        return static_cast<std::size_t>(b);
+      };
+      std::vector<double> count(static_cast<std::size_t>(bins), 0);
+      for (std::size_t r = 0; r < rows; ++r) ++count[counted(x(r, c))];
+      for (std::size_t r = 0; r < rows; ++r)
+        expected[r] -= std::log2(count[looked_up(x(r, c))] / (static_cast<double>(rows) * width) + 0.1);
+    }
+    const auto scores = hbos_scores(x, {.bins = bins});
+    for (std::size_t r = 0; r < rows; ++r) REQUIRE(scores[r] == Approx(expected[r]));
+  }
+}
+
 TEST_CASE("distances and local densities by hand", "[outlier_scores]") {
   Tensor<float> x({4, 1});
   const float values[] = {0, 1, 2, 6};
