@@ -48,8 +48,8 @@ struct CacheLines {
     if (memory) return static_cast<T*>(memory->take(n * sizeof(T)));
     return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
   }
-  void deallocate(T* p, std::size_t n) noexcept {
-    if (!memory) ::operator delete(p, n * sizeof(T), std::align_val_t{64});
+  void deallocate(T* p, std::size_t) noexcept {
+    if (!memory) ::operator delete(p, std::align_val_t{64});
   }
   bool operator==(const CacheLines&) const noexcept = default;
 };

@@ -124,7 +124,7 @@ class Forest final : public Predictor {
   std::size_t inputs() const noexcept override { return shape_.inputs; }
   std::size_t outputs() const noexcept override;
   std::size_t scratch_size() const noexcept override;
-  /// One row. No allocation; needs no scratch; up to 8 KB of stack.
+  /// One row. No allocation; needs no scratch; up to 14 KB of stack.
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
   /// In parallel over blocks of 512 rows, fewer rows on the calling thread. Bit-identical to the one-row form.
   /// Works in buffers (about 64 bytes per distinct test and 512 per column) that are kept for the next call, one per
