@@ -92,8 +92,9 @@ errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilog
 namespace {
 
 // Block sizes. None of them changes a result, as every element is one chain over k (see the header).
-constexpr std::size_t depth_block = 512;      // times col_block: 768 KB of packed b, which stays in L2
-constexpr std::size_t col_block = 384;        // at most; a multiple of both levels' tile_cols
+constexpr std::size_t depth_block =
+    384;  // times col_block: 369 KB of packed b, which stay in an L2 of 1 MB beside a and c
+constexpr std::size_t col_block = 240;        // at most; a multiple of both levels' tile_cols
 constexpr std::size_t row_block = 1024;       // at most; more rows share one packing of b
 constexpr std::size_t packed_row_block = 64;  // where a is packed, too: its part stays in the nearest caches
 constexpr std::size_t few_rows = 32;          // up to here packing b costs more than reading it in place,

@@ -19,7 +19,7 @@ struct MatmulOptions {
 /// number of rows, or on whether AVX2 or AVX-512 runs; row i equals `matvec` of that row bit for bit.
 /// The baseline rounds each product, so it differs: both are within (k+1) * 2^-24 * sum |a||b| of the exact value.
 /// c must not overlap a or b. Products with more than 32 rows, and every transposed product, use a workspace of
-/// 0.9 MB per thread that is kept for the next call; smaller ones allocate nothing.
+/// 0.5 MB per thread that is kept for the next call; smaller ones allocate nothing.
 /// Thread-safe. Throws Error(shape_mismatch) with all three shapes.
 void matmul(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
             const MatmulOptions& options = {});
