@@ -5,11 +5,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <queue>
 
 #include "kernels/grow.hpp"
 #include "redoubt/core/random.hpp"
 #include "trees/histogram.hpp"
+#include "trees/phase.hpp"
 #include "trees/split_search.hpp"
 
 namespace redoubt::detail {
@@ -239,20 +241,22 @@ void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t l
     }
   } else {
     masks.resize((node.count + 15) / 16);
-    std::vector<std::size_t> before((node.count + block - 1) / block + 1);
+    const std::size_t blocks = (node.count + block - 1) / block;
+    std::vector<std::size_t> counts(blocks);
+    Phase marked(blocks), moved(blocks);
     parallel_for(
-        node.count, block,
-        [&](std::size_t begin, std::size_t end) {
-          before[begin / block + 1] =
-              kernels.mark(codes, listed(begin), begin, end - begin, set.data(), masks.data() + begin / 16);
-        },
-        options.arena);
-    for (std::size_t i = 1; i < before.size(); ++i) before[i] += before[i - 1];
-    parallel_for(
-        node.count, block,
-        [&](std::size_t begin, std::size_t end) {
-          const std::size_t i = begin / block;
-          split_block(begin, end, masks.data() + begin / 16, before[i + 1] - before[i], before[i]);
+        threads(), 1,
+        [&](std::size_t, std::size_t) {
+          marked.work([&](std::size_t i) {
+            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
+            counts[i] = kernels.mark(codes, listed(begin), begin, end - begin, set.data(), masks.data() + begin / 16);
+          });
+          marked.wait();
+          moved.work([&](std::size_t i) {
+            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
+            const std::size_t before = std::accumulate(counts.data(), counts.data() + i, std::size_t{0});
+            split_block(begin, end, masks.data() + begin / 16, counts[i], before);
+          });
         },
         options.arena);
   }

@@ -4,9 +4,11 @@
 #include <array>
 #include <memory>
 #include <numeric>
+#include <utility>
 
 #include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "trees/phase.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -118,7 +120,7 @@ void HistogramBuilder::unpack(std::size_t pack, std::uint64_t* bins, bool add, H
 }
 
 void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
-                                  std::size_t first_group, std::size_t last_group, Histogram& out) const {
+                                  std::size_t first_group, std::size_t last_group, bool add, Histogram& out) const {
   const auto& kernels = kernels::detail::grow_table();
   Scratch& mine = scratch();
   for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
@@ -144,11 +146,11 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
         for (std::size_t c = 0; c < columns; ++c) {
           std::uint64_t* const bins = mine.bins.data() + 256 * c;
           if (source.packed) {
-            unpack(first + c, bins, from != begin, out);
+            unpack(first + c, bins, add || from != begin, out);
             continue;
           }
           const std::size_t at = layout_.stored[first + c];
-          kernels.flush(bins, bins_.stored_bins(first + c), count_bits_, from != begin, out.g.data() + at,
+          kernels.flush(bins, bins_.stored_bins(first + c), count_bits_, add || from != begin, out.g.data() + at,
                         out.hn.data() + at);
         }
       }
@@ -156,13 +158,15 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
   }
 }
 
-void HistogramBuilder::add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group,
+void HistogramBuilder::add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, bool add,
                                   Histogram& out) const {
   const BinnedMatrix::Sparse& cells = bins_.sparse()[group];
   std::int64_t* g = out.g.data() + layout_.groups[group];
   std::uint64_t* hn = out.hn.data() + layout_.groups[group];
-  std::fill_n(g, cells.offsets.back(), std::int64_t{0});
-  std::fill_n(hn, cells.offsets.back(), std::uint64_t{0});
+  if (!add) {
+    std::fill_n(g, cells.offsets.back(), std::int64_t{0});
+    std::fill_n(hn, cells.offsets.back(), std::uint64_t{0});
+  }
   constexpr std::size_t ahead = 8;
   for (std::size_t i = begin; i < end; ++i) {
     if (node.rows && i + 2 * ahead < end) {
@@ -207,14 +211,14 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
   const std::size_t lists = bins_.sparse().size();
   if (wide_) {
     add_wide(node, out);
-    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, out);
+    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, false, out);
     return;
   }
   const auto threads = static_cast<std::size_t>(arena_ ? arena_->threads() : Arena::default_arena().threads());
   const std::size_t listed_columns = lists * 2 * group_columns;  // about as much work
   if (threads == 1 || node.count * (source.columns_on + listed_columns) < serial_cells) {
-    if (groups > 0) add_stored(source, node, 0, node.count, 0, groups, out);
-    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, out);
+    if (groups > 0) add_stored(source, node, 0, node.count, 0, groups, false, out);
+    for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, false, out);
     return;
   }
   if (tiles + lists >= 2 * threads || node.count < 2 * smallest_part) {
@@ -226,33 +230,37 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
         [&](std::size_t begin, std::size_t end) {
           for (std::size_t u = begin; u < end; ++u) {
             if (u < units)
-              add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), out);
+              add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), false, out);
             else
-              add_listed(node, 0, node.count, u - units, out);
+              add_listed(node, 0, node.count, u - units, false, out);
           }
         },
         arena_);
     return;
   }
-  // By rows.
-  const std::size_t count = std::min(threads, node.count / smallest_part);
-  const std::size_t per_part =
-      ((node.count + count - 1) / count + grow_block_rows - 1) / grow_block_rows * grow_block_rows;
-  const std::size_t parts = (node.count + per_part - 1) / per_part;
-  if (parts_.size() < parts - 1) parts_.resize(parts - 1);
-  for (std::size_t p = 0; p + 1 < parts; ++p) allocate(parts_[p], layout_);
+  // By rows: whoever is free takes the next block. Sums are exact, so it does not matter whose they are.
+  const std::size_t parts = std::min(threads, node.count / smallest_part);
+  if (parts_.size() < parts) parts_.resize(parts);
+  for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_);
+  Phase blocks((node.count + smallest_part - 1) / smallest_part);
+  std::vector<std::uint8_t> used(parts, 0);
   parallel_for(
       parts, 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t p = begin; p < end; ++p) {
-          Histogram& mine = p == 0 ? out : parts_[p - 1];
-          const std::size_t from = p * per_part, to = std::min(node.count, from + per_part);
-          if (groups > 0) add_stored(source, node, from, to, 0, groups, mine);
-          for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, mine);
-        }
+      [&](std::size_t part, std::size_t) {
+        Histogram& mine = part == 0 ? out : parts_[part];
+        scratch();  // what may throw comes before the blocks
+        blocks.work([&](std::size_t block) {
+          const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
+          if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
+          for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
+          used[part] = 1;
+        });
       },
       arena_);
-  for (std::size_t p = 0; p + 1 < parts; ++p) {
+  if (!used[0]) out = parts_[static_cast<std::size_t>(std::find(used.begin(), used.end(), 1) - used.begin())];
+  bool first = used[0] == 0;
+  for (std::size_t p = 1; p < parts; ++p) {
+    if (!used[p] || std::exchange(first, false)) continue;
     // What is off was never written in any of them.
     const auto add = [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) {

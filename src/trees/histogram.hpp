@@ -83,10 +83,12 @@ class HistogramBuilder {
     void switch_on(std::size_t column) noexcept;
     void count();
   };
+  /// `add`: to what is there.
   void add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
-                  std::size_t first_group, std::size_t last_group, Histogram& out) const;
+                  std::size_t first_group, std::size_t last_group, bool add, Histogram& out) const;
   void unpack(std::size_t pack, std::uint64_t* bins, bool add, Histogram& out) const;
-  void add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, Histogram& out) const;
+  void add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, bool add,
+                  Histogram& out) const;
   void add_wide(const NodeRows& node, Histogram& out) const;
 
   const BinnedMatrix& bins_;
