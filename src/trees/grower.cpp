@@ -20,8 +20,8 @@ namespace {
 constexpr std::size_t wide_rows = 2048;             // up to so many rows gradients have 30 bits
 constexpr std::size_t exact_rows = 32 * 1024;       // up to so many rows leaf values come from the floats
 constexpr std::size_t quantised_block = 32 * 1024;  // rows
-constexpr std::size_t parallel_rows = 64 * 1024;    // fewer are partitioned by the calling thread
-constexpr std::size_t partition_block = 32 * 1024;  // a multiple of 16
+constexpr std::size_t parallel_rows = 24 * 1024;    // fewer are partitioned by the calling thread
+constexpr std::size_t partition_block = 8 * 1024;   // a multiple of 16
 constexpr std::size_t serial_block = 4096;          // its masks stay in the cache
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // SplitMix64
