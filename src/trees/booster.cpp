@@ -147,21 +147,21 @@ void Booster::start() {
   columns_.resize(bins_.cols());
 }
 
-/// f(leaf, rows), in parallel, over pieces of the leaves of the tree grown last.
+/// f(leaf, rows), in parallel, over the leaves of the tree grown last, block by block of the matrix: no two threads
+/// write to the same cache line, and what is written stays near from leaf to leaf.
 template <class F>
 void Booster::for_leaf_rows(const GrownTree& tree, const F& f) {
-  constexpr std::size_t piece = 16384;
-  std::vector<std::pair<std::size_t, std::span<const std::uint32_t>>> pieces;
-  for (std::size_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
-    const auto rows = grower_->leaf_rows(leaf);
-    for (std::size_t begin = 0; begin < rows.size(); begin += piece)
-      pieces.emplace_back(leaf, rows.subspan(begin, std::min(piece, rows.size() - begin)));
-  }
-  const std::size_t grain = std::max<std::size_t>(1, pieces.size() * 1024 / std::max<std::size_t>(rows_.size(), 1));
+  constexpr std::size_t block = 64 * 1024;
   parallel_for(
-      pieces.size(), grain,
+      bins_.rows(), block,
       [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) f(pieces[i].first, pieces[i].second);
+        for (std::size_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
+          const auto rows = grower_->leaf_rows(leaf);
+          auto first = rows.begin(), last = rows.end();
+          if (begin > 0) first = std::lower_bound(first, last, begin);
+          if (end < bins_.rows()) last = std::lower_bound(first, last, end);
+          if (first != last) f(leaf, std::span<const std::uint32_t>(first, last));
+        }
       },
       options_.arena);
 }

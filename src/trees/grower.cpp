@@ -243,16 +243,17 @@ void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t l
     masks.resize((node.count + 15) / 16);
     const std::size_t blocks = (node.count + block - 1) / block;
     std::vector<std::size_t> counts(blocks);
-    Phase marked(blocks), moved(blocks);
+    const std::size_t parts = threads();
+    Phase marked(blocks, parts), moved(blocks, parts);
     parallel_for(
-        threads(), 1,
-        [&](std::size_t, std::size_t) {
-          marked.work([&](std::size_t i) {
+        parts, 1,
+        [&](std::size_t part, std::size_t) {
+          marked.work(part, [&](std::size_t i) {
             const std::size_t begin = i * block, end = std::min(node.count, begin + block);
             counts[i] = kernels.mark(codes, listed(begin), begin, end - begin, set.data(), masks.data() + begin / 16);
           });
           marked.wait();
-          moved.work([&](std::size_t i) {
+          moved.work(part, [&](std::size_t i) {
             const std::size_t begin = i * block, end = std::min(node.count, begin + block);
             const std::size_t before = std::accumulate(counts.data(), counts.data() + i, std::size_t{0});
             split_block(begin, end, masks.data() + begin / 16, counts[i], before);

@@ -125,7 +125,8 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
   Scratch& mine = scratch();
   for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
     const std::size_t n = std::min(end - from, std::size_t{grow_block_rows});
-    const std::size_t ahead = std::min(end - from - n, std::size_t{grow_block_rows});
+    // What follows `end` is most often the next of this thread.
+    const std::size_t ahead = std::min(node.count - from - n, std::size_t{grow_block_rows});
     kernels.expand(node.pairs + from, n, mine.pairs.data());
     for (std::size_t tile = first_group; tile < last_group; tile += tile_groups) {
       const std::size_t groups = std::min(tile_groups, last_group - tile);
@@ -238,18 +239,18 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
         arena_);
     return;
   }
-  // By rows: whoever is free takes the next block. Sums are exact, so it does not matter whose they are.
+  // By rows, block by block. Sums are exact, so it does not matter in which part they are.
   const std::size_t parts = std::min(threads, node.count / smallest_part);
   if (parts_.size() < parts) parts_.resize(parts);
   for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_);
-  Phase blocks((node.count + smallest_part - 1) / smallest_part);
+  Phase blocks((node.count + smallest_part - 1) / smallest_part, parts);
   std::vector<std::uint8_t> used(parts, 0);
   parallel_for(
       parts, 1,
       [&](std::size_t part, std::size_t) {
         Histogram& mine = part == 0 ? out : parts_[part];
         scratch();  // what may throw comes before the blocks
-        blocks.work([&](std::size_t block) {
+        blocks.work(part, [&](std::size_t block) {
           const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
           if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
           for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);

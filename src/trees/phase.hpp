@@ -3,34 +3,47 @@
 #include <atomic>
 #include <cstddef>
 #include <thread>
+#include <vector>
 
 namespace redoubt::detail {
 
-/// Blocks 0 .. count-1 of one step. All threads call `work`; each block is done once, by whoever is free. `wait`
-/// returns when all blocks are done, whoever did them; it never waits for a thread that has not started.
+/// Blocks 0 .. count-1 of one step, in `parts` runs of neighbours. The thread of part p calls `work(p)`: it does its
+/// own run, so that in the next step it finds the same rows in its cache, and then helps with the others. Each block is
+/// done once. `wait` returns when all are done, whoever did them; it never waits for a thread that has not started.
 class Phase {
  public:
-  explicit Phase(std::size_t count) noexcept : count_(count) {}
+  Phase(std::size_t count, std::size_t parts) : count_(count), runs_(parts) {
+    for (std::size_t p = 0; p < parts; ++p) {
+      runs_[p].next = count * p / parts;
+      runs_[p].end = count * (p + 1) / parts;
+    }
+  }
 
   /// f must not throw: others would wait for its block.
   template <class F>
-  void work(const F& f) noexcept {
-    for (std::size_t block; (block = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
-      f(block);
-      done_.fetch_add(1, std::memory_order_release);
+  void work(std::size_t part, const F& f) noexcept {
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      Run& run = runs_[(part + i) % runs_.size()];
+      for (std::size_t block; (block = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) {
+        f(block);
+        done_.fetch_add(1, std::memory_order_release);
+      }
     }
   }
   /// What was written by all blocks can be read afterwards. Blocks are short: it looks again and again, and gives way
   /// to other threads after a while.
   void wait() const noexcept {
-    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks) {
+    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks)
       if (looks >= 200) std::this_thread::yield();
-    }
   }
 
  private:
+  struct alignas(64) Run {
+    std::atomic<std::size_t> next = 0;
+    std::size_t end = 0;
+  };
   const std::size_t count_;
-  alignas(64) std::atomic<std::size_t> next_ = 0;
+  std::vector<Run> runs_;
   alignas(64) std::atomic<std::size_t> done_ = 0;
 };
 
