@@ -75,7 +75,7 @@ void sort_floats(std::vector<float>& values, std::vector<std::uint32_t>& keys, s
 }
 
 /// Cut points. Few distinct values: between all of them. Otherwise bins of about equal size, in which frequent values
-/// have a bin of their own.
+/// have a bin of their own; numbers below zero share none with others.
 std::vector<float> find_cuts(const Distinct& column, std::size_t max_bins) {
   const auto& distinct = column.values;
   const auto& counts = column.counts;
@@ -101,7 +101,8 @@ std::vector<float> find_cuts(const Distinct& column, std::size_t max_bins) {
       const bool frequent = counts[i] >= mean, next_frequent = counts[i + 1] >= mean;
       in_bin += counts[i];
       const auto filled = static_cast<double>(in_bin);
-      if (!frequent && filled < wanted && !(next_frequent && filled >= wanted / 2)) continue;
+      const bool signs = distinct[i] < 0 && distinct[i + 1] >= 0;
+      if (!frequent && !signs && filled < wanted && !(next_frequent && filled >= wanted / 2)) continue;
       upper.push_back(cut_between(distinct[i], distinct[i + 1]));
       if (!frequent) {
         rest_rows -= in_bin;
