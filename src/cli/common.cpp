@@ -3,18 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 #include <iostream>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/read.hpp"
-#include "redoubt/linear/logistic_regression.hpp"
-#include "redoubt/linear/ridge.hpp"
-#include "redoubt/nn/mlp.hpp"
-#include "redoubt/trees/extra_trees.hpp"
-#include "redoubt/trees/gradient_boosting.hpp"
-#include "redoubt/trees/isolation_forest.hpp"
-#include "redoubt/trees/random_forest.hpp"
+#include "redoubt/trees/importance.hpp"
 
 namespace redoubt::cli {
 
@@ -43,50 +37,6 @@ ColumnType column_type(const std::string& name) {
                fmt::format("unknown column type '{}': numeric, categorical, text or timestamp", name));
 }
 
-/// Takes settings out of the map one by one; what is left at the end was unknown.
-class Reader {
- public:
-  explicit Reader(Settings settings) : settings_(std::move(settings)) {}
-
-  template <class T>
-  void take(const std::string& name, T& value) {
-    known_ += (known_.empty() ? "" : ", ") + name;
-    const auto found = settings_.find(name);
-    if (found == settings_.end()) return;
-    const std::string& text = found->second;
-    if constexpr (std::is_same_v<T, std::vector<std::uint32_t>>) {
-      value.clear();
-      for (std::size_t begin = 0; begin <= text.size();) {
-        const std::size_t end = std::min(text.find('x', begin), text.size());
-        value.push_back(number<std::uint32_t>(name, text.substr(begin, end - begin)));
-        begin = end + 1;
-      }
-    } else {
-      value = number<T>(name, text);
-    }
-    settings_.erase(found);
-  }
-
-  void finish(const std::string& estimator) const {
-    if (settings_.empty()) return;
-    detail::fail(errc::invalid_argument,
-                 fmt::format("{} has no setting '{}'; it has: {}", estimator, settings_.begin()->first, known_));
-  }
-
- private:
-  template <class T>
-  static T number(const std::string& name, const std::string& text) {
-    T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size())
-      detail::fail(errc::invalid_argument, fmt::format("setting '{}': '{}' is not a number it can take", name, text));
-    return value;
-  }
-
-  Settings settings_;
-  std::string known_;
-};
-
 }  // namespace
 
 Dataset read(const DataArguments& arguments) {
@@ -114,105 +64,6 @@ Dataset read(const DataArguments& arguments) {
   return read_file(arguments.file, options);
 }
 
-Settings parse_settings(const std::vector<std::string>& assignments) {
-  Settings settings;
-  for (const std::string& assignment : assignments) {
-    const std::size_t equal = assignment.find('=');
-    if (equal == std::string::npos || equal == 0)
-      detail::fail(errc::invalid_argument, fmt::format("--set takes name=value, got '{}'", assignment));
-    settings[assignment.substr(0, equal)] = assignment.substr(equal + 1);
-  }
-  return settings;
-}
-
-const std::vector<std::string>& estimators() {
-  static const std::vector<std::string> names = {"gradient_boosting",   "random_forest", "extra_trees",     "mlp",
-                                                 "logistic_regression", "ridge",         "isolation_forest"};
-  return names;
-}
-
-namespace {
-
-template <class Estimator, class Options>
-Model bagging(const std::string& name, Reader& reader, const Dataset& data, ProgressSink* progress) {
-  Options options;
-  reader.take("trees", options.trees);
-  reader.take("max_depth", options.max_depth);
-  reader.take("max_leaves", options.max_leaves);
-  reader.take("min_leaf_rows", options.min_leaf_rows);
-  reader.take("max_features", options.max_features);
-  reader.take("seed", options.seed);
-  reader.finish(name);
-  options.progress = progress;
-  return Estimator{options}.fit(data);
-}
-
-}  // namespace
-
-Model fit(const std::string& estimator, const Dataset& data, Settings settings, ProgressSink* progress) {
-  Reader reader(std::move(settings));
-  if (estimator == "gradient_boosting") {
-    GradientBoostingOptions options;
-    reader.take("trees", options.trees);
-    reader.take("learning_rate", options.learning_rate);
-    reader.take("max_leaves", options.max_leaves);
-    reader.take("max_depth", options.max_depth);
-    reader.take("min_leaf_rows", options.min_leaf_rows);
-    reader.take("l1", options.l1);
-    reader.take("l2", options.l2);
-    reader.take("scale_pos_weight", options.scale_pos_weight);
-    reader.take("row_fraction", options.row_fraction);
-    reader.take("column_fraction", options.column_fraction);
-    reader.take("early_stopping_rounds", options.early_stopping_rounds);
-    reader.take("seed", options.seed);
-    reader.finish(estimator);
-    options.progress = progress;
-    return GradientBoosting{options}.fit(data);
-  }
-  if (estimator == "random_forest")
-    return bagging<RandomForest, RandomForestOptions>(estimator, reader, data, progress);
-  if (estimator == "extra_trees") return bagging<ExtraTrees, ExtraTreesOptions>(estimator, reader, data, progress);
-  if (estimator == "mlp") {
-    MlpOptions options;
-    reader.take("hidden", options.hidden);
-    reader.take("epochs", options.epochs);
-    reader.take("batch", options.batch);
-    reader.take("learning_rate", options.learning_rate);
-    reader.take("l2", options.l2);
-    reader.take("dropout", options.dropout);
-    reader.take("patience", options.patience);
-    reader.take("seed", options.seed);
-    reader.finish(estimator);
-    options.progress = progress;
-    return Mlp{options}.fit(data);
-  }
-  if (estimator == "logistic_regression") {
-    LogisticRegressionOptions options;
-    reader.take("l2", options.l2);
-    reader.take("max_iterations", options.max_iterations);
-    reader.take("tolerance", options.tolerance);
-    reader.finish(estimator);
-    return LogisticRegression{options}.fit(data);
-  }
-  if (estimator == "ridge") {
-    RidgeOptions options;
-    reader.take("l2", options.l2);
-    reader.finish(estimator);
-    return Ridge{options}.fit(data);
-  }
-  if (estimator == "isolation_forest") {
-    IsolationForestOptions options;
-    reader.take("trees", options.trees);
-    reader.take("subsample", options.subsample);
-    reader.take("max_features", options.max_features);
-    reader.take("seed", options.seed);
-    reader.finish(estimator);
-    return IsolationForest{options}.fit(data);
-  }
-  detail::fail(errc::invalid_argument,
-               fmt::format("unknown estimator '{}'; known: {}", estimator, fmt::join(estimators(), ", ")));
-}
-
 void TerminalProgress::update(std::string_view stage, std::size_t done, std::size_t total) {
   static const bool terminal = ::isatty(STDERR_FILENO) == 1;
   if (!terminal) return;
@@ -238,6 +89,41 @@ nlohmann::json describe(const Schema& schema) {
     columns.push_back(column);
   }
   return columns;
+}
+
+nlohmann::json describe(std::vector<ColumnImportance> columns) {
+  std::stable_sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) { return a.value > b.value; });
+  auto list = nlohmann::json::array();
+  for (const ColumnImportance& c : columns) {
+    nlohmann::json entry = {{"column", c.column}, {"value", c.value}};
+    if (c.deviation > 0) entry["deviation"] = c.deviation;
+    list.push_back(entry);
+  }
+  return list;
+}
+
+void print_importance(const nlohmann::json& columns, std::size_t most) {
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < std::min(most, columns.size()); ++i)
+    width = std::max(width, columns[i]["column"].get<std::string>().size());
+  for (std::size_t i = 0; i < std::min(most, columns.size()); ++i) {
+    std::cout << fmt::format("  {:{}}  {:.6g}", columns[i]["column"].get<std::string>(), width,
+                             columns[i]["value"].get<double>());
+    if (columns[i].contains("deviation")) std::cout << fmt::format(" +- {:.2g}", columns[i]["deviation"].get<double>());
+    std::cout << '\n';
+  }
+  if (columns.size() > most) std::cout << fmt::format("  ... and {} more\n", columns.size() - most);
+}
+
+void add_importance(CLI::App& app, std::string& kind) {
+  app.add_option("--importance", kind, "of the columns, for trees: gain, split or cover")
+      ->check(CLI::IsMember({"gain", "split", "cover"}));
+}
+
+nlohmann::json importance_of(const Model& model, const std::string& kind) {
+  return describe(importance(model, kind == "gain"    ? Importance::gain
+                                    : kind == "split" ? Importance::split
+                                                      : Importance::cover));
 }
 
 }  // namespace redoubt::cli

@@ -9,6 +9,8 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/model/permutation.hpp"
+#include "redoubt/trees/boosting_callback.hpp"
 
 namespace redoubt::cli {
 
@@ -31,13 +33,24 @@ struct DataArguments {
 void add_data_arguments(CLI::App& app, DataArguments& arguments, bool needs_target);
 Dataset read(const DataArguments& arguments);
 
-/// Settings of an estimator given as --set name=value.
-using Settings = std::map<std::string, std::string>;
-Settings parse_settings(const std::vector<std::string>& assignments);
+/// Settings of an estimator: values by name, in the order given. Of a setting that is one value the last counts.
+using Settings = std::map<std::string, std::vector<std::string>>;
+/// Adds name=value ones.
+void parse_settings(const std::vector<std::string>& assignments, Settings& settings);
 /// Names of the estimators that `fit` knows.
 const std::vector<std::string>& estimators();
+/// "name=default ..." of every estimator, a paragraph each.
+std::string settings_help();
+
+struct FitInputs {
+  const Dataset* validation = nullptr;  ///< gradient_boosting: what metrics and early stopping look at
+  const Model* start = nullptr;         ///< gradient_boosting: the model to add rounds to
+  BoostingHistory* history = nullptr;   ///< gradient_boosting: gets the metrics of every round
+  int threads = 0;                      ///< 0: one per CPU
+  ProgressSink* progress = nullptr;
+};
 /// Error(invalid_argument) naming the setting that this estimator does not have, and those it has.
-Model fit(const std::string& estimator, const Dataset& data, Settings settings, ProgressSink* progress);
+Model fit(const std::string& estimator, const Dataset& data, const Settings& settings, const FitInputs& inputs);
 
 /// A line on stderr that moves; silent when stderr is not a terminal.
 class TerminalProgress final : public ProgressSink {
@@ -50,6 +63,12 @@ void print(const nlohmann::json& json);
 /// Prints what was quarantined, at most `most` lines, to stderr.
 void print_quarantine(const Dataset& data, std::size_t most = 10);
 nlohmann::json describe(const Schema& schema);
+/// Columns by falling importance. `print_importance` prints at most `most` of them.
+nlohmann::json describe(std::vector<ColumnImportance> columns);
+void print_importance(const nlohmann::json& columns, std::size_t most = 20);
+/// Adds --importance: "", gain, split or cover, for `importance_of`.
+void add_importance(CLI::App& app, std::string& kind);
+nlohmann::json importance_of(const Model& model, const std::string& kind);
 
 // The subcommands; each adds itself to the app and runs when it was chosen.
 void add_train(CLI::App& app, int& exit_code);

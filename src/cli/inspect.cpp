@@ -17,24 +17,26 @@ bool is_model(const std::string& path) {
   return file.read(head, 9) && head[8] == '{' && head[7] == 0 && head[6] == 0;
 }
 
-nlohmann::json inspect_model(const std::string& path) {
+nlohmann::json inspect_model(const std::string& path, const std::string& importance) {
   const Model model = Model::load(path);
   const ModelInfo& info = model.info();
-  return {{"file", path},
-          {"hash", model.hash()},
-          {"algorithm", info.algorithm},
-          {"options", info.options},
-          {"task", to_string(model.task())},
-          {"classes", model.classes()},
-          {"features", describe(model.schema())},
-          {"encoded_width", model.encoder().width()},
-          {"seed", info.seed},
-          {"train_rows", info.train_rows},
-          {"data_hash", info.data_hash},
-          {"lineage_id", info.lineage_id},
-          {"library_version", info.library_version},
-          {"isa", info.isa},
-          {"self_test", "passed"}};
+  nlohmann::json result = {{"file", path},
+                           {"hash", model.hash()},
+                           {"algorithm", info.algorithm},
+                           {"options", info.options},
+                           {"task", to_string(model.task())},
+                           {"classes", model.classes()},
+                           {"features", describe(model.schema())},
+                           {"encoded_width", model.encoder().width()},
+                           {"seed", info.seed},
+                           {"train_rows", info.train_rows},
+                           {"data_hash", info.data_hash},
+                           {"lineage_id", info.lineage_id},
+                           {"library_version", info.library_version},
+                           {"isa", info.isa},
+                           {"self_test", "passed"}};
+  if (!importance.empty()) result["importance"] = importance_of(model, importance);
+  return result;
 }
 
 nlohmann::json inspect_data(const DataArguments& arguments) {
@@ -74,6 +76,7 @@ void print_readable(const nlohmann::json& json) {
 void add_inspect(CLI::App& app, int&) {
   struct Arguments {
     DataArguments data;
+    std::string importance;
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -81,10 +84,11 @@ void add_inspect(CLI::App& app, int&) {
       "inspect",
       "what is in a model file (its self-test is re-run) or in a data file (columns, types, missing, bad rows)");
   add_data_arguments(*command, arguments->data, false);
+  add_importance(*command, arguments->importance);
   command->add_flag("--json", arguments->json, "print the result as JSON");
   command->callback([arguments] {
-    const auto result =
-        is_model(arguments->data.file) ? inspect_model(arguments->data.file) : inspect_data(arguments->data);
+    const auto result = is_model(arguments->data.file) ? inspect_model(arguments->data.file, arguments->importance)
+                                                       : inspect_data(arguments->data);
     if (arguments->json)
       print(result);
     else

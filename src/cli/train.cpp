@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <iostream>
+#include <iterator>
 #include <memory>
 
 #include "cli/common.hpp"
@@ -8,33 +9,112 @@
 #include "redoubt/data/split.hpp"
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/robustness/screen.hpp"
+#include "redoubt/trees/boosting_metric.hpp"
 
 namespace redoubt::cli {
+namespace {
+
+/// Settings that have an option of their own.
+struct Shortcut {
+  const char *option, *setting, *help;
+};
+constexpr Shortcut shortcuts[] = {
+    {"--trees", "trees", "trees or rounds of boosting"},
+    {"--learning-rate", "learning_rate", "share of its step that each round makes"},
+    {"--leaves", "max_leaves", "most leaves of a tree"},
+    {"--depth", "max_depth", "most splits on a path; 0: no limit"},
+    {"--min-leaf-rows", "min_leaf_rows", "fewest rows of a leaf"},
+    {"--bins", "max_bins", "bins per column, 2 to 255"},
+    {"--loss", "loss", "what boosting minimises, see below; default: what fits the target"},
+    {"--metric", "metrics", "measured after each round on the validation rows; the first one decides when to stop"},
+    {"--early-stopping", "early_stopping_rounds", "stop after so many rounds without a better metric"},
+    {"--row-fraction", "row_fraction", "share of the rows drawn for each round"},
+    {"--column-fraction", "column_fraction", "share of the columns drawn for each tree"},
+    {"--monotone", "monotone", "COLUMN:1 or COLUMN:-1: the prediction may only rise or fall with it"},
+    {"--interactions", "interactions", "COLUMN,COLUMN,...: a group that may occur on one path; others may not"},
+};
+
+/// "auc 0.93 after round 37 of 50": of the best round by the first metric.
+nlohmann::json describe(const BoostingHistory& history) {
+  nlohmann::json result = {{"rounds", history.values.size()}};
+  if (history.values.empty() || history.values[0].empty()) return result;
+  const bool more = higher_is_better(history.metrics[0]);
+  std::size_t best = 0;
+  for (std::size_t round = 1; round < history.values.size(); ++round) {
+    const double value = history.values[round][0], so_far = history.values[best][0];
+    if (more ? value > so_far : value < so_far) best = round;
+  }
+  result["best_round"] = best + 1;
+  for (std::size_t m = 0; m < history.metrics.size(); ++m) {
+    auto values = nlohmann::json::array();
+    for (const auto& round : history.values) values.push_back(round[m]);
+    result["metrics"][history.metrics[m]] = {{"best", history.values[best][m]}, {"values", values}};
+  }
+  return result;
+}
+
+void print_history(const nlohmann::json& history) {
+  if (!history.contains("metrics")) return;
+  std::cout << fmt::format("best round {} of {}:", history["best_round"].get<std::size_t>(),
+                           history["rounds"].get<std::size_t>());
+  for (const auto& [name, metric] : history["metrics"].items())
+    std::cout << fmt::format(" {} {:.6g}", name, metric["best"].get<double>());
+  std::cout << '\n';
+}
+
+}  // namespace
 
 void add_train(CLI::App& app, int&) {
   struct Arguments {
     DataArguments data;
-    std::string estimator = "gradient_boosting", out;
-    std::vector<std::string> settings;
+    std::string estimator = "gradient_boosting", out, validation, start, importance;
+    std::vector<std::string> settings, values[std::size(shortcuts)];
     double holdout = 0.2;
     std::uint64_t seed = 7;
+    int threads = 0;
     bool screen = false, json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("train", "fit a model on a file and save it");
+  command->footer(settings_help());
   add_data_arguments(*command, arguments->data, false);
   command->add_option("--model,-m", arguments->estimator, "which estimator")
       ->check(CLI::IsMember(estimators()))
       ->capture_default_str();
   command->add_option("--out,-o", arguments->out, "model file to write")->required();
-  command->add_option("--set", arguments->settings, "an option of the estimator, name=value; hidden=64x64 for an mlp");
+  for (std::size_t i = 0; i < std::size(shortcuts); ++i)
+    command->add_option(shortcuts[i].option, arguments->values[i], shortcuts[i].help)
+        ->allow_extra_args(false)
+        ->type_name("");
+  command->add_option("--set", arguments->settings, "any option of the estimator, name=value, see below")
+      ->allow_extra_args(false);
+  command->add_option("--validation", arguments->validation,
+                      "boosting: a file like FILE for metrics and early stopping; default: some rows of FILE");
+  command->add_option("--start", arguments->start, "boosting: a model to which rounds are added");
   command->add_option("--holdout", arguments->holdout, "share of the rows kept for the evaluation; 0: none")
       ->check(CLI::Range(0.0, 0.9))
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of the split")->capture_default_str();
+  command->add_option("--threads", arguments->threads, "0: one per CPU")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  add_importance(*command, arguments->importance);
   command->add_flag("--screen", arguments->screen, "leave out the rows that the poisoning checks block");
   command->add_flag("--json", arguments->json, "print the result as JSON");
   command->callback([arguments] {
+    Settings settings;
+    parse_settings(arguments->settings, settings);
+    for (std::size_t i = 0; i < std::size(shortcuts); ++i) {
+      if (arguments->values[i].empty()) continue;
+      if (settings.contains(shortcuts[i].setting))
+        detail::fail(errc::invalid_argument,
+                     fmt::format("{} and --set {}= say the same", shortcuts[i].option, shortcuts[i].setting));
+      settings[shortcuts[i].setting] = arguments->values[i];
+    }
+    const auto loss = settings.find("loss");
+    if (arguments->holdout > 0 && loss != settings.end() && loss->second.back() == "lambdarank")
+      detail::fail(errc::invalid_argument,
+                   "--loss lambdarank: a holdout would cut queries; give --holdout 0, and --validation for metrics");
     const Dataset data = read(arguments->data);
     print_quarantine(data);
     Dataset train = data, test;
@@ -50,9 +130,23 @@ void add_train(CLI::App& app, int&) {
       blocked = rows.size();
       train = train.without(rows);
     }
+    Dataset validation;
+    Model start;
     TerminalProgress progress;
-    const Model model = fit(arguments->estimator, train, parse_settings(arguments->settings), &progress);
-    model.save(arguments->out);
+    BoostingHistory history;
+    FitInputs inputs{.history = &history, .threads = arguments->threads, .progress = &progress};
+    if (!arguments->validation.empty()) {
+      DataArguments like = arguments->data;
+      like.file = arguments->validation;
+      validation = read(like);
+      print_quarantine(validation);
+      inputs.validation = &validation;
+    }
+    if (!arguments->start.empty()) {
+      start = Model::load(arguments->start);
+      inputs.start = &start;
+    }
+    const Model model = fit(arguments->estimator, train, settings, inputs);
     nlohmann::json result = {{"model", arguments->out},
                              {"algorithm", model.info().algorithm},
                              {"train_rows", train.rows()},
@@ -60,16 +154,25 @@ void add_train(CLI::App& app, int&) {
                              {"test_rows", test.rows()},
                              {"quarantined_rows", data.quarantine().size()},
                              {"data_hash", model.info().data_hash}};
+    if (!arguments->importance.empty()) result["importance"] = importance_of(model, arguments->importance);
+    if (!history.values.empty()) result["boosting"] = describe(history);
+    model.save(arguments->out);
     if (test.rows() > 0) {
       const Evaluation evaluation = model.evaluate(test);
       if (!arguments->json) std::cout << evaluation << '\n';
       result["evaluation"] = nlohmann::json::parse(evaluation.to_json());
     }
-    if (arguments->json)
+    if (arguments->json) {
       print(result);
-    else
-      std::cout << fmt::format("{} fitted on {} rows, saved as {}\n", model.info().algorithm, train.rows(),
-                               arguments->out);
+      return;
+    }
+    if (result.contains("boosting")) print_history(result["boosting"]);
+    if (result.contains("importance")) {
+      std::cout << fmt::format("importance ({}):\n", arguments->importance);
+      print_importance(result["importance"]);
+    }
+    std::cout << fmt::format("{} fitted on {} rows, saved as {}\n", model.info().algorithm, train.rows(),
+                             arguments->out);
   });
 }
 

@@ -38,6 +38,34 @@ expect 0 "$redoubt" inspect reviews.redoubt --json
 [[ $(json 'd["self_test"]') == passed ]] || fail "inspect of a model"
 expect 0 "$redoubt" inspect reviews.redoubt
 
+# Options of boosting; a second run adds rounds to the first.
+printf 'size,age,kind,price\n' >houses.csv
+python3 - >>houses.csv <<'PY'
+for i in range(900):
+    size, age, kind = 40 + i * 37 % 160, i * 53 % 70, "abc"[i % 3]
+    print(f"{size},{age},{kind},{1000 * size - 500 * age + 20000 * (kind == 'b') + i * 7919 % 9000}")
+PY
+head -1 houses.csv >holdout.csv
+tail -200 houses.csv >>holdout.csv
+boost=(train houses.csv --target price --type price=numeric)
+expect 0 "$redoubt" "${boost[@]}" --trees 30 --leaves 8 --depth 4 --learning-rate 0.2 --bins 63 --loss huber \
+  --set huber_delta=5000 --metric l1 --metric rmse --early-stopping 5 --row-fraction 0.8 --column-fraction 0.9 \
+  --monotone size:1 --monotone age:-1 --threads 1 --importance gain --out houses.redoubt
+grep -q 'best round .* of .*: l1 .* rmse' out.txt || fail "train prints no metrics: $(cat out.txt)"
+grep -q '^  size ' out.txt || fail "train prints no importance: $(cat out.txt)"
+expect 0 "$redoubt" "${boost[@]}" --trees 7 --validation holdout.csv --metric l2,l1 --set 'interactions=size,age' --json \
+  --importance split --out houses.redoubt
+[[ $(json 'd["boosting"]["rounds"] == 7 and list(d["boosting"]["metrics"]) == ["l1", "l2"] and d["importance"][0]["value"] > 0') == True ]] ||
+  fail "metrics and importance as JSON: $(cat out.txt)"
+[[ $(json '[i["value"] for i in d["importance"] if i["column"] == "kind"]') == '[0.0]' ]] || fail "kind is in no group"
+expect 0 "$redoubt" "${boost[@]}" --trees 5 --start houses.redoubt --out more.redoubt
+expect 0 "$redoubt" inspect more.redoubt --importance cover --json
+[[ $(json '"after 7 trees" in d["options"] and d["importance"][0]["value"] > 0') == True ]] || fail "--start: $(cat out.txt)"
+expect 0 "$redoubt" evaluate more.redoubt holdout.csv --target price --importance
+grep -q '^  size .* +- ' out.txt || fail "evaluate prints no importance: $(cat out.txt)"
+for model in random_forest extra_trees isolation_forest; do
+  expect 0 "$redoubt" "${boost[@]}" --model "$model" --trees 9 --set bootstrap=true --out other.redoubt
+done
 golden=$(dirname "${BASH_SOURCE[0]}")/../interop/golden
 expect 0 "$redoubt" import "$golden/lightgbm_binary.lgb" --out taken.redoubt --json
 [[ $(json 'd["algorithm"]') == lightgbm ]] || fail "import of LightGBM"
@@ -76,6 +104,30 @@ grep -q 'not be a model file' err.txt || fail "a CSV in place of a model should 
 [[ ! -e never.redoubt ]] || fail "a failed train left a file"
 expect 3 "$redoubt" train clean.csv "${roles[@]}" --set leafs=3 --out never.redoubt
 grep -q max_leaves err.txt || fail "an unknown setting should list the known ones"
+wrong() {  # PATTERN ARGUMENT...: refused with that explanation
+  local pattern=$1
+  shift
+  expect 3 "$redoubt" "${boost[@]}" --out never.redoubt "$@"
+  grep -q -e "$pattern" err.txt || fail "$*: no '$pattern' in: $(cat err.txt)"
+}
+wrong "'cubic' is none of automatic, squared" --loss cubic
+wrong 'logistic, must be one for numbers' --loss logistic
+wrong 'l3' --metric l3
+wrong 'max_leaves' --leaves 1
+wrong 'row_fraction' --row-fraction 1.5
+wrong "'many' is not a number" --bins many
+wrong 'COLUMN:1 (rises)' --monotone size
+wrong 'width' --monotone width:1
+wrong 'say the same' --leaves 7 --set max_leaves=8
+wrong 'neither true nor false' --set goss=perhaps
+wrong 'random_forest has no setting .loss.; it has' --model random_forest --loss squared
+wrong 'only gradient_boosting' --model random_forest --validation houses.csv
+wrong 'would cut queries' --loss lambdarank
+[[ ! -e never.redoubt ]] || fail "a refused train left a file"
+expect 2 "$redoubt" "${boost[@]}" --importance weight --out never.redoubt
+expect 3 "$redoubt" inspect mlp.redoubt --importance gain
+expect 0 "$redoubt" train --help
+grep -q 'max_one_hot=4' out.txt || fail "train --help lists no settings"
 expect 2 "$redoubt" frobnicate
 expect 2 "$redoubt" evaluate reviews.redoubt
 expect 2 "$redoubt" lineage absent-workspace
