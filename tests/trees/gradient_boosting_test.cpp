@@ -538,6 +538,22 @@ TEST_CASE("rules for trees end where LightGBM's do", "[gradient_boosting]") {
   });
   check("squared_monotone", [](O& o) { o.monotone = {{"f0", 1}, {"f1", -1}}; });
   check("squared_interactions", [](O& o) { o.interactions = {{"f0", "f1"}, {"f2", "f3"}}; });
+  // Dropouts that are certain: all rounds so far; of those so far the first.
+  check("squared_dart", [](O& o) {
+    o.start_from_average = false;
+    o.dart = true;
+    o.drop_rate = 1;
+    o.max_drop = 0;
+    o.skip_drop = 0;
+  });
+  check("squared_dart_first", [](O& o) {
+    o.start_from_average = false;
+    o.trees = 3;
+    o.dart = true;
+    o.drop_rate = 1;
+    o.max_drop = 1;
+    o.skip_drop = 0;
+  });
 }
 
 TEST_CASE("columns of rules are found by name", "[gradient_boosting]") {

@@ -29,6 +29,11 @@ CASES = [
     ("squared_path_smooth", value, dict(objective="regression", path_smooth=5.0, min_data_in_leaf=2), False),
     ("squared_monotone", value, dict(objective="regression", monotone_constraints=[1, -1, 0, 0]), False),
     ("squared_interactions", value, dict(objective="regression", interaction_constraints="[0,1],[2,3]"), False),
+    # What is dropped is certain: every round (-1; to LightGBM 4.x a max_drop of 0 means one), then the first one only.
+    ("squared_dart", value, dict(objective="regression", boosting="dart", drop_rate=1.0, skip_drop=0.0, max_drop=-1,
+                                 boost_from_average=False), False),
+    ("squared_dart_first", value, dict(objective="regression", boosting="dart", drop_rate=1.0, skip_drop=0.0,
+                                       max_drop=1, boost_from_average=False), False),
     ("absolute", value, dict(objective="regression_l1"), False),
     ("huber", value, dict(objective="huber", alpha=0.5), False),
     ("quantile", value, dict(objective="quantile", alpha=0.7), False),
@@ -60,6 +65,8 @@ def main():
             options.update(metric=METRICS[name], eval_at=[3, 10])
         # Later rounds of these two depend on which of equal gains is taken, and on how smoothing changes gains.
         rounds = 2 if name in ("squared_l1", "squared_path_smooth") else 5
+        if name == "squared_dart_first":
+            rounds = 3
         recorded = {}
         model = lgb.train(options, data, num_boost_round=rounds, valid_sets=[data], valid_names=["training"],
                           callbacks=[lgb.record_evaluation(recorded)] if name in METRICS else [])
