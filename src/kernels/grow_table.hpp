@@ -52,7 +52,8 @@ struct GrowTable {
   void (*gather)(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
                  uint64_t* out, size_t out_stride);
   /// bins[c * 256 + byte c of codes[i]] += pairs[i], for c < columns <= 8. Meanwhile asks the memory for the `ahead_n`
-  /// places ahead_codes + ahead_rows[i] * stride, which a later gather will read; ahead_n <= n.
+  /// places ahead_codes + ahead_rows[i] * stride (ahead_rows null: + i * stride), which a later gather will read;
+  /// ahead_n <= n.
   void (*accumulate)(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins,
                      const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n);
   /// Adds `count` bins to a histogram, or stores them there, and clears them. Touches up to a multiple of 8.

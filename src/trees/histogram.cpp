@@ -119,15 +119,37 @@ void HistogramBuilder::unpack(std::size_t pack, std::uint64_t* bins, bool add, H
   }
 }
 
+/// What is read after rows [from, from + n) of a tile: the next tile of these rows if rows take several cache lines,
+/// else the same tile of the next rows.
+HistogramBuilder::Near HistogramBuilder::next_rows(const Source& source, const NodeRows& node, std::size_t from,
+                                                   std::size_t n, std::size_t tile, std::size_t first_group,
+                                                   std::size_t last_group) {
+  const std::size_t stride = source.stride;
+  const bool wide = stride > 64, stay = wide && tile + tile_groups < last_group;
+  const std::size_t begin = stay ? from : from + n;
+  const std::size_t next_tile = stay ? tile + tile_groups : wide ? first_group : tile;
+  Near near;
+  near.count = stay ? n : std::min(node.count - begin, std::size_t{grow_block_rows});
+  near.step = stride;
+  near.codes = source.rows + next_tile * group_columns + (node.rows ? 0 : begin * stride);
+  near.rows = node.rows ? node.rows + begin : nullptr;
+  if (!node.rows && stride < 64) {  // neighbours share lines
+    near.count = near.count * stride / 64;
+    near.step = 64;
+  }
+  return near;
+}
+
 void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
                                   std::size_t first_group, std::size_t last_group, bool add, Histogram& out) const {
   const auto& kernels = kernels::detail::grow_table();
   Scratch& mine = scratch();
   for (std::size_t from = begin; from < end || from == begin; from += grow_block_rows) {
     const std::size_t n = std::min(end - from, std::size_t{grow_block_rows});
-    // What follows `end` is most often the next of this thread.
-    const std::size_t ahead = std::min(node.count - from - n, std::size_t{grow_block_rows});
     kernels.expand(node.pairs + from, n, mine.pairs.data());
+    // What follows `end` is most often the next of this thread.
+    for (std::size_t i = 0; i < std::min(node.count - from - n, std::size_t{grow_block_rows}); i += 16)
+      __builtin_prefetch(node.pairs + from + n + i, 0, 2);
     for (std::size_t tile = first_group; tile < last_group; tile += tile_groups) {
       const std::size_t groups = std::min(tile_groups, last_group - tile);
       const std::uint8_t* const on = source.group_on.data() + tile;
@@ -135,15 +157,16 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
       const std::uint8_t* const codes = source.rows + tile * group_columns;
       kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, mine.codes.data(),
                      grow_block_rows);
+      const Near near = next_rows(source, node, from, n, tile, first_group, last_group);
       for (std::size_t k = 0; k < groups; ++k) {
         if (!on[k]) continue;
         const std::size_t first = (tile + k) * group_columns;
         const std::size_t columns = std::min(group_columns, source.columns - first);
-        // While these are added, a part of the next block's rows comes near.
-        const std::size_t share = node.rows ? (ahead + groups - 1) / groups : 0, skip = std::min(ahead, k * share);
+        // While these are added, a share of what the next call of gather reads comes near.
+        const std::size_t share = (near.count + groups - 1) / groups, skip = std::min(near.count, k * share);
         kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
-                           codes, source.stride, node.rows ? node.rows + from + n + skip : nullptr,
-                           std::min(share, ahead - skip));
+                           near.codes + (near.rows ? 0 : skip * near.step), near.step,
+                           near.rows ? near.rows + skip : nullptr, std::min(share, near.count - skip));
         for (std::size_t c = 0; c < columns; ++c) {
           std::uint64_t* const bins = mine.bins.data() + 256 * c;
           if (source.packed) {

@@ -83,6 +83,15 @@ class HistogramBuilder {
     void switch_on(std::size_t column) noexcept;
     void count();
   };
+  /// Places that are read soon: codes + rows[i] * step, or without rows codes + i * step.
+  struct Near {
+    const std::uint8_t* codes = nullptr;
+    std::size_t step = 0;
+    const std::uint32_t* rows = nullptr;
+    std::size_t count = 0;
+  };
+  static Near next_rows(const Source& source, const NodeRows& node, std::size_t from, std::size_t n, std::size_t tile,
+                        std::size_t first_group, std::size_t last_group);
   /// `add`: to what is there.
   void add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
                   std::size_t first_group, std::size_t last_group, bool add, Histogram& out) const;

@@ -164,10 +164,11 @@ void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, 
   size_t i = 0, k = 0;
   // Four rows for one place ahead.
   for (; i + 4 <= n && k < ahead_n; i += 4, ++k) {
-    _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
+    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
     for (size_t j = 0; j < 4; ++j) add(codes[i + j], pairs[i + j]);
   }
-  for (; k < ahead_n; ++k) _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
+  for (; k < ahead_n; ++k)
+    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
   for (; i + 2 <= n; i += 2) {
     add(codes[i], pairs[i]);
     add(codes[i + 1], pairs[i + 1]);

@@ -142,10 +142,11 @@ void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, 
   size_t i = 0, k = 0;
   // Four rows for one place ahead.
   for (; i + 4 <= n && k < ahead_n; i += 4, ++k) {
-    _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
+    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
     for (size_t j = 0; j < 4; ++j) add(codes[i + j], pairs[i + j]);
   }
-  for (; k < ahead_n; ++k) _mm_prefetch((const char*)(ahead_codes + ahead_rows[k] * stride), _MM_HINT_T1);
+  for (; k < ahead_n; ++k)
+    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
   for (; i + 2 <= n; i += 2) {
     add(codes[i], pairs[i]);
     add(codes[i + 1], pairs[i + 1]);
@@ -247,25 +248,37 @@ void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* 
   }
 }
 
+/// Bit i: whether codes[i] is in the set, whose 32 bytes are those of `set`, twice.
+__mmask64 members(__m512i codes, __m512i set) {
+  const __m512i bits = _mm512_set1_epi64(int64_t(0x8040201008040201u));
+  // The byte of the set, and in it the bit of the code's low three bits. Shifted bits of the neighbour do no harm: the
+  // permutation reads six bits, and the sixth chooses between equal halves.
+  const __m512i byte = _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 3), set);
+  const __m512i low = _mm512_and_si512(codes, _mm512_set1_epi8(7));
+  return _mm512_test_epi8_mask(byte, _mm512_shuffle_epi8(bits, low));
+}
+
 size_t mark(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, const uint32_t* set, uint16_t* masks) {
-  const __m512i words = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)set));
-  const __m512i byte = _mm512_set1_epi32(255), one = _mm512_set1_epi32(1);
+  constexpr size_t piece = 1024;
+  alignas(64) uint8_t fetched[piece];
+  const __m512i bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)set));
   size_t count = 0;
-  for (size_t i = 0; i < n; i += 16) {
-    const __mmask16 m = first16(n - i);
-    __m512i code;
-    if (rows) {
-      code = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m, _mm512_maskz_loadu_epi32(m, rows + i), codes, 1);
-      code = _mm512_and_si512(code, byte);
-    } else {
-      code = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, codes + first + i));
+  for (size_t i = 0; i < n; i += piece) {
+    const size_t here = n - i < piece ? n - i : piece;
+    const uint8_t* from = rows ? fetched : codes + first + i;
+    // One load after the other: gathering instructions keep fewer of them waiting for the memory.
+    if (rows)
+      for (size_t k = 0; k < here; ++k) fetched[k] = codes[rows[i + k]];
+    for (size_t k = 0; k < here; k += 64) {
+      const size_t left = here - k;
+      const __mmask64 m = left >= 64 ? ~__mmask64(0) : (__mmask64(1) << left) - 1;
+      const __mmask64 in = members(_mm512_maskz_loadu_epi8(m, from + k), bytes) & m;
+      count += size_t(__builtin_popcountll(in));
+      if (left >= 64)
+        _mm_storeu_si64(masks + (i + k) / 16, _mm_cvtsi64_si128(int64_t(in)));
+      else
+        for (size_t b = 0; b < left; b += 16) masks[(i + k + b) / 16] = uint16_t(in >> b);
     }
-    const __m512i word = _mm512_permutexvar_epi32(_mm512_srli_epi32(code, 5), words);
-    // A variable shift takes the whole count: keep the bit within its word.
-    const __m512i bit = _mm512_sllv_epi32(one, _mm512_and_si512(code, _mm512_set1_epi32(31)));
-    const __mmask16 in = _mm512_mask_test_epi32_mask(m, word, bit);
-    masks[i / 16] = in;
-    count += size_t(__builtin_popcount(in));
   }
   return count;
 }
