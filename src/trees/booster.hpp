@@ -55,7 +55,7 @@ class Booster {
   Outside outside_;
   std::size_t outputs_ = 1, first_round_ = 0;
   std::vector<float> base_;
-  std::vector<float> scores_, g_, h_;  // output by output
+  PageVector<float> scores_, g_, h_;  // output by output
   std::vector<std::uint8_t> column_on_;
   std::vector<std::uint32_t> columns_;
   std::vector<GrownTree> trees_;
