@@ -88,7 +88,7 @@ void histogram(benchmark::State& state) {
   std::vector<std::uint64_t> gathered(4 * rows), pairs(rows), bins(4 * 8 * 256);
   for (auto& pair : pairs) pair = static_cast<std::uint64_t>(random.uniform() * 1e6);
   for (auto _ : state) {
-    grow_table().gather(codes.data(), 32, list.data(), 0, rows, 4, gathered.data(), rows);
+    grow_table().gather(codes.data(), 32, list.data(), 0, rows, 4, nullptr, gathered.data(), rows);
     for (std::size_t group = 0; group < 4; ++group)
       grow_table().accumulate(gathered.data() + group * rows, pairs.data(), rows, 8, bins.data() + group * 2048,
                               codes.data(), 32, list.data(), 0);

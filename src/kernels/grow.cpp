@@ -53,12 +53,16 @@ void expand(const uint32_t* pairs, std::size_t n, uint64_t* out) {
 }
 
 void gather(const uint8_t* codes, std::size_t stride, const uint32_t* rows, std::size_t first, std::size_t n,
-            std::size_t groups, uint64_t* out, std::size_t out_stride) {
+            std::size_t groups, const uint8_t* order, uint64_t* out, std::size_t out_stride) {
   constexpr std::size_t ahead = 24;
   for (std::size_t i = 0; i < n; ++i) {
     if (i + ahead < n) __builtin_prefetch(codes + row_of(rows, first, i + ahead) * stride);
     const uint8_t* row = codes + row_of(rows, first, i) * stride;
-    for (std::size_t g = 0; g < groups; ++g) std::memcpy(out + g * out_stride + i, row + 8 * g, 8);
+    for (std::size_t g = 0; g < groups; ++g) {
+      uint8_t bytes[8];
+      for (std::size_t b = 0; b < 8; ++b) bytes[b] = row[order ? order[8 * g + b] : 8 * g + b];
+      std::memcpy(out + g * out_stride + i, bytes, 8);
+    }
   }
 }
 

@@ -48,9 +48,10 @@ struct GrowTable {
                    float h_scale, uint64_t key, uint32_t* out, int64_t* sums);
   /// out[i] = pair i in the format of a bin.
   void (*expand)(const uint32_t* pairs, size_t n, uint64_t* out);
-  /// out[g * out_stride + i] = bytes 8g .. 8g+7 of row rows[i] (rows null: row first + i), g < groups <= 4.
+  /// out[g * out_stride + i] = bytes 8g .. 8g+7 of row rows[i] (rows null: row first + i), g < groups <= 4. With an
+  /// order bytes order[8g] .. order[8g+7] instead, each below 32; then 32 bytes of each row are readable.
   void (*gather)(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
-                 uint64_t* out, size_t out_stride);
+                 const uint8_t* order, uint64_t* out, size_t out_stride);
   /// bins[c * 256 + byte c of codes[i]] += pairs[i], for c < columns <= 8. Meanwhile asks the memory for the `ahead_n`
   /// places ahead_codes + ahead_rows[i] * stride (ahead_rows null: + i * stride), which a later gather will read;
   /// ahead_n <= n.

@@ -16,11 +16,12 @@
 namespace redoubt {
 namespace {
 
-constexpr double bundled_share = 0.8;   // columns of which more rows are uncommon do not look for a bundle
-constexpr double listed_share = 0.15;   // of the rows: fewer uncommon cells than this are cheaper as a list
-constexpr double worthwhile = 0.75;     // of the columns of a dense matrix: fewer stored ones pay for another copy
-constexpr double worth_packing = 0.75;  // of the stored columns: fewer bytes pay for another copy
-constexpr std::size_t most_tried = 64;  // bundles, for one column
+constexpr double bundled_share = 0.8;      // columns of which more rows are uncommon do not look for a bundle
+constexpr double listed_share = 0.15;      // of the rows: fewer uncommon cells than this are cheaper as a list
+constexpr double worthwhile = 0.75;        // of the columns of a dense matrix: fewer stored ones pay for another copy
+constexpr double worth_packing = 0.75;     // of the stored columns: fewer bytes pay for another copy
+constexpr std::size_t padded_stride = 32;  // of rows in whose padding packs may be
+constexpr std::size_t most_tried = 64;     // bundles, for one column
 constexpr std::size_t most_group_bins = 32768;
 constexpr std::size_t rows_per_block = 4096;
 constexpr std::size_t huge_page = std::size_t{1} << 21;
@@ -212,8 +213,43 @@ void BinnedMatrix::pack(Arena* arena) {
     packs_[k].radices.push_back(radices[s]);
     products[k] *= radices[s];
   }
-  if (static_cast<double>(packs_.size()) > worth_packing * static_cast<double>(order.size())) packs_.clear();
+  if (packs_.size() == order.size()) packs_.clear();
   if (packs_.empty()) return;
+  bool in_padding = false;
+  if (static_cast<double>(packs_.size()) > worth_packing * static_cast<double>(order.size())) {
+    const auto mixed = static_cast<std::size_t>(
+        std::count_if(packs_.begin(), packs_.end(), [](const Pack& pack) { return pack.stored.size() > 1; }));
+    in_padding = dense_ && bundles_.empty() && stride_ == padded_stride && order.size() + mixed <= padded_stride;
+    if (!in_padding) {
+      packs_.clear();
+      return;
+    }
+    // Those of one column have their bytes in the rows already.
+    const auto single =
+        std::stable_partition(packs_.begin(), packs_.end(), [](const Pack& pack) { return pack.stored.size() > 1; });
+    for (std::size_t k = 0; k < mixed; ++k) packed_at_.push_back(static_cast<std::uint8_t>(order.size() + k));
+    for (auto pack = single; pack != packs_.end(); ++pack)
+      packed_at_.push_back(static_cast<std::uint8_t>(pack->stored[0]));
+  }
+  const auto fill = [&](const Pack& pack, std::size_t begin, std::size_t end, std::uint8_t* out, std::size_t stride) {
+    for (std::size_t m = pack.stored.size(); m-- > 0;) {
+      const std::uint8_t* const codes = stored_column(pack.stored[m]);
+      const std::uint32_t radix = pack.radices[m];
+      for (std::size_t r = begin; r < end; ++r)
+        out[r * stride] = static_cast<std::uint8_t>(out[r * stride] * radix + codes[r]);
+    }
+  };
+  if (in_padding) {
+    packed_stride_ = stride_;
+    parallel_for(
+        rows_, rows_per_block,
+        [&](std::size_t begin, std::size_t end) {
+          for (std::size_t k = 0; k < packs_.size() && packs_[k].stored.size() > 1; ++k)
+            fill(packs_[k], begin, end, &codes_[packed_at_[k]], stride_);
+        },
+        arena);
+    return;
+  }
   detail::PageVector<std::uint8_t> bytes(packs_.size() * column_stride_);
   parallel_for(
       packs_.size(), 1,
@@ -221,11 +257,7 @@ void BinnedMatrix::pack(Arena* arena) {
         for (std::size_t k = begin; k < end; ++k) {
           std::uint8_t* const out = bytes.data() + k * column_stride_;
           std::fill_n(out, column_stride_, std::uint8_t{0});
-          for (std::size_t m = packs_[k].stored.size(); m-- > 0;) {
-            const std::uint8_t* const codes = stored_column(packs_[k].stored[m]);
-            const std::uint32_t radix = packs_[k].radices[m];
-            for (std::size_t r = 0; r < rows_; ++r) out[r] = static_cast<std::uint8_t>(out[r] * radix + codes[r]);
-          }
+          fill(packs_[k], 0, rows_, out, 1);
         }
       },
       arena);

@@ -72,24 +72,31 @@ HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)
     : bins_(bins),
       layout_(bins),
       arena_(arena),
-      stored_{bins.stored_rows(), bins.stored_stride(), bins.stored_columns(), false, {}, 0},
-      packed_{bins.packed_rows(), bins.packed_stride(), bins.packs().size(), true, {}, 0},
+      stored_{bins.stored_rows(), bins.stored_stride(), bins.stored_columns(), false},
+      packed_{bins.packed_rows(), bins.packed_stride(), bins.packs().size(), true},
       pack_of_(bins.stored_columns()) {
   for (std::uint32_t k = 0; k < bins.packs().size(); ++k)
     for (const auto s : bins.packs()[k].stored) pack_of_[s] = k;
+  unpacked_ = packed_.columns;
+  if (!bins.packed_in_padding()) return;
+  unpacked_ = 0;
+  for (const auto& pack : bins.packs()) unpacked_ += pack.stored.size() > 1 ? pack.stored.size() : 0;
+  packed_.width = (packed_.columns + tile_groups - 1) / tile_groups;
+  packed_.order = order_.data();
+  for (std::size_t k = 0; k < packed_.columns; ++k)
+    order_[k / packed_.width * group_columns + k % packed_.width] = bins.packed_at()[k];
 }
 
-void HistogramBuilder::Source::switch_on(std::size_t column) noexcept { group_on[column / group_columns] = 1; }
+void HistogramBuilder::Source::switch_on(std::size_t column) noexcept { group_on[column / width] = 1; }
 
 void HistogramBuilder::Source::count() {
   columns_on = 0;
   for (std::size_t k = 0; k < group_on.size(); ++k)
-    if (group_on[k]) columns_on += std::min(group_columns, columns - k * group_columns);
+    if (group_on[k]) columns_on += std::min(width, columns - k * width);
 }
 
 void HistogramBuilder::use_columns(std::span<const std::uint8_t> column_on) {
-  for (Source* source : {&stored_, &packed_})
-    source->group_on.assign((source->columns + group_columns - 1) / group_columns, 0);
+  for (Source* source : {&stored_, &packed_}) source->group_on.assign(source->groups(), 0);
   for (std::size_t c = 0; c < bins_.cols(); ++c) {
     const auto s = bins_.place(c).stored;
     if (s == BinnedMatrix::Place::none || !column_on[c]) continue;
@@ -154,14 +161,15 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
       const std::size_t groups = std::min(tile_groups, last_group - tile);
       const std::uint8_t* const on = source.group_on.data() + tile;
       if (std::none_of(on, on + groups, [](auto o) { return o != 0; })) continue;
-      const std::uint8_t* const codes = source.rows + tile * group_columns;
-      kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, mine.codes.data(),
-                     grow_block_rows);
+      const std::uint8_t* const codes = source.rows + (source.order ? 0 : tile * group_columns);
+      const std::uint8_t* const order = source.order ? source.order + tile * group_columns : nullptr;
+      kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, order,
+                     mine.codes.data(), grow_block_rows);
       const Near near = next_rows(source, node, from, n, tile, first_group, last_group);
       for (std::size_t k = 0; k < groups; ++k) {
         if (!on[k]) continue;
-        const std::size_t first = (tile + k) * group_columns;
-        const std::size_t columns = std::min(group_columns, source.columns - first);
+        const std::size_t first = (tile + k) * source.width;
+        const std::size_t columns = std::min(source.width, source.columns - first);
         // While these are added, a share of what the next call of gather reads comes near.
         const std::size_t share = (near.count + groups - 1) / groups, skip = std::min(near.count, k * share);
         kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
@@ -229,7 +237,7 @@ void HistogramBuilder::add_wide(const NodeRows& node, Histogram& out) const {
 
 void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
   allocate(out, layout_);
-  const bool packed = node.count * (stored_.columns - packed_.columns) >= packed_.columns * unpack_cost;
+  const bool packed = node.count * (stored_.columns - packed_.columns) >= unpacked_ * unpack_cost;
   const Source& source = packed_.columns > 0 && packed ? packed_ : stored_;
   const std::size_t groups = source.group_on.size(), tiles = (groups + tile_groups - 1) / tile_groups;
   const std::size_t lists = bins_.sparse().size();
@@ -293,7 +301,7 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
       }
     };
     for (std::size_t s = 0; s < layout_.stored.size(); ++s)
-      if (source.group_on[(source.packed ? pack_of_[s] : s) / group_columns])
+      if (source.group_on[(source.packed ? pack_of_[s] : s) / source.width])
         add(layout_.stored[s], layout_.stored[s] + bins_.stored_bins(s));
     for (std::size_t k = 0; k < lists; ++k)
       add(layout_.groups[k], layout_.groups[k] + bins_.sparse()[k].offsets.back());

@@ -1,6 +1,7 @@
 #pragma once
 // Sums of gradients per bin of a node. Gradients are integers here: sums are exact, so neither the order of the rows
 // nor the number of threads changes them, and a sibling is its parent minus the other child, exactly.
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -60,6 +61,7 @@ struct NodeRows {
 class HistogramBuilder {
  public:
   HistogramBuilder(const BinnedMatrix& bins, Arena* arena);
+  HistogramBuilder(const HistogramBuilder&) = delete;  // points into itself
 
   const HistogramLayout& layout() const noexcept { return layout_; }
   /// Columns with `column_on` 0 may be left undefined from now on.
@@ -78,8 +80,11 @@ class HistogramBuilder {
     const std::uint8_t* rows;
     std::size_t stride, columns;
     bool packed;
-    std::vector<std::uint8_t> group_on;  // of eight columns each
-    std::size_t columns_on;              // in groups that are on
+    std::size_t width = 8;                // columns of a group, whose bytes are gathered together
+    const std::uint8_t* order = nullptr;  // their places in a row, by eights; null: the columns' numbers
+    std::vector<std::uint8_t> group_on;   // of these groups
+    std::size_t groups() const noexcept { return (columns + width - 1) / width; }
+    std::size_t columns_on = 0;  // in groups that are on
     void switch_on(std::size_t column) noexcept;
     void count();
   };
@@ -106,8 +111,10 @@ class HistogramBuilder {
   unsigned count_bits_ = 0;
   const WidePairs* wide_ = nullptr;
   Source stored_, packed_;
-  std::vector<std::uint32_t> pack_of_;  // of stored columns
-  std::vector<Histogram> parts_;        // of other threads
+  std::array<std::uint8_t, 32> order_{};  // of packed_, if its bytes are in the padding
+  std::size_t unpacked_ = 0;              // what a block's unpacking costs, in packs
+  std::vector<std::uint32_t> pack_of_;    // of stored columns
+  std::vector<Histogram> parts_;          // of other threads
 };
 
 /// Room for a histogram, if it has none.

@@ -184,16 +184,19 @@ TEST_CASE("histograms of blocks add up to the sums per bin", "[grow]") {
       for (std::uint32_t i = 0; i < n; ++i) rows.push_back(2 * i + static_cast<std::uint32_t>(random.below(2)));
       const auto pairs = random_pairs(n, random);
       for (const std::size_t groups : {1u, 3u, 4u}) {
-        for (const bool listed : {true, false}) {
-          const std::uint32_t* list = listed ? rows.data() : nullptr;
+        for (const int way : {0, 1, 2, 3}) {
+          const std::uint32_t* list = way % 2 ? rows.data() : nullptr;
+          std::vector<std::uint8_t> places(32);
+          for (auto& p : places) p = static_cast<std::uint8_t>(random.below(32));
+          const std::uint8_t* order = way / 2 ? places.data() : nullptr;
           std::vector<std::uint64_t> out(groups * (n + 3)), expected = out;
-          table->gather(codes.data(), stride, list, 1, n, groups, out.data(), n + 3);
-          naive_grow_table.gather(codes.data(), stride, list, 1, n, groups, expected.data(), n + 3);
+          table->gather(codes.data(), stride, list, 1, n, groups, order, out.data(), n + 3);
+          naive_grow_table.gather(codes.data(), stride, list, 1, n, groups, order, expected.data(), n + 3);
           REQUIRE(out == expected);
         }
       }
       std::vector<std::uint64_t> row_codes(n + 1), wide(n + 1), wide_expected(n + 1);
-      naive_grow_table.gather(codes.data(), stride, rows.data(), 0, n, 1, row_codes.data(), n);
+      naive_grow_table.gather(codes.data(), stride, rows.data(), 0, n, 1, nullptr, row_codes.data(), n);
       table->expand(pairs.data(), n, wide.data());
       naive_grow_table.expand(pairs.data(), n, wide_expected.data());
       REQUIRE(wide == wide_expected);

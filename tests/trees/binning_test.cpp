@@ -445,6 +445,64 @@ TEST_CASE("sums over packs are those over their columns", "[binning][grower][thr
   }
 }
 
+TEST_CASE("packs of a few columns are in the padding of the rows, and their sums are those over the columns",
+          "[binning][grower][threads]") {
+  const std::size_t rows = 30000;
+  const auto wide = test::random_matrix(rows, 40, 4);
+  Tensor<float> padded({rows, 24}), many({rows, 48});
+  Random random(5);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < 48; ++c) {
+      const std::size_t few = c % 3 == 1 && c < 24 ? c / 3 + 3 : 0;  // codes of eight columns among the others
+      many(r, c) = c == 10 && r % 7 == 0 ? not_a_number
+                   : few > 0             ? static_cast<float>(random.below(few))
+                   : c < 24              ? wide(r, c)
+                                         : wide(r, c - 8);
+      if (c < 24) padded(r, c) = many(r, c);
+    }
+  const BinnedMatrix packed(padded, {}), whole(many, {});
+  REQUIRE(packed.packed_in_padding());
+  REQUIRE(packed.packed_stride() == packed.stored_stride());
+  REQUIRE(whole.packs().empty());
+  CHECK(packed.packs().size() < 24);
+  std::vector<int> seen(24), places(32);
+  for (std::size_t k = 0; k < packed.packs().size(); ++k) {
+    const auto& pack = packed.packs()[k];
+    const std::size_t at = packed.packed_at()[k];
+    ++places.at(at);
+    for (const auto s : pack.stored) ++seen[s];
+    for (std::size_t r = 0; r < rows; r += 11) {
+      std::uint32_t code = packed.packed_rows()[r * packed.packed_stride() + at];
+      for (std::size_t m = 0; m < pack.stored.size(); ++m) {
+        REQUIRE(code % pack.radices[m] == packed.stored_column(pack.stored[m])[r]);
+        code /= pack.radices[m];
+      }
+      REQUIRE(code == 0);
+    }
+  }
+  CHECK(seen == std::vector<int>(24, 1));
+  CHECK(*std::max_element(places.begin(), places.end()) == 1);
+  for (std::size_t r = 0; r < rows; r += 101)  // the columns' own bytes are still there
+    for (std::size_t c = 0; c < 24; ++c) REQUIRE(packed.row(r)[c] == whole.row(r)[c]);
+
+  const auto data = make_gradients(padded, 1);
+  for (const std::size_t columns : {24u, 8u}) {
+    std::vector<std::uint8_t> on(48);
+    std::fill_n(on.begin(), columns, std::uint8_t{1});
+    for (const int threads : {1, 2}) {
+      Arena arena(threads);
+      detail::GrowerOptions options;
+      options.arena = &arena;
+      options.max_leaves = 60;
+      options.min_leaf_rows = 3;  // also nodes that are too small for packs
+      const auto expected = detail::Grower(whole, options).grow(data.rows, data.g, data.h, 3, on);
+      const auto tree = detail::Grower(packed, options).grow(data.rows, data.g, data.h, 3, std::span(on).first(24));
+      CHECK(tree.nodes.size() == 59);
+      check_equal(tree, expected);
+    }
+  }
+}
+
 TEST_CASE("many rows are shared by threads and give the tree of one", "[binning][grower][threads]") {
   const auto x = test::random_matrix(150000, 9, 8, 0.1);
   const auto data = make_gradients(x, 2);

@@ -119,10 +119,13 @@ class BinnedMatrix {
   struct Pack {
     std::vector<std::uint32_t> stored, radices;
   };
-  /// Empty if too few bytes would be saved; otherwise byte k of a row, `packed_stride` apart, is of pack k.
+  /// Empty if too few bytes would be saved; otherwise byte k of a row, `packed_stride` apart, is of pack k. For a small
+  /// saving packs of several columns go into the padding of the stored rows: then byte packed_at()[k] is of pack k.
   std::span<const Pack> packs() const noexcept { return packs_; }
   std::size_t packed_stride() const noexcept { return packed_stride_; }
-  const std::uint8_t* packed_rows() const noexcept { return packed_.data(); }
+  const std::uint8_t* packed_rows() const noexcept { return packed_.empty() ? codes_.data() : packed_.data(); }
+  std::span<const std::uint8_t> packed_at() const noexcept { return packed_at_; }
+  bool packed_in_padding() const noexcept { return !packs_.empty() && packed_.empty(); }
 
   /// Columns in which few rows leave one common bin (text features, mostly zero), and that found no bundle. A histogram
   /// needs only their other cells.
@@ -161,6 +164,7 @@ class BinnedMatrix {
   detail::PageVector<std::uint8_t> bundles_;    // by rows, if what is stored is something else
   detail::PageVector<std::uint8_t> by_column_;  // what is stored
   std::vector<Pack> packs_;
+  std::vector<std::uint8_t> packed_at_;
   detail::PageVector<std::uint8_t> packed_;  // by rows, if there are packs
   std::vector<Sparse> sparse_;
 };

@@ -130,15 +130,28 @@ void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
 }
 
 void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
-            uint64_t* out, size_t out_stride) {
+            const uint8_t* order, uint64_t* out, size_t out_stride) {
   constexpr size_t ahead = 32;
   size_t i = 0;
   const auto row = [&](size_t k) { return codes + (rows ? rows[k] : first + k) * stride; };
   if (groups == 4) {
+    __m256i low = _mm256_setzero_si256(), high = low;
+    if (order) {
+      // Places in the lower and in the upper half of a row; what is in the other half becomes 0.
+      const __m256i places = load(order), middle = _mm256_set1_epi8(15);
+      low = _mm256_or_si256(places, _mm256_cmpgt_epi8(places, middle));
+      high = _mm256_sub_epi8(places, _mm256_set1_epi8(16));
+    }
+    const auto bytes = [&](size_t k) {
+      const __m256i x = load(row(k));
+      if (!order) return x;
+      return _mm256_or_si256(_mm256_shuffle_epi8(_mm256_permute2x128_si256(x, x, 0x00), low),
+                             _mm256_shuffle_epi8(_mm256_permute2x128_si256(x, x, 0x11), high));
+    };
     for (; i + 4 <= n; i += 4) {
       if (rows && i + ahead + 4 <= n)
         for (size_t k = 0; k < 4; ++k) _mm_prefetch((const char*)row(i + ahead + k), _MM_HINT_T0);
-      const __m256i a = load(row(i)), b = load(row(i + 1)), c = load(row(i + 2)), d = load(row(i + 3));
+      const __m256i a = bytes(i), b = bytes(i + 1), c = bytes(i + 2), d = bytes(i + 3);
       const __m256i ab02 = _mm256_unpacklo_epi64(a, b), ab13 = _mm256_unpackhi_epi64(a, b);
       const __m256i cd02 = _mm256_unpacklo_epi64(c, d), cd13 = _mm256_unpackhi_epi64(c, d);
       store(out + i, _mm256_permute2x128_si256(ab02, cd02, 0x20));
@@ -150,7 +163,14 @@ void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t fi
   for (; i < n; ++i) {
     if (rows && i + ahead < n) _mm_prefetch((const char*)row(i + ahead), _MM_HINT_T0);
     const uint8_t* r = row(i);
-    for (size_t g = 0; g < groups; ++g) out[g * out_stride + i] = *(const Unaligned64*)(r + 8 * g);
+    for (size_t g = 0; g < groups; ++g) {
+      uint64_t word = 0;
+      if (order)
+        for (size_t b = 0; b < 8; ++b) word |= uint64_t{r[order[8 * g + b]]} << (8 * b);
+      else
+        word = *(const Unaligned64*)(r + 8 * g);
+      out[g * out_stride + i] = word;
+    }
   }
 }
 
