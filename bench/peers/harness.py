@@ -4,10 +4,14 @@ A contender is a worker process that reads a line, does one unit of work, and pr
 start-up, imports and page cache are warm for both sides; the rounds alternate, so a drifting clock hits both alike.
 Ratios are peer time over ours: above 1 we are faster.
 """
+import fnmatch
 import platform
 import select
 import statistics
 import subprocess
+import sys
+import time
+import traceback
 
 
 class Worker:
@@ -65,3 +69,20 @@ def cpu_name():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def run_parts(parts, context, only):
+    """Runs the parts ((names of their figures), function) that `only` (globs, or None for all) asks for; how many failed."""
+    failed = 0
+    for names, function in parts:
+        if only and not any(fnmatch.fnmatch(name, pattern) for name in names for pattern in only):
+            continue
+        start = time.monotonic()
+        try:
+            function(context)
+        except Exception:  # the others are still worth having
+            failed += 1
+            traceback.print_exc(file=sys.stdout)
+            print(f"failed: {' '.join(names)}", flush=True)
+        print(f"  [{time.monotonic() - start:.0f} s]", flush=True)
+    return failed

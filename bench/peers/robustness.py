@@ -4,20 +4,17 @@ Times are peer time over ours (above 1 we are faster), the median of interleaved
 AUC minus PyOD's.
 """
 import argparse
-import fnmatch
 import importlib.metadata
 import pathlib
 import statistics
 import sys
 import tempfile
-import time
-import traceback
 
 import numpy as np
 
 import trees_data
 import trees_metrics
-from harness import Worker, cpu_name, figure
+from harness import Worker, cpu_name, figure, run_parts
 from trees_forests import ADBENCH, anomaly_case
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -196,19 +193,7 @@ def main():
     context = Context(arguments.build, arguments.quick)
     print(f"cpu: {cpu_name()}\npeers: " + ", ".join(
         f"{p} {importlib.metadata.version(p)}" for p in ("pyod", "scikit-learn", "numpy")), flush=True)
-    failed = 0
-    for names, function in parts():
-        if arguments.only and not any(fnmatch.fnmatch(n, pattern) for n in names for pattern in arguments.only):
-            continue
-        start = time.monotonic()
-        try:
-            function(context)
-        except Exception:  # the others are still worth having
-            failed += 1
-            traceback.print_exc(file=sys.stdout)
-            print(f"failed: {' '.join(names)}", flush=True)
-        print(f"  [{time.monotonic() - start:.0f} s]", flush=True)
-    return 1 if failed else 0
+    return 1 if run_parts(parts(), context, arguments.only) else 0
 
 
 if __name__ == "__main__":

@@ -4,17 +4,14 @@ Every figure is peer time over ours (above 1 we are faster), the median of inter
 memory is ours over theirs; quality is our metric minus LightGBM's.
 """
 import argparse
-import fnmatch
 import importlib.metadata
 import sys
-import time
-import traceback
 
 import trees_forests
 import trees_predict
 import trees_quality
 import trees_train
-from harness import cpu_name
+from harness import cpu_name, run_parts
 from trees_common import Context
 
 PACKAGES = ("lightgbm", "xgboost", "catboost", "ydf", "scikit-learn", "scikit-learn-intelex", "onnxruntime", "tl2cgen",
@@ -48,19 +45,7 @@ def main():
         return 0
     context = Context(arguments.build, arguments.quick, arguments.xgboost_path)
     print(f"cpu: {cpu_name()}\npeers: {versions(arguments.xgboost_path)}", flush=True)
-    failed = 0
-    for names, function in parts:
-        if arguments.only and not any(fnmatch.fnmatch(n, pattern) for n in names for pattern in arguments.only):
-            continue
-        start = time.monotonic()
-        try:
-            function(context)
-        except Exception:  # the others are still worth having
-            failed += 1
-            traceback.print_exc(file=sys.stdout)
-            print(f"failed: {' '.join(names)}", flush=True)
-        print(f"  [{time.monotonic() - start:.0f} s]", flush=True)
-    return 1 if failed else 0
+    return 1 if run_parts(parts, context, arguments.only) else 0
 
 
 if __name__ == "__main__":

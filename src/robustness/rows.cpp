@@ -39,6 +39,17 @@ void sort_findings(std::vector<Finding>& findings) {
                    [](const Finding& a, const Finding& b) { return a.score > b.score; });
 }
 
+std::vector<Finding> scored(std::vector<Finding> by_row) {
+  std::erase_if(by_row, [](const Finding& f) { return !(f.score > 0); });
+  return by_row;
+}
+
+void finish_warning(Verdict& verdict, std::size_t rows) {
+  sort_findings(verdict.findings);
+  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
+  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(rows);
+}
+
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());

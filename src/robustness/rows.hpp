@@ -16,6 +16,11 @@ Dataset labelled_rows(const Dataset& data, std::size_t max_rows, std::uint64_t s
 
 /// Findings by falling score; equal scores keep their order.
 void sort_findings(std::vector<Finding>& findings);
+/// Of one finding per row, those with a score above 0.
+std::vector<Finding> scored(std::vector<Finding> by_row);
+/// Ends a verdict that warns and never blocks: findings sorted, a warning if there are any, their share of the rows as
+/// the score.
+void finish_warning(Verdict& verdict, std::size_t rows);
 
 /// The upper one of two in the middle; at least one value.
 double median(std::vector<double> values);

@@ -40,9 +40,7 @@ Verdict DeepKnn::finish() const {
                                             names_[static_cast<std::size_t>(labels_[r])], *top, near,
                                             names_[static_cast<std::size_t>(top - votes.begin())], own)});
   }
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(n);
+  detail::finish_warning(verdict, n);
   verdict.summary = fmt::format("{} of {} rows have another label than most of their {} nearest rows",
                                 verdict.findings.size(), n, near);
   return verdict;

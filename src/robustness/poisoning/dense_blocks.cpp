@@ -200,11 +200,8 @@ Verdict DenseBlocks::finish() const {
   Verdict verdict;
   verdict.check = id;
   verdict.stage = stage;
-  for (Finding& f : by_row)
-    if (f.score > 0) verdict.findings.push_back(std::move(f));
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(data_.rows());
+  verdict.findings = detail::scored(std::move(by_row));
+  detail::finish_warning(verdict, data_.rows());
   verdict.summary = fmt::format("{} rows lie in {} blocks of sources that act together on {}", verdict.findings.size(),
                                 blocks, spec.name);
   return verdict;

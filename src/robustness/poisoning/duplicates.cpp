@@ -140,11 +140,8 @@ Verdict Duplicates::finish() const {
   Verdict verdict;
   verdict.check = id;
   verdict.stage = stage;
-  for (Finding& f : by_row)
-    if (f.score > 0) verdict.findings.push_back(std::move(f));
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / rows;
+  verdict.findings = detail::scored(std::move(by_row));
+  detail::finish_warning(verdict, data_.rows());
   verdict.summary = fmt::format("{} rows in {} groups of near-identical texts{}; {} rows contradict equal rows",
                                 copied_rows, copied_groups, sources.empty() ? "" : " by several sources", contradicted);
   return verdict;

@@ -137,9 +137,7 @@ Verdict KnnShapley::finish() const {
            fmt::format("labelled {}: it misleads the rows near it (value {:.3g} +- {:.2g} of an average of {:.3g})",
                        names_[static_cast<std::size_t>(labels_[r])], mean, error, 1 / static_cast<double>(n))});
   }
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(n);
+  detail::finish_warning(verdict, n);
   verdict.summary = fmt::format("{} of {} rows have a negative value to {} neighbours", verdict.findings.size(), n, k);
   return verdict;
 }

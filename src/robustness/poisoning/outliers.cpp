@@ -16,12 +16,6 @@
 namespace redoubt {
 namespace {
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 std::vector<double> scores_of(const Outliers& check, MatrixView<const float> x) {
   if (check.method == OutlierMethod::isolation_forest) {
     const auto forest = IsolationForest{{.trees = check.trees, .seed = check.seed}}.fit_encoded(x);
@@ -87,11 +81,11 @@ Verdict Outliers::finish() const {
   const MatrixView<const float> x(features_.data(), ids_.size(), width_);
   const std::vector<double> values = scores_of(*this, x);
   std::vector<double> distance;
-  const double centre = median(values);
+  const double centre = detail::median(values);
   for (double v : values) distance.push_back(std::abs(v - centre));
   // 1.4826 turns the median absolute deviation of a normal into its standard deviation.
   const bool isolated = method == OutlierMethod::isolation_forest;
-  const double spread = std::max(1.4826 * median(distance), isolated ? 1e-3 : 1e-3 * std::abs(centre) + 1e-12);
+  const double spread = std::max(1.4826 * detail::median(distance), isolated ? 1e-3 : 1e-3 * std::abs(centre) + 1e-12);
 
   Verdict verdict;
   verdict.check = id;
@@ -101,9 +95,7 @@ Verdict Outliers::finish() const {
       verdict.findings.push_back({ids_[r], "", values[r],
                                   fmt::format("{}: anomaly score {:.4g}, {:.1f} deviations above the median",
                                               isolated ? "isolated" : to_string(method), values[r], z)});
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(ids_.size());
+  detail::finish_warning(verdict, ids_.size());
   verdict.summary = fmt::format("{} of {} rows are strong outliers", verdict.findings.size(), ids_.size());
   return verdict;
 }

@@ -150,9 +150,7 @@ Verdict SpectralSignatures::finish() const {
             {ids_[r], "", scores[r],
              fmt::format("far out on the main direction of class {}: {:.1f} times the mean", classes_[k], scores[r])});
   }
-  detail::sort_findings(verdict.findings);
-  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::warn;
-  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(ids_.size());
+  detail::finish_warning(verdict, ids_.size());
   verdict.summary =
       fmt::format("{} of {} rows stand out on the main direction of their class", verdict.findings.size(), ids_.size());
   return verdict;
