@@ -30,7 +30,7 @@ void sigmoid(std::span<const float> src, std::span<float> dst) noexcept {
 }
 
 void relu(std::span<const float> src, std::span<float> dst) noexcept {
-  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = src[i] > 0 ? src[i] : 0;
+  for (std::size_t i = 0, n = common(src, dst); i < n; ++i) dst[i] = src[i] < 0 ? 0 : src[i];
 }
 
 void erf(std::span<const float> src, std::span<float> dst) noexcept {

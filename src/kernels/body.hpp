@@ -116,7 +116,7 @@ inline typename V::Reg normal_of(typename V::Reg x, typename V::Reg& gaussian) {
 
 template <class V>
 inline typename V::Reg relu_of(typename V::Reg x) {
-  return V::max(x, V::zero());
+  return V::max(V::zero(), x);  // in this order NaN stays
 }
 
 /// dst[i] = function(src[i])

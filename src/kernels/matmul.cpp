@@ -38,7 +38,7 @@ Sizes checked_sizes(Form form, const MatrixView<const float>& a, const MatrixVie
 float activate(float value, Activation activation) {
   switch (activation) {
     case Activation::none: return value;
-    case Activation::relu: return value > 0 ? value : 0;
+    case Activation::relu: return value < 0 ? 0 : value;
     case Activation::sigmoid: return 1 / (1 + std::exp(-value));
     case Activation::tanh: return std::tanh(value);
   }

@@ -160,6 +160,11 @@ TEST_CASE("relu keeps what is above zero, also in place", "[activation]") {
   auto naive = before;
   kernels::naive::relu(naive.flat(), naive.flat());
   CHECK(naive == values);
+  for (const Function relu : {Function(kernels::relu), Function(kernels::naive::relu)}) {
+    std::vector<float> row(19, std::numeric_limits<float>::quiet_NaN());
+    relu(row, row);
+    for (const float x : row) CHECK(std::isnan(x));
+  }
 }
 
 TEST_CASE("log_sum_exp is stable and within the stated error", "[activation]") {

@@ -19,7 +19,7 @@ void tanh(std::span<const float> src, std::span<float> dst) noexcept;
 /// dst = 1 / (1 + e^-src). Relative error <= 4e-7 for src >= -87; below -87.33 the result is 0. NaN stays NaN.
 void sigmoid(std::span<const float> src, std::span<float> dst) noexcept;
 
-/// dst = max(src, 0). Exact. NaN becomes 0 or stays NaN, depending on the level.
+/// dst = max(src, 0). Exact. NaN stays NaN.
 void relu(std::span<const float> src, std::span<float> dst) noexcept;
 
 /// dst = erf(src). Relative error <= 4e-7, so at most 7 ULP. NaN stays NaN.

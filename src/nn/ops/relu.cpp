@@ -17,7 +17,7 @@ class Relu final : public Op {
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, kernels::relu); }
-  std::string source(const OpSource& call) const override { return elementwise_source(call, "x > 0 ? x : 0"); }
+  std::string source(const OpSource& call) const override { return elementwise_source(call, "x < 0 ? 0 : x"); }
 };
 
 }  // namespace
