@@ -1,6 +1,7 @@
 #include "trees/bagging.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,7 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/data/dataset.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "trees/bagging_tree.hpp"
@@ -208,6 +210,35 @@ RandomForestFit fit_bagging(const BaggingOptions& options, const BinnedMatrix& x
   fit.forest = Shared<const Forest>::make(std::move(shape), std::move(arrays));
   if (with_oob) fill_oob(fit, x, y, trees, bags, width, options.arena);
   return fit;
+}
+
+RandomForestFit fit_bagging(const BaggingOptions& options, MatrixView<const float> x,
+                            std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob) {
+  check_bagging(options);
+  check_target(y, x.rows());
+  BinningOptions binning;
+  binning.max_bins = options.max_bins;
+  binning.seed = options.seed;
+  binning.arena = options.arena;
+  return fit_bagging(options, BinnedMatrix(x, category_counts, binning), y, {}, with_oob);
+}
+
+Model fit_bagging(const BaggingOptions& options, const char* algorithm, const EncoderOptions& encoding,
+                  const Dataset& data) {
+  data.require_trainable();
+  check_bagging(options);
+  const TreeTarget y = TreeTarget::of(data);
+  check_target(y, data.rows());
+  Tensor<float> encoded;
+  Encoder encoder = Encoder::fit_apply(data, encoding, encoded);
+  auto forest = fit_bagging(options, encoded, encoder.category_counts(), y, false).forest;
+  auto text = fmt::format(
+      "trees={} max_depth={} max_leaves={} min_leaf_rows={} min_split_gain={} max_features={} bootstrap={} max_bins={} "
+      "class_weights={}",
+      options.trees, options.max_depth, options.max_leaves, options.min_leaf_rows, options.min_split_gain,
+      options.max_features, options.bootstrap, options.max_bins, fmt::join(options.class_weights, ","));
+  return make_tree_model(algorithm, std::move(text), options.seed, data, data.task(), std::move(encoder),
+                         std::move(forest));
 }
 
 }  // namespace redoubt::detail

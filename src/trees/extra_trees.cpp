@@ -1,33 +1,13 @@
 #include "redoubt/trees/extra_trees.hpp"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "redoubt/data/dataset.hpp"
-#include "redoubt/trees/binning.hpp"
-#include "redoubt/trees/forest.hpp"
 #include "trees/bagging.hpp"
-#include "trees/grown_tree.hpp"
 
 namespace redoubt {
 namespace {
 
-detail::BaggingOptions bagging(const ExtraTreesOptions& o, Task task) {
-  return {.estimator = "ExtraTrees",
-          .random_cuts = true,
-          .automatic_columns = task == Task::classification ? 0 : 1.0,
-          .trees = o.trees,
-          .max_depth = o.max_depth,
-          .max_leaves = o.max_leaves,
-          .min_leaf_rows = o.min_leaf_rows,
-          .min_split_gain = o.min_split_gain,
-          .max_features = o.max_features,
-          .bootstrap = o.bootstrap,
-          .max_bins = o.max_bins,
-          .class_weights = o.class_weights,
-          .seed = o.seed,
-          .progress = o.progress,
-          .arena = o.arena};
+detail::BaggingOptions bagging(const ExtraTreesOptions& options, Task task) {
+  return detail::bagging_options(options, "ExtraTrees", true, task == Task::classification ? 0 : 1.0);
 }
 
 }  // namespace
@@ -39,30 +19,11 @@ RandomForestFit ExtraTrees::fit_binned(const BinnedMatrix& x, const TreeTarget& 
 
 RandomForestFit ExtraTrees::fit_encoded(MatrixView<const float> x, std::span<const std::uint32_t> category_counts,
                                         const TreeTarget& y, bool with_oob) const {
-  detail::check_bagging(bagging(options, y.task));
-  detail::check_target(y, x.rows());
-  BinningOptions binning;
-  binning.max_bins = options.max_bins;
-  binning.seed = options.seed;
-  binning.arena = options.arena;
-  return fit_binned(BinnedMatrix(x, category_counts, binning), y, {}, with_oob);
+  return detail::fit_bagging(bagging(options, y.task), x, category_counts, y, with_oob);
 }
 
 Model ExtraTrees::fit(const Dataset& data) const {
-  data.require_trainable();
-  detail::check_bagging(bagging(options, data.task()));
-  const TreeTarget y = TreeTarget::of(data);
-  detail::check_target(y, data.rows());
-  Tensor<float> encoded;
-  Encoder encoder = Encoder::fit_apply(data, options.encoder, encoded);
-  auto forest = fit_encoded(encoded, encoder.category_counts(), y, false).forest;
-  auto text = fmt::format(
-      "trees={} max_depth={} max_leaves={} min_leaf_rows={} min_split_gain={} max_features={} bootstrap={} max_bins={} "
-      "class_weights={}",
-      options.trees, options.max_depth, options.max_leaves, options.min_leaf_rows, options.min_split_gain,
-      options.max_features, options.bootstrap, options.max_bins, fmt::join(options.class_weights, ","));
-  return detail::make_tree_model("extra_trees", std::move(text), options.seed, data, data.task(), std::move(encoder),
-                                 std::move(forest));
+  return detail::fit_bagging(bagging(options, data.task()), "extra_trees", options.encoder, data);
 }
 
 }  // namespace redoubt
