@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -23,6 +24,8 @@ constexpr std::size_t quantised_block = 32 * 1024;  // rows
 constexpr std::size_t parallel_rows = 24 * 1024;    // fewer are partitioned by the calling thread
 constexpr std::size_t partition_block = 8 * 1024;   // a multiple of 16
 constexpr std::size_t serial_block = 4096;          // its masks stay in the cache
+constexpr std::size_t search_rows = 3600;           // rows whose histogram takes as long as searching a pair of nodes
+constexpr std::size_t ahead_per_thread = 4;         // leaves that are split before their turn
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // SplitMix64
   x += 0x9e3779b97f4a7c15u;
@@ -48,10 +51,25 @@ struct Grower::Impl {
     int depth = 0;
     std::int32_t parent = -1;  // node, -1 at the root
     bool is_left = false;
-    int histogram = -1;  // slot, -1: none
+    std::uint64_t path = 1;  // of all above: what is drawn at random depends on it, not on when
+    int histogram = -1;      // slot, -1: none
     double output = 0, parent_output = 0;
     double lower = -std::numeric_limits<double>::infinity(), upper = std::numeric_limits<double>::infinity();
     Split best;
+  };
+  /// What a leaf becomes when its best split is made.
+  struct Children {
+    Leaf left, right;
+    bool made = false;
+  };
+  /// The tree that is being grown.
+  struct Growing {
+    GrownTree tree;
+    std::span<const std::uint8_t> column_on;
+  };
+  /// Who splits a leaf: all threads together, or one of them while others split other leaves.
+  struct Crew {
+    std::size_t threads, lane;
   };
 
   Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
@@ -66,13 +84,16 @@ struct Grower::Impl {
   GradientSum quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number);
   GradientSum quantise_wide(std::span<const float> g, std::span<const float> h);
   NodeRows rows_of(const Leaf& leaf) const noexcept;
-  void partition(const Leaf& leaf, const Split& split, std::size_t lefts);
-  const std::uint8_t* codes_for(const Split& split, std::array<std::uint32_t, 8>& set);
-  void forget_codes(std::uint32_t column);
+  void partition(const Leaf& leaf, std::size_t lefts, const Crew& crew);
+  const std::uint8_t* codes_for(const Split& split, std::size_t lane, std::array<std::uint32_t, 8>& set);
+  void forget_codes(std::uint32_t column, std::size_t lane);
+  SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
+                               std::vector<std::uint8_t>& columns) const;
+  void split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing, const Crew& crew);
+  void split_ahead(std::span<const std::uint32_t> window, const Growing& growing);
   bool splittable(const Leaf& leaf) const noexcept;
   int take_slot();
-  std::span<const std::uint8_t> columns_for(const Leaf& leaf, std::uint32_t id, std::uint64_t tree_number,
-                                            const GrownTree& tree, std::span<const std::uint8_t> column_on,
+  std::span<const std::uint8_t> columns_for(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                             std::vector<std::uint8_t>& out) const;
   void set_covers(GrownTree& tree) const;
   std::size_t threads() const {
@@ -92,11 +113,11 @@ struct Grower::Impl {
   std::array<PageVector<std::uint32_t>, 2> rows, pairs;  // of depth 0, 2, .. and 1, 3, ..
   std::vector<std::uint16_t> masks;
   std::vector<Leaf> leaves;
+  std::vector<Children> children;  // of each leaf
   std::vector<std::int32_t> node_parents;
   std::vector<Histogram> slots;
   std::vector<int> free_slots;
-  PageVector<std::uint8_t> listed_codes;  // zero between splits
-  std::vector<std::uint8_t> small_columns, large_columns;
+  std::vector<PageVector<std::uint8_t>> listed_codes;  // per lane, zero between splits
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
@@ -173,12 +194,12 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
 
 NodeRows Grower::Impl::rows_of(const Leaf& leaf) const noexcept {
   const std::size_t at = leaf.begin;
-  if (leaf.parent < 0) return {all_rows ? nullptr : bag.data(), pairs[0].data(), bag.size()};
+  if (leaf.depth == 0) return {all_rows ? nullptr : bag.data(), pairs[0].data(), bag.size()};
   return {rows[leaf.side].data() + at, pairs[leaf.side].data() + at, leaf.end - at};
 }
 
 /// Column of bytes whose codes in `set` go left.
-const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::array<std::uint32_t, 8>& set) {
+const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::size_t lane, std::array<std::uint32_t, 8>& set) {
   set.fill(0);
   const auto insert = [&](std::uint32_t code) { set[code / 32] |= std::uint32_t{1} << (code % 32); };
   const BinnedMatrix::Place& place = bins.place(split.column);
@@ -197,31 +218,32 @@ const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::array<std::
     return bins.stored_column(place.stored);
   }
   // Listed cells are spread over a column of their own, as distances from the common bin.
-  if (listed_codes.empty()) listed_codes.assign(bins.rows() + 3, std::uint8_t{0});
+  PageVector<std::uint8_t>& codes = listed_codes[lane];
+  if (codes.empty()) codes.assign(bins.rows() + 3, std::uint8_t{0});
   const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
   for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
-    listed_codes[cells.cell_rows[e]] = static_cast<std::uint8_t>(cells.cell_bins[e] - common);
+    codes[cells.cell_rows[e]] = static_cast<std::uint8_t>(cells.cell_bins[e] - common);
   for (std::uint32_t b = 0; b <= count; ++b)
     if (split.left_bins.contains(b)) insert((b - common) & 255);
-  return listed_codes.data();
+  return codes.data();
 }
 
-void Grower::Impl::forget_codes(std::uint32_t column) {
+void Grower::Impl::forget_codes(std::uint32_t column, std::size_t lane) {
   const BinnedMatrix::Place& place = bins.place(column);
   if (place.stored != BinnedMatrix::Place::none) return;
   const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
   for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
-    listed_codes[cells.cell_rows[e]] = 0;
+    listed_codes[lane][cells.cell_rows[e]] = 0;
 }
 
 /// Rows of a leaf into the other buffer, stable: the `lefts` that go left first.
-void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t lefts) {
+void Grower::Impl::partition(const Leaf& leaf, std::size_t lefts, const Crew& crew) {
   std::array<std::uint32_t, 8> set;
-  const std::uint8_t* codes = codes_for(split, set);
+  const std::uint8_t* codes = codes_for(leaf.best, crew.lane, set);
   const NodeRows node = rows_of(leaf);
   std::uint32_t* const out_rows = rows[1 - leaf.side].data() + leaf.begin;
   std::uint32_t* const out_pairs = pairs[1 - leaf.side].data() + leaf.begin;
-  const bool parallel = node.count >= parallel_rows && threads() > 1;
+  const bool parallel = node.count >= parallel_rows && crew.threads > 1;
   const std::size_t block = parallel ? partition_block : serial_block;
   const auto listed = [&](std::size_t begin) { return node.rows ? node.rows + begin : nullptr; };
   const auto split_block = [&](std::size_t begin, std::size_t end, const std::uint16_t* marks, std::size_t here,
@@ -243,7 +265,7 @@ void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t l
     masks.resize((node.count + 15) / 16);
     const std::size_t blocks = (node.count + block - 1) / block;
     std::vector<std::size_t> counts(blocks);
-    const std::size_t parts = threads();
+    const std::size_t parts = crew.threads;
     Phase marked(blocks, parts), moved(blocks, parts);
     parallel_for(
         parts, 1,
@@ -261,7 +283,7 @@ void Grower::Impl::partition(const Leaf& leaf, const Split& split, std::size_t l
         },
         options.arena);
   }
-  forget_codes(split.column);
+  forget_codes(leaf.best.column, crew.lane);
 }
 
 bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
@@ -280,15 +302,17 @@ int Grower::Impl::take_slot() {
 }
 
 /// The columns that may split a leaf: those that are on, that may meet the ones above, and that are drawn.
-std::span<const std::uint8_t> Grower::Impl::columns_for(const Leaf& leaf, std::uint32_t id, std::uint64_t tree_number,
-                                                        const GrownTree& tree, std::span<const std::uint8_t> column_on,
+/// `from`: the leaf that it is split from, which is no node yet; null for the root.
+std::span<const std::uint8_t> Grower::Impl::columns_for(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                                         std::vector<std::uint8_t>& out) const {
+  const std::span<const std::uint8_t> column_on = growing.column_on;
   if (options.interactions.empty() && options.node_column_fraction >= 1) return column_on;
   out.assign(column_on.begin(), column_on.end());
   if (!options.interactions.empty()) {
     std::vector<std::uint32_t> above;
-    for (std::int32_t node = leaf.parent; node >= 0; node = node_parents[static_cast<std::size_t>(node)])
-      above.push_back(tree.nodes[static_cast<std::size_t>(node)].column);
+    if (from) above.push_back(from->best.column);
+    for (std::int32_t node = from ? from->parent : -1; node >= 0; node = node_parents[static_cast<std::size_t>(node)])
+      above.push_back(growing.tree.nodes[static_cast<std::size_t>(node)].column);
     std::vector<std::uint8_t> grouped(bins.cols()), allowed(bins.cols());
     for (const auto& group : options.interactions) {
       for (const auto c : group) grouped[c] = 1;
@@ -308,7 +332,7 @@ std::span<const std::uint8_t> Grower::Impl::columns_for(const Leaf& leaf, std::u
     const auto on = static_cast<std::size_t>(std::count(out.begin(), out.end(), std::uint8_t{1}));
     const auto wanted = static_cast<std::size_t>(std::llround(options.node_column_fraction * static_cast<double>(on)));
     std::size_t left = on, take = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(on, 1));
-    Random random(options.seed ^ 0x6e6f6465, tree_number << 20 ^ id);
+    Random random(options.seed ^ 0x6e6f6465, leaf.path);
     for (auto& o : out) {
       if (!o) continue;
       const bool taken = random.below(left--) < take;
@@ -340,6 +364,110 @@ void Grower::Impl::set_covers(GrownTree& tree) const {
   tree.leaf_cover.assign(leaf_cover.begin(), leaf_cover.end());
 }
 
+SearchedNode Grower::Impl::node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
+                                           std::vector<std::uint8_t>& columns) const {
+  SearchedNode node;
+  node.total = leaf.total;
+  node.output = leaf.output;
+  node.lower = leaf.lower;
+  node.upper = leaf.upper;
+  node.random_stream = leaf.path;
+  node.columns = columns_for(leaf, from, growing, columns);
+  return node;
+}
+
+/// Makes the children of a leaf, with their histograms and best splits if those are wanted; `slot` is for a histogram.
+/// Touches nothing that belongs to another leaf.
+void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing,
+                              const Crew& crew) {
+  const Leaf& leaf = leaves[id];
+  const Split& split = leaf.best;
+  auto& [left, right, made] = children[id];
+  const std::size_t middle = leaf.begin + static_cast<std::size_t>(scale.rows(split.left));
+  partition(leaf, middle - leaf.begin, crew);
+  left = right = leaf;
+  left.end = right.begin = middle;
+  left.total = split.left;
+  right.total = leaf.total - split.left;
+  for (Leaf* child : {&left, &right}) {
+    child->side = 1 - leaf.side;
+    ++child->depth;
+    child->is_left = child == &left;
+    child->path = mix(2 * leaf.path + child->is_left);
+    child->histogram = -1;
+    child->best = {};
+    child->parent_output = leaf.output;
+    child->output = search.output(child->total, leaf.output, child->lower, child->upper);
+  }
+  if (!options.monotone.empty() && options.monotone[split.column] != 0) {
+    // Neither side may ever cross the middle between them.
+    const double between = (left.output + right.output) / 2;
+    const bool up = options.monotone[split.column] > 0;
+    (up ? left : right).upper = std::min((up ? left : right).upper, between);
+    (up ? right : left).lower = std::max((up ? right : left).lower, between);
+  }
+  const bool left_is_small = scale.rows(left.total) <= scale.rows(right.total);
+  Leaf& small = left_is_small ? left : right;
+  Leaf& large = left_is_small ? right : left;
+  large.histogram = leaf.histogram;
+  small.histogram = slot;
+  const bool small_splits = search_children && splittable(small), large_splits = search_children && splittable(large);
+  if (large_splits || small_splits) {
+    std::vector<std::uint8_t> small_columns, large_columns;
+    Histogram& small_histogram = slots[static_cast<std::size_t>(small.histogram)];
+    Histogram& large_histogram = slots[static_cast<std::size_t>(large.histogram)];
+    builder.build(rows_of(small), small_histogram, crew.threads);
+    SearchedNode small_node, large_node;
+    if (small_splits) small_node = node_for_search(small, &leaf, growing, small_columns);
+    if (large_splits) large_node = node_for_search(large, &leaf, growing, large_columns);
+    search.find(small_splits ? &small_node : nullptr, &small_histogram, large_splits ? &large_node : nullptr,
+                &large_histogram, growing.column_on, &small.best, &large.best, crew.threads);
+  }
+  made = true;
+}
+
+/// Splits the first of `window`, the leaves whose turn is next, and perhaps others of them: a tree has many small
+/// leaves, and several at once, each by one thread, take less time than one after the other by all. Only the order of
+/// work changes: a leaf's children do not depend on other leaves.
+void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Growing& growing) {
+  struct Job {
+    std::uint32_t leaf;
+    std::size_t turn, cost;
+    int slot;
+  };
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < window.size(); ++i)
+    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, -1});
+  const std::size_t parts = threads(), first_cost = jobs[0].cost + search_rows;
+  std::size_t total = 0;
+  for (Job& job : jobs) total += job.cost += search_rows;
+  // The largest first. One that would keep its thread busy when the others are done is better split by all.
+  std::stable_sort(jobs.begin() + 1, jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
+  for (std::size_t second = 1; second < jobs.size() && jobs[second].cost > first_cost;) {
+    if (jobs[second].cost * parts <= total) break;
+    total -= jobs[second].cost;
+    jobs.erase(jobs.begin() + 1);
+  }
+  const std::size_t longest = std::max({total / parts, first_cost, jobs.size() > 1 ? jobs[1].cost : 0});
+  const double together = first_cost >= 2 * parallel_rows ? 1.8 : first_cost >= parallel_rows ? 1.5 : 1.2;
+  if (parts == 1 || static_cast<double>(total) < together * static_cast<double>(longest)) jobs.resize(1);
+  for (Job& job : jobs) job.slot = take_slot();
+  const auto split = [&](const Job& job, const Crew& crew) {
+    // With this leaf and those before it split, is there room for more?
+    const bool search_children = leaves.size() + job.turn + 1 < static_cast<std::size_t>(options.max_leaves);
+    split_leaf(job.leaf, search_children, job.slot, growing, crew);
+  };
+  if (jobs.size() == 1) return split(jobs[0], {parts, 0});
+  std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
+  std::atomic<std::size_t> next = 0;
+  parallel_for(
+      parts, 1,
+      [&](std::size_t lane, std::size_t) {
+        for (std::size_t i; (i = next.fetch_add(1)) < jobs.size();) split(jobs[i], {1, lane});
+      },
+      options.arena);
+}
+
 GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<const float> g, std::span<const float> h,
                              std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
   bag = listed;
@@ -348,11 +476,16 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     if (buffer->size() < bag.size()) buffer->resize(bag.size());
   scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
   const bool is_wide = bag.size() <= wide_rows;
-  GrownTree tree;
+  Growing growing{{}, column_on};
+  GrownTree& tree = growing.tree;
   leaves.assign(1, Leaf{});
+  children.resize(1);
+  children[0].made = false;
+  listed_codes.resize(threads());
   node_parents.clear();
   Leaf& root = leaves[0];
   root.end = bag.size();
+  root.path = mix(tree_number);
   if (bag.empty()) return tree;
   root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
   builder.use_columns(column_on);
@@ -362,106 +495,58 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
 
   free_slots.clear();
   for (std::size_t i = slots.size(); i-- > 0;) free_slots.push_back(static_cast<int>(i));
-  const auto release = [&](Leaf& leaf) {
-    if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
-    leaf.histogram = -1;
-  };
   // Depth-wise: the upper level first. Largest gain first, then the older leaf.
   const auto later = [&](std::uint32_t a, std::uint32_t b) {
     if (options.depthwise && leaves[a].depth != leaves[b].depth) return leaves[a].depth > leaves[b].depth;
     return leaves[a].best.gain != leaves[b].best.gain ? leaves[a].best.gain < leaves[b].best.gain : a > b;
   };
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> queue(later);
-  const auto offer = [&](std::uint32_t leaf) {
-    if (leaves[leaf].best.gain > 0)
-      queue.push(leaf);
-    else
-      release(leaves[leaf]);
+  const auto offer = [&](std::uint32_t id) {
+    Leaf& leaf = leaves[id];
+    if (leaf.best.gain > 0) return queue.push(id);
+    if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
+    leaf.histogram = -1;
   };
-  std::uint64_t searched = tree_number << 24;
-  const auto node_for_search = [&](std::uint32_t id, std::vector<std::uint8_t>& columns) {
-    const Leaf& leaf = leaves[id];
-    SearchedNode node;
-    node.total = leaf.total;
-    node.output = leaf.output;
-    node.lower = leaf.lower;
-    node.upper = leaf.upper;
-    node.random_stream = searched++;
-    node.columns =
-        columns_for(leaf, static_cast<std::uint32_t>(node.random_stream), tree_number, tree, column_on, columns);
-    return node;
-  };
-  const auto slot = [&](const Leaf& leaf) { return &slots[static_cast<std::size_t>(leaf.histogram)]; };
-
   if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
     root.histogram = take_slot();
-    builder.build(rows_of(root), *slot(root));
-    const SearchedNode node = node_for_search(0, small_columns);
-    search.find(&node, slot(root), nullptr, nullptr, column_on, &root.best, nullptr);
+    Histogram& histogram = slots[static_cast<std::size_t>(root.histogram)];
+    builder.build(rows_of(root), histogram, threads());
+    std::vector<std::uint8_t> columns;
+    const SearchedNode node = node_for_search(root, nullptr, growing, columns);
+    search.find(&node, &histogram, nullptr, nullptr, column_on, &root.best, nullptr, threads());
     offer(0);
   }
+  std::vector<std::uint32_t> window;
   while (!queue.empty() && leaves.size() < static_cast<std::size_t>(options.max_leaves)) {
     const std::uint32_t left_id = queue.top();
+    if (!children[left_id].made) {
+      // Of the last splits half at most are prepared: their turn might not come.
+      const std::size_t room = static_cast<std::size_t>(options.max_leaves) - leaves.size();
+      const std::size_t most = threads() == 1 ? 1 : std::min(ahead_per_thread * threads(), (room + 1) / 2);
+      for (window.clear(); window.size() < most && !queue.empty(); queue.pop()) window.push_back(queue.top());
+      split_ahead(window, growing);
+      for (const auto id : window) queue.push(id);
+    }
     queue.pop();
     const auto right_id = static_cast<std::uint32_t>(leaves.size());
-    leaves.emplace_back();
-    Leaf& left = leaves[left_id];
-    Leaf& right = leaves[right_id];
-    const Split split = left.best;
     const auto node = static_cast<std::int32_t>(tree.nodes.size());
+    const Leaf& leaf = leaves[left_id];
+    const Split& split = leaf.best;
     tree.nodes.push_back({split.column, split.last_bin, split.left_bins, ~static_cast<std::int32_t>(left_id),
                           ~static_cast<std::int32_t>(right_id), 0, static_cast<float>(split.gain)});
-    node_parents.push_back(left.parent);
-    if (left.parent < 0) {
+    node_parents.push_back(leaf.parent);
+    if (leaf.parent < 0) {
       tree.root = node;
     } else {
-      GrownNode& parent = tree.nodes[static_cast<std::size_t>(left.parent)];
-      (left.is_left ? parent.left : parent.right) = node;
+      GrownNode& parent = tree.nodes[static_cast<std::size_t>(leaf.parent)];
+      (leaf.is_left ? parent.left : parent.right) = node;
     }
-    const int parent_slot = left.histogram;
-    const std::size_t middle = left.begin + static_cast<std::size_t>(scale.rows(split.left));
-    partition(left, split, middle - left.begin);
-    right = left;
-    right.begin = middle;
-    right.total = left.total - split.left;
-    left.end = middle;
-    left.total = split.left;
-    for (Leaf* child : {&left, &right}) {
-      child->side = 1 - child->side;
-      ++child->depth;
-      child->parent = node;
-      child->is_left = child == &left;
-      child->histogram = -1;
-      child->best = {};
-    }
-    const double parent_output = left.output;
-    for (Leaf* child : {&left, &right}) {
-      child->parent_output = parent_output;
-      child->output = search.output(child->total, parent_output, child->lower, child->upper);
-    }
-    if (!options.monotone.empty() && options.monotone[split.column] != 0) {
-      // Neither side may ever cross the middle between them.
-      const double between = (left.output + right.output) / 2;
-      const bool up = options.monotone[split.column] > 0;
-      (up ? left : right).upper = std::min((up ? left : right).upper, between);
-      (up ? right : left).lower = std::max((up ? right : left).lower, between);
-    }
-
-    const bool left_is_small = scale.rows(left.total) <= scale.rows(right.total);
-    Leaf& small = left_is_small ? left : right;
-    Leaf& large = left_is_small ? right : left;
-    const bool more = leaves.size() < static_cast<std::size_t>(options.max_leaves);
-    const bool small_splits = more && splittable(small), large_splits = more && splittable(large);
-    large.histogram = parent_slot;
-    if (large_splits || small_splits) {
-      small.histogram = take_slot();
-      builder.build(rows_of(small), *slot(small));
-      SearchedNode small_node, large_node;
-      if (small_splits) small_node = node_for_search(left_is_small ? left_id : right_id, small_columns);
-      if (large_splits) large_node = node_for_search(left_is_small ? right_id : left_id, large_columns);
-      search.find(small_splits ? &small_node : nullptr, slot(small), large_splits ? &large_node : nullptr, slot(large),
-                  column_on, &small.best, &large.best);
-    }
+    leaves.push_back(children[left_id].right);
+    leaves[left_id] = children[left_id].left;
+    leaves[left_id].parent = leaves[right_id].parent = node;
+    children[left_id].made = false;
+    children.resize(leaves.size());
+    children[right_id].made = false;
     offer(left_id);
     offer(right_id);
   }

@@ -235,7 +235,7 @@ void HistogramBuilder::add_wide(const NodeRows& node, Histogram& out) const {
   }
 }
 
-void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
+void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t threads) {
   allocate(out, layout_);
   const bool packed = node.count * (stored_.columns - packed_.columns) >= unpacked_ * unpack_cost;
   const Source& source = packed_.columns > 0 && packed ? packed_ : stored_;
@@ -246,7 +246,6 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out) {
     for (std::size_t k = 0; k < lists; ++k) add_listed(node, 0, node.count, k, false, out);
     return;
   }
-  const auto threads = static_cast<std::size_t>(arena_ ? arena_->threads() : Arena::default_arena().threads());
   const std::size_t listed_columns = lists * 2 * group_columns;  // about as much work
   if (threads == 1 || node.count * (source.columns_on + listed_columns) < serial_cells) {
     if (groups > 0) add_stored(source, node, 0, node.count, 0, groups, false, out);

@@ -71,8 +71,9 @@ class HistogramBuilder {
     count_bits_ = count_bits;
     wide_ = wide;
   }
-  /// The entries of the common bins of listed columns are left undefined.
-  void build(const NodeRows& node, Histogram& out);
+  /// The entries of the common bins of listed columns are left undefined. With `threads` 1 on the calling thread alone,
+  /// which others may do at the same time for other nodes; otherwise with all of the arena.
+  void build(const NodeRows& node, Histogram& out, std::size_t threads);
 
  private:
   /// Bytes by rows, of stored columns or of packs of them.

@@ -413,7 +413,7 @@ void SplitSearch::finish(Searching& s, Local& local) const {
 
 void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
                        Histogram* large_histogram, std::span<const std::uint8_t> column_on, Split* small_best,
-                       Split* large_best) const {
+                       Split* large_best, std::size_t threads) const {
   const auto subtract = [&](std::uint32_t start, std::uint32_t bins) {
     kernels_.subtract(large_histogram->g.data() + start, large_histogram->hn.data() + start,
                       small_histogram->g.data() + start, small_histogram->hn.data() + start, bins);
@@ -435,7 +435,7 @@ void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, co
   if (large) second.emplace(searching(*large, *large_histogram, column_on));
   // Tasks of about as many bins.
   const std::size_t units = units_.size(), tasks = std::min<std::size_t>(layout_.size / task_bins, units);
-  if (layout_.size < serial_bins || tasks < 2) {
+  if (threads == 1 || layout_.size < serial_bins || tasks < 2) {
     search(0, units, first ? &*first : nullptr, second ? &*second : nullptr);
   } else {
     const std::size_t grain = (units + tasks - 1) / tasks;

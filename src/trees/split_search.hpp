@@ -53,9 +53,10 @@ class SplitSearch {
   bool allowed(const GradientSum& side) const noexcept;
   /// Splits of `small`, whose histogram is there, and of its sibling `large`, whose histogram is still that of their
   /// parent: it is made the sibling's. Either may be null; small's histogram is needed if large is given.
+  /// With `threads` 1 on the calling thread alone.
   void find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
-            Histogram* large_histogram, std::span<const std::uint8_t> column_on, Split* small_best,
-            Split* large_best) const;
+            Histogram* large_histogram, std::span<const std::uint8_t> column_on, Split* small_best, Split* large_best,
+            std::size_t threads) const;
 
  private:
   /// The bins of one column, for one node.
