@@ -45,9 +45,10 @@ void transpose_bytes(std::uint64_t (&row)[8]) {
 
 void* detail::allocate_pages(std::size_t bytes) {
   if (bytes < huge_page) return ::operator new(bytes, std::align_val_t{64});
-  void* pages = std::aligned_alloc(huge_page, (bytes + huge_page - 1) / huge_page * huge_page);
+  const std::size_t whole = (bytes + huge_page - 1) / huge_page * huge_page;  // or the last page would be small ones
+  void* pages = std::aligned_alloc(huge_page, whole);
   if (!pages) throw std::bad_alloc();
-  madvise(pages, bytes, MADV_HUGEPAGE);  // a hint
+  madvise(pages, whole, MADV_HUGEPAGE);  // a hint
   return pages;
 }
 
