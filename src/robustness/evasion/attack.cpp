@@ -45,6 +45,7 @@ const char* to_string(AttackMethod method) noexcept {
     case AttackMethod::apgd_ce: return "apgd_ce";
     case AttackMethod::apgd_dlr: return "apgd_dlr";
     case AttackMethod::square: return "square";
+    case AttackMethod::hop_skip_jump: return "hop_skip_jump";
   }
   return "unknown";
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "robustness/evasion/hop_skip_jump.hpp"
+
 namespace redoubt::detail {
 namespace {
 
@@ -53,7 +55,8 @@ AttackBlock::AttackBlock(const Predictor& model, const AttackOptions& options, M
                          std::span<const std::int32_t> labels, std::size_t first)
     : model_(model), options_(options), rows_(rows), labels_(labels), first_(first), d_(rows.cols()) {
   const std::size_t n = rows.rows();
-  if (options.method != AttackMethod::square) target_ = gradient_target(model, n);
+  if (options.method != AttackMethod::square && options.method != AttackMethod::hop_skip_jump)
+    target_ = gradient_target(model, n);
   lower_.resize(n * d_);
   upper_.resize(n * d_);
   for (std::size_t r = 0; r < n; ++r)
@@ -113,6 +116,12 @@ void AttackBlock::run(MatrixView<float> found, std::span<std::uint8_t> broken) {
       case AttackMethod::apgd_ce:
       case AttackMethod::apgd_dlr: adaptive(restart); break;
       case AttackMethod::square: square(restart); break;
+      case AttackMethod::hop_skip_jump:
+        for (std::size_t r = 0; r < rows_.rows(); ++r)
+          if (!broken_[r])
+            broken_[r] = hop_skip_jump(model_, options_, rows_.row(r), static_cast<std::size_t>(labels_[r]), restart,
+                                       first_ + r, found_.row(r), queries_);
+        break;
     }
     if (options_.method == AttackMethod::fgsm) break;
   }

@@ -50,7 +50,7 @@ class AttackBlock {
   MatrixView<const float> rows_;
   std::span<const std::int32_t> labels_;
   std::size_t first_, d_;
-  std::unique_ptr<GradientTarget> target_;  // null for square
+  std::unique_ptr<GradientTarget> target_;  // null for black-box attacks
   std::vector<float> lower_, upper_;        // rows x d: what the rules (and for linf the radius) allow
   std::vector<std::uint8_t> broken_;
   MatrixView<float> found_;

@@ -114,7 +114,8 @@ TEST_CASE("stronger attacks break more of a network, and never what is certified
       return result;
     };
     const AttackResult fgsm = run(AttackMethod::fgsm), pgd = run(AttackMethod::pgd), ce = run(AttackMethod::apgd_ce),
-                       dlr = run(AttackMethod::apgd_dlr), square = run(AttackMethod::square);
+                       dlr = run(AttackMethod::apgd_dlr), square = run(AttackMethod::square),
+                       jump = run(AttackMethod::hop_skip_jump);
     const AttackResult bundle = attack_bundle(graph, f.rows, f.labels, options);
     CHECK(pgd.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
     CHECK(ce.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
@@ -126,7 +127,7 @@ TEST_CASE("stronger attacks break more of a network, and never what is certified
       const double clean =
           f.model.evaluate(generate_blobs({.rows = 260, .features = 6, .classes = 4, .spread = 1.2, .seed = 3}))
               .value("accuracy");
-      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &bundle})
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &jump, &bundle})
         CHECK(result->robust_accuracy() == Approx(clean));
     }
     // No attack crosses a certificate.
@@ -142,7 +143,7 @@ TEST_CASE("stronger attacks break more of a network, and never what is certified
       margins[label] = 1;
       if (*std::min_element(margins.begin(), margins.end()) <= 0) continue;
       ++certified;
-      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &bundle}) CHECK(result->broken[r] == 0);
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &jump, &bundle}) CHECK(result->broken[r] == 0);
     }
     if (radius <= 0.3) CHECK(certified > 0);
   }
@@ -156,7 +157,8 @@ TEST_CASE("attacks keep to rules and to the second norm", "[attack]") {
   rules[1].upper = 0.5f;
   rules[2].lower = -0.25f;
   rules[3].unit = 3;
-  for (const AttackMethod method : {AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::square})
+  for (const AttackMethod method :
+       {AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::square, AttackMethod::hop_skip_jump})
     for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2}) {
       const AttackOptions options{
           .method = method, .norm = norm, .radius = 0.4, .steps = 25, .restarts = 2, .rules = rules};
@@ -200,6 +202,63 @@ TEST_CASE("the black-box attack works on forests and never crosses their certifi
   }
   CHECK(certified > 10);
   CHECK(found * 10 >= truly_broken * 8);
+}
+
+TEST_CASE("HopSkipJump comes near the boundary of a linear model and not nearer than it is", "[attack]") {
+  Random random(4, 0);
+  std::vector<float> weights;
+  for (int c = 0; c < 8; ++c) weights.push_back(static_cast<float>(random.normal()));
+  const LinearForm form(weights, {0.2f}, LinearLink::sigmoid);
+  double l1 = 0, l2 = 0;
+  for (const float w : weights) l1 += std::abs(w), l2 += double(w) * w;
+  Tensor<float> row({1, 8});
+  for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2}) {
+    int near = 0, nearer = 0;
+    std::size_t queries = 0;
+    for (int r = 0; r < 40; ++r) {
+      for (float& x : row.row(0)) x = static_cast<float>(random.normal());
+      float score = 0;
+      form.scores(row.row(0), {&score, 1});
+      const std::vector<std::int32_t> label{score > 0};
+      const double reach = std::abs(score) / (norm == AttackNorm::linf ? l1 : std::sqrt(l2));
+      AttackOptions options{
+          .method = AttackMethod::hop_skip_jump, .norm = norm, .radius = 1.1 * reach, .steps = 3000, .seed = 5};
+      const AttackResult found = attack(form, row, label, options);
+      near += found.broken[0];
+      queries += found.queries;
+      CHECK(found.queries <= 3001);
+      options.radius = 0.999 * reach;
+      options.steps = 500;
+      nearer += attack(form, row, label, options).broken[0];
+    }
+    CAPTURE(int(norm), queries);
+    CHECK(near >= 38);
+    CHECK(nearer == 0);
+  }
+}
+
+TEST_CASE("HopSkipJump breaks forests and never what is certified; equal at any thread count", "[attack][threads]") {
+  const Dataset data = generate_blobs({.rows = 130, .features = 4, .classes = 3, .spread = 1.5, .seed = 6});
+  const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);
+  const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
+  AttackOptions options{.method = AttackMethod::hop_skip_jump, .radius = 0.4, .steps = 600, .seed = 9};
+  Arena one(1), two(2);
+  options.arena = &one;
+  const AttackResult result = attack(forest, f.rows, f.labels, options);
+  check_result(f, options, result);
+  options.arena = &two;
+  CHECK(attack(forest, f.rows, f.labels, options).broken == result.broken);
+  const TreeVerifier verifier(forest);
+  std::size_t truly_broken = 0, found = 0;
+  for (std::size_t r = 0; r < 130; ++r) {
+    const auto answer = verifier.verify(f.rows.row(r), static_cast<std::size_t>(f.labels[r]), 0.4);
+    if (answer.result == Robustness::certified) CHECK(result.broken[r] == 0);
+    truly_broken += answer.result == Robustness::broken;
+    found += result.broken[r];
+  }
+  CAPTURE(truly_broken, found);
+  CHECK(truly_broken > 10);
+  CHECK(found * 10 >= truly_broken * 6);
 }
 
 TEST_CASE("attacks on images draw squares, and bad options are named", "[attack]") {

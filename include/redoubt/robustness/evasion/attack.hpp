@@ -15,7 +15,8 @@ enum class AttackMethod : std::uint8_t {
   pgd,       ///< projected gradient steps from random starts (Madry et al., ICLR 2018)
   apgd_ce,   ///< the same with momentum and a step that halves itself, on cross-entropy (Croce & Hein, ICML 2020)
   apgd_dlr,  ///< on the difference of logits ratio, which large scores do not flatten; two classes: their difference
-  square     ///< black box: random squares or blocks of columns (Andriushchenko et al., ECCV 2020); any model
+  square,    ///< black box: random squares or blocks of columns (Andriushchenko et al., ECCV 2020); any model
+  hop_skip_jump  ///< sees classes only: walks along the boundary (Chen et al., IEEE S&P 2020); any model
 };
 const char* to_string(AttackMethod method) noexcept;
 
@@ -25,7 +26,7 @@ struct AttackOptions {
   AttackMethod method = AttackMethod::apgd_ce;
   AttackNorm norm = AttackNorm::linf;  ///< of the change, each column divided by its unit
   double radius = 0.1;                 ///< >= 0
-  int steps = 100;                     ///< gradients per restart; of `square`: queries
+  int steps = 100;                     ///< gradients per restart; of `square` and `hop_skip_jump`: queries
   double step = 0;                     ///< of pgd; 0: 2.5 * radius / steps
   int restarts = 1;                    ///< the first start of pgd is the row itself, further ones are random
   std::vector<FeatureRule> rules;      ///< per encoded column; empty: all free
