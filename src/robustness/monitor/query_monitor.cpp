@@ -14,6 +14,7 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/text.hpp"
+#include "robustness/monitor/row_density.hpp"
 
 namespace redoubt {
 namespace {
@@ -30,6 +31,7 @@ constexpr std::size_t fewest_reference = 100;
 constexpr std::uint8_t missing_value = 255;
 constexpr double attack_link_rate = 0.7;   // links an attacker is assumed to make, for the likelihood ratio
 constexpr double wanted_link_rate = 0.02;  // of benign queries
+constexpr double strange_horizon = 1024;   // queries over which the share of strange rows is formed
 constexpr double fewest_chain = 16;        // near-identical queries that may raise a chain alarm
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // finaliser of splitmix64
@@ -63,7 +65,8 @@ struct Seen {
 struct Caller {
   std::uint64_t id = 0;
   std::uint64_t last = 0;  // query number; 0 = free
-  float score = 0;         // CUSUM, alarm at 1
+  float score = 0;         // CUSUM of links, alarm at 1
+  float strange = 0;       // CUSUM of strange rows
   std::uint32_t next = 0;  // slot to overwrite
   std::array<std::uint64_t, recent> exact{};
 };
@@ -82,6 +85,7 @@ const char* to_string(ProbeKind kind) noexcept {
     case ProbeKind::few_fields: return "few_fields";
     case ProbeKind::nearby: return "nearby";
     case ProbeKind::chain: return "chain";
+    case ProbeKind::extraction: return "extraction";
   }
   return "unknown";
 }
@@ -97,7 +101,9 @@ struct QueryMonitor::State {
   std::array<std::vector<std::uint32_t>, bands> band_fields;
   QueryMonitorCalibration calibration;
   float link_gain = 0, miss_loss = 0;  // CUSUM steps in units of the alarm level
-  double horizon = 4096;               // queries after which a chain link has decayed to 1/e
+  detail::RowDensity density;
+  std::atomic<float> strange_share{0};  // recent, over all callers
+  double horizon = 4096;                // queries after which a chain link has decayed to 1/e
 
   std::vector<Seen> seen;                   // bands x buckets
   std::vector<std::uint8_t> seen_sketch;    // bands x buckets x fields
@@ -273,6 +279,9 @@ struct QueryMonitor::State {
     verdict.fields_changed = link.found ? link.likeness.changed : static_cast<std::uint32_t>(width());
     verdict.chain_score = link.chain / static_cast<float>(calibration.chain_limit);
 
+    verdict.strange = density.surprise(sketch) >= static_cast<float>(calibration.strange_threshold);
+    const float strange_step = step_of_strange(verdict.strange);
+
     Likeness own;
     bool repeated = false, linked = false;
     {
@@ -304,6 +313,8 @@ struct QueryMonitor::State {
       if (compared)  // twice the alarm level at most, so that a caller who stops probing recovers
         caller->score = std::clamp(caller->score + (linked ? link_gain : -miss_loss), 0.0f, 2.0f);
       verdict.caller_score = caller->score;
+      caller->strange = std::clamp(caller->strange + strange_step, 0.0f, 2.0f);
+      verdict.strange_score = caller->strange;
       caller->exact[caller->next] = exact;
       std::copy(sketch, sketch + width(), &caller_sketch[(base + caller->next) * width()]);
       caller->next = (caller->next + 1) % recent;
@@ -320,10 +331,24 @@ struct QueryMonitor::State {
                                                                             : ProbeKind::nearby;
     } else if (verdict.chain_score >= 1.0f) {
       verdict.kind = ProbeKind::chain;
+    } else if (verdict.strange && verdict.strange_score >= 1.0f) {
+      verdict.kind = ProbeKind::extraction;
     }
     verdict.suspicious = verdict.kind != ProbeKind::none;
     if (verdict.suspicious) record(caller_id, verdict, now);
     return verdict;
+  }
+
+  /// What this row adds to its caller's evidence, against the usual share or, if larger, the recent one of everybody.
+  float step_of_strange(bool strange) noexcept {
+    const float before = strange_share.load(std::memory_order_relaxed);  // a lost update does no harm
+    strange_share.store(before + ((strange ? 1.0f : 0.0f) - before) / static_cast<float>(strange_horizon),
+                        std::memory_order_relaxed);
+    const double rate =
+        std::min(std::max(calibration.strange_rate, static_cast<double>(before)), attack_link_rate - 0.05);
+    const double level = std::log(1 / options.false_alarm);
+    if (!strange) return static_cast<float>(-std::log((1 - rate) / (1 - attack_link_rate)) / level);
+    return static_cast<float>(std::min(std::log(attack_link_rate / rate) / level, 0.5 / options.min_links));
   }
 
   void record(std::uint64_t caller, const QueryVerdict& verdict, std::uint64_t now) noexcept {
@@ -455,6 +480,25 @@ struct QueryMonitor::State {
     link_gain = static_cast<float>(std::min(std::log(attack_link_rate / rate) / level, 1.0 / options.min_links));
     miss_loss = static_cast<float>(std::log((1 - rate) / (1 - attack_link_rate)) / level);
 
+    // Strange rows: the density of every other row, the threshold of the rest.
+    std::vector<char> use;
+    for (const Field& f : fields) use.push_back(f.type != ColumnType::text);
+    std::vector<std::uint8_t> even;
+    for (std::size_t r = 0; r < rows; r += 2)
+      even.insert(even.end(), &sketches[r * width()], &sketches[r * width()] + width());
+    density.fit(even, (rows + 1) / 2, use);
+    std::vector<float> surprise;
+    for (std::size_t r = 1; r < rows; r += 2) surprise.push_back(density.surprise(&sketches[r * width()]));
+    std::vector<float> sorted = surprise;
+    std::sort(sorted.begin(), sorted.end());
+    const float usual = sorted[sorted.size() / 2];
+    const auto at = static_cast<std::size_t>((1 - wanted_link_rate) * static_cast<double>(sorted.size() - 1));
+    calibration.strange_threshold = std::max(std::nextafter(sorted[at], INFINITY), usual + 1.0f);
+    std::size_t strange = 0;
+    for (float s : surprise) strange += s >= static_cast<float>(calibration.strange_threshold);
+    calibration.strange_rate = (static_cast<double>(strange) + 1) / (static_cast<double>(surprise.size()) + 2);
+    strange_share.store(static_cast<float>(calibration.strange_rate));
+
     // Natural chains: twice round the reference, so that the decaying counts reach their level.
     forget();
     float longest = 0;
@@ -554,10 +598,12 @@ const QueryMonitorCalibration& QueryMonitor::calibration() const noexcept { retu
 std::uint64_t QueryMonitor::queries() const noexcept { return state_->queries.load(std::memory_order_relaxed); }
 std::uint64_t QueryMonitor::suspicious() const noexcept { return state_->suspicious.load(std::memory_order_relaxed); }
 
+double QueryMonitor::strange_share() const noexcept { return state_->strange_share.load(std::memory_order_relaxed); }
+
 std::size_t QueryMonitor::memory_bytes() const noexcept {
   const State& s = *state_;
   return sizeof(State) + s.seen.size() * sizeof(Seen) + s.seen_sketch.size() + s.callers.size() * sizeof(Caller) +
-         s.caller_sketch.size() + most_alarms * sizeof(ProbeAlarm);
+         s.caller_sketch.size() + s.density.memory_bytes() + most_alarms * sizeof(ProbeAlarm);
 }
 
 std::vector<ProbeAlarm> QueryMonitor::alarms() const {

@@ -222,6 +222,36 @@ TEST_CASE("rows of a dataset are watched with categories and text", "[query_moni
   CHECK(first <= 15);
 }
 
+TEST_CASE("a caller who makes rows up is seen as extraction, drift of all callers is not", "[query_monitor]") {
+  const auto reference = benign_rows(4000, 20, 1), fresh = benign_rows(8000, 20, 2);
+  QueryMonitor monitor{MatrixView<const float>(reference)};
+  Random random(8);
+  int first = 0;
+  ProbeKind kind = ProbeKind::none;
+  for (int i = 1; i <= 200 && first == 0; ++i) {
+    for (int k = 0; k < 4; ++k) monitor.observe(random.below(50), fresh.row(random.below(8000)));
+    std::vector<float> row(20);  // every column as it may be, all together as they never are
+    for (std::size_t c = 0; c < 20; ++c) row[c] = fresh(random.below(8000), c);
+    const QueryVerdict verdict = monitor.observe(777, row);
+    if (verdict.suspicious) first = i, kind = verdict.kind;
+  }
+  CHECK(kind == ProbeKind::extraction);
+  CHECK(first > 0);
+  CHECK(first <= 60);
+  // From one day to the next every caller's rows lie elsewhere: some alarms at first, then none.
+  QueryMonitor drifting{MatrixView<const float>(reference)};
+  std::size_t early = 0, late = 0;
+  for (std::size_t r = 0; r < 8000; ++r) {
+    std::vector<float> row(fresh.row(r).begin(), fresh.row(r).end());
+    for (std::size_t c = 0; r >= 1000 && c < 10; ++c) row[c] += 40;
+    const bool alarm = drifting.observe(random.below(400), row).suspicious;
+    (r < 4000 ? early : late) += alarm;
+  }
+  CAPTURE(early, drifting.strange_share());
+  CHECK(late == 0);
+  CHECK(drifting.strange_share() > 0.9);
+}
+
 TEST_CASE("hostile values are watched, wrong sizes refused", "[query_monitor]") {
   const auto reference = benign_rows(500, 5, 1);
   QueryMonitor monitor{MatrixView<const float>(reference)};

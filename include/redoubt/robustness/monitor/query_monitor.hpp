@@ -27,7 +27,8 @@ enum class ProbeKind : std::uint8_t {
   repeats,     ///< one caller asks the very same row again and again
   few_fields,  ///< one caller varies few fields of one row
   nearby,      ///< one caller asks many rows that differ slightly in many fields
-  chain        ///< many near-identical queries, spread over callers
+  chain,       ///< many near-identical queries, spread over callers
+  extraction   ///< one caller asks many rows such as benign traffic rarely has: made up, not met
 };
 const char* to_string(ProbeKind kind) noexcept;
 
@@ -36,9 +37,11 @@ struct QueryVerdict {
   errc status = errc::ok;  ///< shape_mismatch: not looked at
   bool suspicious = false;
   ProbeKind kind = ProbeKind::none;
-  float similarity = 0;    ///< to the nearest remembered predecessor, 0 to 1, weighted by how telling a field is
-  float caller_score = 0;  ///< evidence against this caller; an alarm at 1
-  float chain_score = 0;   ///< near-identical queries of anybody, recent ones; an alarm at 1
+  float similarity = 0;     ///< to the nearest remembered predecessor, 0 to 1, weighted by how telling a field is
+  float caller_score = 0;   ///< evidence against this caller; an alarm at 1
+  float chain_score = 0;    ///< near-identical queries of anybody, recent ones; an alarm at 1
+  float strange_score = 0;  ///< evidence that this caller makes rows up; an alarm at 1
+  bool strange = false;     ///< rarer than almost every benign row
   std::uint32_t fields_changed = 0;  ///< fields that differ from that predecessor after quantisation
 };
 
@@ -58,7 +61,9 @@ struct QueryMonitorCalibration {
   double caller_link_rate = 0;  ///< share of benign queries that link so
   double chain_threshold = 0;   ///< the same over all callers
   double chain_link_rate = 0;
-  double chain_limit = 0;  ///< recent chain length that raises an alarm
+  double chain_limit = 0;        ///< recent chain length that raises an alarm
+  double strange_threshold = 0;  ///< surprise (nats) from which a row is strange
+  double strange_rate = 0;       ///< share of held-out benign rows that are
 };
 
 /// Notices probing of a model: many near-identical queries, or variation of few fields, by one caller or spread over
@@ -69,9 +74,12 @@ struct QueryMonitorCalibration {
 /// words of a text. It is linked to its most similar predecessor, among the caller's latest queries and, by keyed
 /// locality-sensitive hashing, among everybody's (the chain idea of QPA). Agreement in a field counts by how rarely
 /// benign rows agree in it. A caller's links feed a CUSUM test against the benign link rate; a chain's links a
-/// decaying count. Thresholds come from reference rows, in their order, so that what is natural for the data is not
-/// an alarm. Detection is measured in tests, not promised: an attacker who spreads queries thinly over time and
-/// callers, or moves more than about half a standard deviation per step in most fields, is not seen.
+/// decaying count. Whether rows are made up (model extraction by synthetic queries) is judged by a density over the
+/// reference's sketches and a second CUSUM, against the share of strange rows in all recent traffic if that is larger:
+/// drift that strikes everybody is no caller's fault. Thresholds come from reference rows, in their order, so that
+/// what is natural for the data is not an alarm. Detection is measured in tests, not promised: an attacker who spreads
+/// queries thinly over time and callers, or moves more than about half a standard deviation per step in most fields, is
+/// not seen.
 ///
 /// Memory is fixed at construction (`memory_bytes`). Thread-safe: striped locks, each held for well under a
 /// microsecond.
@@ -95,6 +103,7 @@ class QueryMonitor {
   const QueryMonitorCalibration& calibration() const noexcept;
   std::uint64_t queries() const noexcept;     ///< observed so far
   std::uint64_t suspicious() const noexcept;  ///< of them suspicious
+  double strange_share() const noexcept;      ///< strange rows in recent traffic, whoever asked: drift, or a flood
   std::size_t memory_bytes() const noexcept;  ///< fixed
   /// Callers that raised alarms, most suspicious queries first; at most 1024 are kept.
   std::vector<ProbeAlarm> alarms() const;

@@ -1,0 +1,31 @@
+#pragma once
+// How strange a sketch is beside the benign ones.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace redoubt::detail {
+
+/// A density over rows of bytes: each byte's own frequency, and its dependence on one other byte, along the spanning
+/// tree of most mutual information (Chow & Liu 1968) over 16 coarse values per byte. Immutable after `fit`.
+class RowDensity {
+ public:
+  /// `sketches`: rows x use.size(); `use`: which bytes count. Beyond 128 bytes only neighbours up to 32 apart are tried
+  /// as parents, which keeps the cost linear.
+  void fit(std::span<const std::uint8_t> sketches, std::size_t rows, std::span<const char> use);
+  /// Minus the log density, in nats; larger is stranger. 0 before `fit`.
+  float surprise(const std::uint8_t* sketch) const noexcept;
+  std::size_t memory_bytes() const noexcept {
+    return own_.size() * sizeof(own_[0]) + pair_.size() * sizeof(pair_[0]) + coarse_.size() + 4 * parent_.size();
+  }
+
+ private:
+  std::vector<std::uint32_t> fields_;  // that count
+  std::vector<std::uint32_t> parent_;  // per field that counts: index into fields_; itself at a root
+  std::vector<std::int16_t> own_;      // x 256: minus log frequency, in 1/64 nat
+  std::vector<std::int16_t> pair_;     // x 256: minus log ratio of joint and independent frequency
+  std::vector<std::uint8_t> coarse_;   // x 256: byte -> 0 to 15
+};
+
+}  // namespace redoubt::detail
