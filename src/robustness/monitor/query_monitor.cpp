@@ -29,10 +29,15 @@ constexpr std::size_t most_alarms = 1024;
 constexpr std::size_t most_reference = 8192;
 constexpr std::size_t fewest_reference = 100;
 constexpr std::uint8_t missing_value = 255;
-constexpr double attack_link_rate = 0.7;   // links an attacker is assumed to make, for the likelihood ratio
-constexpr double wanted_link_rate = 0.02;  // of benign queries
-constexpr double strange_horizon = 1024;   // queries over which the share of strange rows is formed
-constexpr double fewest_chain = 16;        // near-identical queries that may raise a chain alarm
+constexpr double attack_link_rate = 0.7;         // links an attacker is assumed to make, for the likelihood ratio
+constexpr double wanted_link_rate = 0.02;        // of benign queries
+constexpr double strange_horizon = 256;          // queries over which everybody's share of strange rows is formed
+constexpr double strange_volume_horizon = 1024;  // the same, every query counted alike
+constexpr double drift_factor = 2;               // how much more than everybody a caller must be strange
+constexpr double step_shrinks = 0.4;             // finer sketches where benign rows repeat
+constexpr double finest_step = 0.15;             // of the wanted step
+constexpr double repetitive = 0.25;              // share of benign queries that link: more needs finer sketches
+constexpr double fewest_chain = 16;              // near-identical queries that may raise a chain alarm
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // finaliser of splitmix64
   x ^= x >> 30;
@@ -71,6 +76,26 @@ struct Caller {
   std::array<std::uint64_t, recent> exact{};
 };
 
+struct Agreement {
+  std::uint32_t weight, changed;
+};
+
+/// Weights of the bytes that differ by no more than is tolerated, and how many differ at all. Bytes and 16-bit sums
+/// (all weights together fit) without aliases: compilers then work on 16 bytes at once, which counts: ten calls a
+/// query.
+Agreement agreement_of(const std::uint8_t* __restrict a, const std::uint8_t* __restrict b,
+                       const std::uint8_t* __restrict tolerance, const std::uint16_t* __restrict weight,
+                       std::size_t n) noexcept {
+  std::uint16_t sum = 0, changed = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint8_t difference = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
+    const std::uint16_t agrees = difference <= tolerance[i] ? 0xffff : 0;
+    sum += agrees & weight[i];
+    changed += difference != 0;
+  }
+  return {sum, changed};
+}
+
 struct Likeness {
   float similarity = 0;
   std::uint32_t changed = 0;
@@ -96,14 +121,21 @@ struct QueryMonitor::State {
   std::size_t columns = 0;
   std::vector<Field> fields;
   std::vector<std::uint8_t> tolerance;                    // per field
-  std::vector<float> weight;                              // per field, sums to 1
+  std::vector<std::uint16_t> weight;                      // per field, of all_weight
+  float all_weight = 1;                                   // at most 65535: sums fit 16 bits
   std::vector<std::vector<std::uint8_t>> category_bytes;  // per column: code -> byte
-  std::array<std::vector<std::uint32_t>, bands> band_fields;
+  struct BandField {
+    std::uint32_t field, offset;
+  };
+  std::array<std::vector<BandField>, bands> band_fields;
   QueryMonitorCalibration calibration;
+  float strange_slack = 1;             // above 1 where benign strange rows come in runs
   float link_gain = 0, miss_loss = 0;  // CUSUM steps in units of the alarm level
   detail::RowDensity density;
-  std::atomic<float> strange_share{0};  // recent, over all callers
-  double horizon = 4096;                // queries after which a chain link has decayed to 1/e
+  std::atomic<float> strange_sum{0}, weight_sum{0};  // recent; every caller counts alike, however often it asks
+  std::atomic<float> strange_volume{0};              // recent share; every query counts alike
+  double step = 0.25;                                // in standard deviations
+  double horizon = 4096;                             // queries after which a chain link has decayed to 1/e
 
   std::vector<Seen> seen;                   // bands x buckets
   std::vector<std::uint8_t> seen_sketch;    // bands x buckets x fields
@@ -116,7 +148,7 @@ struct QueryMonitor::State {
   mutable std::mutex alarm_lock;
   std::vector<ProbeAlarm> alarms;  // reserved to most_alarms
 
-  explicit State(const QueryMonitorOptions& o) : options(o) {
+  explicit State(const QueryMonitorOptions& o) : options(o), step(o.step) {
     const auto require = [](bool ok, const char* name, const auto& value, const char* range) {
       if (!ok)
         detail::fail(errc::invalid_argument,
@@ -219,20 +251,17 @@ struct QueryMonitor::State {
   }
 
   Likeness compare(const std::uint8_t* a, const std::uint8_t* b) const noexcept {
-    float agreement = 0;
-    std::uint32_t changed = 0;
-    const std::size_t n = fields.size();
-    for (std::size_t i = 0; i < n; ++i) {
-      const int difference = std::abs(static_cast<int>(a[i]) - static_cast<int>(b[i]));
-      agreement += difference <= tolerance[i] ? weight[i] : 0.0f;
-      changed += difference != 0;
-    }
-    return {agreement, changed};
+    const Agreement found = agreement_of(a, b, tolerance.data(), weight.data(), fields.size());
+    return {static_cast<float>(found.weight) / all_weight, found.changed};
   }
 
   std::size_t bucket(std::size_t band, const std::uint8_t* sketch) const noexcept {
     std::uint64_t h = options.key + band;
-    for (std::uint32_t field : band_fields[band]) h = mix(h ^ (sketch[field] + 1ull));
+    for (const BandField& f : band_fields[band]) {
+      // Cells of four steps, laid differently in every table: what two steps part shares a cell in half of them.
+      const unsigned byte = sketch[f.field];
+      h = mix(h ^ (byte == missing_value || tolerance[f.field] == 0 ? byte + 1024ull : (byte + f.offset) / 4 + 1ull));
+    }
     return static_cast<std::size_t>(h % options.buckets);
   }
 
@@ -248,13 +277,19 @@ struct QueryMonitor::State {
                       float threshold) noexcept {
     Link best;
     std::array<std::size_t, bands> slots;
+    // All tables are fetched at once: waiting for memory is most of the cost.
     for (std::size_t b = 0; b < bands; ++b) {
-      const std::size_t bucket_index = bucket(b, sketch);
-      slots[b] = b * options.buckets + bucket_index;
+      slots[b] = b * options.buckets + bucket(b, sketch);
+      __builtin_prefetch(&seen[slots[b]]);
+      for (std::size_t at = 0; at < width(); at += 64) __builtin_prefetch(&seen_sketch[slots[b] * width() + at]);
+    }
+    for (std::size_t b = 0; b < bands; ++b) {
+      const std::size_t bucket_index = slots[b] - b * options.buckets;
       const std::lock_guard lock(band_locks[b * lock_stripes + bucket_index % lock_stripes]);
       const Seen& entry = seen[slots[b]];
       if (entry.exact == 0) continue;
       const Likeness likeness = compare(sketch, &seen_sketch[slots[b] * width()]);
+      if (best.found && likeness.similarity < best.likeness.similarity) continue;
       const float aged =
           entry.chain * static_cast<float>(std::exp(-static_cast<double>(now - std::min(now, entry.when)) / horizon));
       if (!best.found || likeness.similarity > best.likeness.similarity ||
@@ -274,19 +309,18 @@ struct QueryMonitor::State {
   QueryVerdict judge(std::uint64_t caller_id, const std::uint8_t* sketch, std::uint64_t exact) noexcept {
     const std::uint64_t now = queries.fetch_add(1, std::memory_order_relaxed) + 1;
     QueryVerdict verdict;
+    const std::size_t set = static_cast<std::size_t>(mix(caller_id + options.key) % (options.callers / ways));
+    for (std::size_t w = 0; w < ways; ++w) __builtin_prefetch(&callers[set * ways + w]);
     const Link link = link_and_store(sketch, exact, caller_id, now, static_cast<float>(calibration.chain_threshold));
     verdict.similarity = link.likeness.similarity;
     verdict.fields_changed = link.found ? link.likeness.changed : static_cast<std::uint32_t>(width());
     verdict.chain_score = link.chain / static_cast<float>(calibration.chain_limit);
 
     verdict.strange = density.surprise(sketch) >= static_cast<float>(calibration.strange_threshold);
-    const float strange_step = step_of_strange(verdict.strange);
 
     Likeness own;
     bool repeated = false, linked = false;
     {
-      const std::size_t sets = options.callers / ways;
-      const std::size_t set = static_cast<std::size_t>(mix(caller_id + options.key) % sets);
       const std::lock_guard lock(caller_locks[set % lock_stripes]);
       Caller* caller = nullptr;
       Caller* oldest = &callers[set * ways];
@@ -313,7 +347,7 @@ struct QueryMonitor::State {
       if (compared)  // twice the alarm level at most, so that a caller who stops probing recovers
         caller->score = std::clamp(caller->score + (linked ? link_gain : -miss_loss), 0.0f, 2.0f);
       verdict.caller_score = caller->score;
-      caller->strange = std::clamp(caller->strange + strange_step, 0.0f, 2.0f);
+      caller->strange = std::clamp(caller->strange + step_of_strange(verdict.strange, now - caller->last), 0.0f, 2.0f);
       verdict.strange_score = caller->strange;
       caller->exact[caller->next] = exact;
       std::copy(sketch, sketch + width(), &caller_sketch[(base + caller->next) * width()]);
@@ -339,13 +373,29 @@ struct QueryMonitor::State {
     return verdict;
   }
 
-  /// What this row adds to its caller's evidence, against the usual share or, if larger, the recent one of everybody.
-  float step_of_strange(bool strange) noexcept {
-    const float before = strange_share.load(std::memory_order_relaxed);  // a lost update does no harm
-    strange_share.store(before + ((strange ? 1.0f : 0.0f) - before) / static_cast<float>(strange_horizon),
-                        std::memory_order_relaxed);
-    const double rate =
-        std::min(std::max(calibration.strange_rate, static_cast<double>(before)), attack_link_rate - 0.05);
+  double strange_share() const noexcept {
+    return strange_sum.load(std::memory_order_relaxed) / weight_sum.load(std::memory_order_relaxed);
+  }
+
+  /// What this row adds to its caller's evidence, against the usual share of strange rows or, if larger, everybody's
+  /// recent one. That is the smaller of two: by queries, and by callers, where each weighs as much as the time since
+  /// its latest query. So an attacker hides neither by asking much nor by asking from many accounts, but only by both.
+  /// A lost update by another thread does no harm.
+  float step_of_strange(bool strange, std::uint64_t gap) noexcept {
+    const double volume = strange_volume.load(std::memory_order_relaxed);
+    const double share = std::min(strange_share(), volume);
+    const auto weight = static_cast<float>(std::min(static_cast<double>(gap), strange_horizon));
+    constexpr auto keep = static_cast<float>(1 - 1 / strange_horizon);
+    strange_sum.store(strange_sum.load(std::memory_order_relaxed) * keep + (strange ? weight : 0.0f),
+                      std::memory_order_relaxed);
+    weight_sum.store(weight_sum.load(std::memory_order_relaxed) * keep + weight, std::memory_order_relaxed);
+    strange_volume.store(static_cast<float>(volume + ((strange ? 1.0 : 0.0) - volume) / strange_volume_horizon),
+                         std::memory_order_relaxed);
+    return strange_gain(strange, drift_factor * share) / strange_slack;
+  }
+
+  float strange_gain(bool strange, double recent) const noexcept {
+    const double rate = std::min(std::max(calibration.strange_rate, recent), attack_link_rate - 0.05);
     const double level = std::log(1 / options.false_alarm);
     if (!strange) return static_cast<float>(-std::log((1 - rate) / (1 - attack_link_rate)) / level);
     return static_cast<float>(std::min(std::log(attack_link_rate / rate) / level, 0.5 / options.min_links));
@@ -399,7 +449,7 @@ struct QueryMonitor::State {
     double deviation = values.empty() ? 0 : std::sqrt(square / static_cast<double>(values.size()));
     // A column that never varied still needs a scale: one percent of its size.
     if (!(deviation > 0)) deviation = std::max(std::abs(mean), 1.0) * 0.01;
-    const double step = options.step * deviation;
+    const double step = this->step * deviation;
     field.low = static_cast<float>(mean - 127.0 * step);
     field.inverse_step = static_cast<float>(1.0 / step);
   }
@@ -416,6 +466,24 @@ struct QueryMonitor::State {
   void forget() {
     std::fill(seen.begin(), seen.end(), Seen{});
     std::fill(callers.begin(), callers.end(), Caller{});
+  }
+
+  /// Sketches of the reference and all thresholds; finer steps while too many benign rows look alike.
+  template <class Values, class Sketch>
+  void learn(std::size_t rows, Values&& values_of, Sketch&& sketch_of) {
+    allocate();
+    std::vector<std::uint8_t> sketches(rows * width());
+    for (;;) {
+      for (Field& field : fields)
+        if (field.type == ColumnType::numeric || field.type == ColumnType::timestamp)
+          set_steps(field, values_of(field));
+      for (std::size_t r = 0; r < rows; ++r) sketch_of(r, &sketches[r * width()]);
+      calibrate(sketches, rows);
+      if (std::max(calibration.caller_link_rate, calibration.chain_link_rate) <= repetitive ||
+          step * step_shrinks < options.step * finest_step)
+        return;
+      step *= step_shrinks;
+    }
   }
 
   /// `sketches`: reference rows x width(), in their order.
@@ -435,8 +503,13 @@ struct QueryMonitor::State {
       information[i] = -std::log((agree[i] + 1) / (pairs + 2.0)) + 1e-3;
       total += information[i];
     }
+    for (auto& chosen : band_fields) chosen.clear();
+    forget();
     weight.resize(width());
-    for (std::size_t i = 0; i < width(); ++i) weight[i] = static_cast<float>(information[i] / total);
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < width(); ++i)
+      sum += weight[i] = static_cast<std::uint16_t>(std::lround(1 + information[i] / total * 60000));
+    all_weight = static_cast<float>(sum);
 
     // Bands: telling fields, drawn by information, until unrelated rows share a bucket once in a thousand.
     for (std::size_t b = 0; b < bands; ++b) {
@@ -445,8 +518,10 @@ struct QueryMonitor::State {
         double pick = random.uniform() * total;
         std::uint32_t field = 0;
         while (field + 1 < width() && pick > information[field]) pick -= information[field++];
-        if (std::find(band_fields[b].begin(), band_fields[b].end(), field) != band_fields[b].end()) continue;
-        band_fields[b].push_back(field);
+        if (std::any_of(band_fields[b].begin(), band_fields[b].end(),
+                        [&](const BandField& f) { return f.field == field; }))
+          continue;
+        band_fields[b].push_back({field, static_cast<std::uint32_t>(random.below(4))});
         gathered += information[field];
       }
     }
@@ -479,6 +554,17 @@ struct QueryMonitor::State {
     const double rate = std::min(calibration.caller_link_rate, attack_link_rate - 0.05);
     link_gain = static_cast<float>(std::min(std::log(attack_link_rate / rate) / level, 1.0 / options.min_links));
     miss_loss = static_cast<float>(std::log((1 - rate) / (1 - attack_link_rate)) / level);
+    // That holds for independent links. Where benign ones come in runs, the reference itself says how high they go.
+    const auto highest = [](const std::vector<char>& hits, auto&& gain) {
+      float score = 0, most = 0;
+      for (const char hit : hits) most = std::max(most, score = std::max(0.0f, score + gain(hit != 0)));
+      return std::max(1.0f, most / 0.6f);
+    };
+    std::vector<char> hits(rows);
+    for (std::size_t r = 0; r < rows; ++r) hits[r] = own[r] >= static_cast<float>(calibration.caller_threshold);
+    const float slack = highest(hits, [&](bool hit) { return hit ? link_gain : -miss_loss; });
+    link_gain /= slack;
+    miss_loss /= slack;
 
     // Strange rows: the density of every other row, the threshold of the rest.
     std::vector<char> use;
@@ -497,7 +583,12 @@ struct QueryMonitor::State {
     std::size_t strange = 0;
     for (float s : surprise) strange += s >= static_cast<float>(calibration.strange_threshold);
     calibration.strange_rate = (static_cast<double>(strange) + 1) / (static_cast<double>(surprise.size()) + 2);
-    strange_share.store(static_cast<float>(calibration.strange_rate));
+    hits.clear();
+    for (float v : surprise) hits.push_back(v >= static_cast<float>(calibration.strange_threshold));
+    strange_slack = highest(hits, [&](bool hit) { return strange_gain(hit, 0); });
+    weight_sum.store(static_cast<float>(strange_horizon * strange_horizon));
+    strange_sum.store(static_cast<float>(calibration.strange_rate) * weight_sum.load());
+    strange_volume.store(static_cast<float>(calibration.strange_rate));
 
     // Natural chains: twice round the reference, so that the decaying counts reach their level.
     forget();
@@ -533,22 +624,19 @@ QueryMonitor::QueryMonitor(const Dataset& reference, const QueryMonitorOptions& 
     for (const std::string& name : specs[c].categories) s.category_bytes[c].push_back(category_byte(name));
 
   const std::size_t rows = std::min(reference.rows(), most_reference);
-  for (Field& field : s.fields) {
-    const Column& column = reference.column(s.schema[field.column].name);
-    std::vector<float> values;
-    if (field.type == ColumnType::numeric)
-      for (std::size_t r = 0; r < rows; ++r) values.push_back(static_cast<float>(column.numbers[r]));
-    else if (field.type == ColumnType::timestamp)
-      for (std::size_t r = 0; r < rows; ++r)
-        values.push_back(column.times[r] == missing_time ? std::nanf("") : static_cast<float>(column.times[r] * 1e-6));
-    else
-      continue;
-    s.set_steps(field, std::move(values));
-  }
-  s.allocate();
-  std::vector<std::uint8_t> sketches(rows * s.width());
-  for (std::size_t r = 0; r < rows; ++r) s.sketch(reference.row(r), &sketches[r * s.width()]);
-  s.calibrate(sketches, rows);
+  s.learn(
+      rows,
+      [&](const Field& field) {
+        const Column& column = reference.column(s.schema[field.column].name);
+        std::vector<float> values;
+        for (std::size_t r = 0; r < rows && field.type == ColumnType::numeric; ++r)
+          values.push_back(static_cast<float>(column.numbers[r]));
+        for (std::size_t r = 0; r < rows && field.type == ColumnType::timestamp; ++r)
+          values.push_back(column.times[r] == missing_time ? std::nanf("")
+                                                           : static_cast<float>(column.times[r] * 1e-6));
+        return values;
+      },
+      [&](std::size_t r, std::uint8_t* out) { s.sketch(reference.row(r), out); });
 }
 
 QueryMonitor::QueryMonitor(MatrixView<const float> reference, const QueryMonitorOptions& options)
@@ -561,15 +649,14 @@ QueryMonitor::QueryMonitor(MatrixView<const float> reference, const QueryMonitor
                              reference.rows(), fewest_reference));
   s.choose_fields(std::vector<ColumnType>(reference.cols(), ColumnType::numeric));
   const std::size_t rows = std::min(reference.rows(), most_reference);
-  for (Field& field : s.fields) {
-    std::vector<float> values(rows);
-    for (std::size_t r = 0; r < rows; ++r) values[r] = reference(r, field.column);
-    s.set_steps(field, std::move(values));
-  }
-  s.allocate();
-  std::vector<std::uint8_t> sketches(rows * s.width());
-  for (std::size_t r = 0; r < rows; ++r) s.sketch(reference.row(r), &sketches[r * s.width()]);
-  s.calibrate(sketches, rows);
+  s.learn(
+      rows,
+      [&](const Field& field) {
+        std::vector<float> values(rows);
+        for (std::size_t r = 0; r < rows; ++r) values[r] = reference(r, field.column);
+        return values;
+      },
+      [&](std::size_t r, std::uint8_t* out) { s.sketch(reference.row(r), out); });
 }
 
 QueryVerdict QueryMonitor::observe(std::uint64_t caller, std::span<const float> row) noexcept {
@@ -598,7 +685,7 @@ const QueryMonitorCalibration& QueryMonitor::calibration() const noexcept { retu
 std::uint64_t QueryMonitor::queries() const noexcept { return state_->queries.load(std::memory_order_relaxed); }
 std::uint64_t QueryMonitor::suspicious() const noexcept { return state_->suspicious.load(std::memory_order_relaxed); }
 
-double QueryMonitor::strange_share() const noexcept { return state_->strange_share.load(std::memory_order_relaxed); }
+double QueryMonitor::strange_share() const noexcept { return state_->strange_share(); }
 
 std::size_t QueryMonitor::memory_bytes() const noexcept {
   const State& s = *state_;

@@ -9,6 +9,9 @@
 #include "redoubt/data/arff.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/generators.hpp"
+#include "redoubt/linear/linear_form.hpp"
+#include "redoubt/model/predictor.hpp"
+#include "redoubt/robustness/evasion/attack.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -99,7 +102,7 @@ TEST_CASE("a boundary walk is noticed within a bounded number of queries", "[que
     CAPTURE(cols);
     const auto reference = benign_rows(4000, cols, 1), fresh = benign_rows(2000, cols, 3);
     int noticed = 0, worst = 0;
-    constexpr int attacks = 20;
+    constexpr int attacks = 8;
     for (int a = 0; a < attacks; ++a) {
       QueryMonitor monitor{MatrixView<const float>(reference)};
       std::size_t benign = 0;
@@ -250,6 +253,84 @@ TEST_CASE("a caller who makes rows up is seen as extraction, drift of all caller
   CAPTURE(early, drifting.strange_share());
   CHECK(late == 0);
   CHECK(drifting.strange_share() > 0.9);
+}
+
+namespace {
+
+/// A client's view of a model: every question passes the monitor, and other callers' rows come between.
+class WatchedModel final : public Predictor {
+ public:
+  WatchedModel(const Predictor& model, QueryMonitor& monitor, MatrixView<const float> traffic)
+      : model_(model), monitor_(monitor), traffic_(traffic) {}
+  std::string_view form() const noexcept override { return "watched"; }
+  std::size_t inputs() const noexcept override { return model_.inputs(); }
+  std::size_t outputs() const noexcept override { return model_.outputs(); }
+  void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override {
+    for (int k = 0; k < 4; ++k, ++benign_)
+      benign_alarms += monitor_.observe(benign_ % 20, traffic_.row(benign_)).suspicious;
+    ++asked;
+    if (monitor_.observe(99, src).suspicious && first == 0) first = asked;
+    model_.predict(src, dst, scratch);
+  }
+  void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena*) const override {
+    for (std::size_t r = 0; r < src.rows(); ++r) predict(src.row(r), dst.row(r), {});
+  }
+  void save(Archive&) const override {}
+  mutable int asked = 0, first = 0, benign_alarms = 0;
+
+ private:
+  const Predictor& model_;
+  QueryMonitor& monitor_;
+  MatrixView<const float> traffic_;
+  mutable std::size_t benign_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("HopSkipJump and Square as clients are seen early, the traffic between stays silent", "[query_monitor]") {
+  const auto reference = benign_rows(3000, 12, 1), fresh = benign_rows(3000, 12, 2);
+  const LinearForm model(std::vector<float>{1, -1, .5, 2, -.3f, 1, 1, -2, .1f, .4f, 1, -1}, {0.2f},
+                         LinearLink::sigmoid);
+  for (const AttackMethod method : {AttackMethod::hop_skip_jump, AttackMethod::square}) {
+    int seen = 0, latest = 0, benign_alarms = 0;
+    for (std::size_t r = 0; r < 10; ++r) {
+      QueryMonitor monitor{MatrixView<const float>(reference)};
+      const WatchedModel client(model, monitor, fresh);
+      float score = 0;
+      model.scores(fresh.row(r), {&score, 1});
+      const std::vector<std::int32_t> label{score > 0};
+      const MatrixView<const float> victim(fresh.row(r).data(), 1, 12);
+      attack(client, victim, label, {.method = method, .radius = 0.01, .steps = 150, .seed = r});
+      CHECK(client.asked >= 150);
+      seen += client.first > 0;
+      latest = std::max(latest, client.first);
+      benign_alarms += client.benign_alarms;
+    }
+    CAPTURE(to_string(method), latest);
+    CHECK(seen >= 9);
+    CHECK(latest <= 60);
+    CHECK(benign_alarms == 0);
+  }
+}
+
+TEST_CASE("after a million callers memory is what it was, and the next attacker is seen", "[query_monitor]") {
+  const auto reference = benign_rows(1000, 8, 1);
+  QueryMonitor monitor{MatrixView<const float>(reference)};
+  const std::size_t before = monitor.memory_bytes();
+  Random random(3);
+  for (std::uint64_t i = 0; i < 1'000'000; ++i) monitor.observe(i, reference.row(i % 1000));
+  CHECK(monitor.memory_bytes() == before);
+  CHECK(monitor.queries() == 1'000'000);
+  CHECK(before < 4'000'000);
+  int first = 0;
+  for (int i = 1; i <= 60 && first == 0; ++i) {
+    std::vector<float> row(reference.row(5).begin(), reference.row(5).end());
+    for (float& v : row) v += static_cast<float>(0.05 * random.normal());
+    const QueryVerdict verdict = monitor.observe(5'000'000, row);
+    if (verdict.suspicious && verdict.kind != ProbeKind::chain) first = i;
+  }
+  CHECK(first > 0);
+  CHECK(first <= 25);
 }
 
 TEST_CASE("hostile values are watched, wrong sizes refused", "[query_monitor]") {

@@ -18,7 +18,9 @@ struct QueryMonitorOptions {
   std::size_t max_fields = 128;  ///< fields compared per query; of wider rows a keyed choice is compared (8 to 1024)
   int min_links = 6;             ///< fewest near-repeats of one caller that may raise an alarm
   double false_alarm = 1e-4;     ///< wanted upper bound on false alarms per query of benign traffic like the reference
-  double step = 0.25;            ///< width of a quantisation step, in standard deviations of the field
+  /// Width of a quantisation step, in standard deviations of the field; made finer, at least 0.16 of it, while more
+  /// than a tenth of the reference repeats itself.
+  double step = 0.25;
 };
 
 /// Why a query looks like probing.
@@ -75,9 +77,9 @@ struct QueryMonitorCalibration {
 /// locality-sensitive hashing, among everybody's (the chain idea of QPA). Agreement in a field counts by how rarely
 /// benign rows agree in it. A caller's links feed a CUSUM test against the benign link rate; a chain's links a
 /// decaying count. Whether rows are made up (model extraction by synthetic queries) is judged by a density over the
-/// reference's sketches and a second CUSUM, against the share of strange rows in all recent traffic if that is larger:
-/// drift that strikes everybody is no caller's fault. Thresholds come from reference rows, in their order, so that
-/// what is natural for the data is not an alarm. Detection is measured in tests, not promised: an attacker who spreads
+/// reference's sketches and a second CUSUM, against twice everybody's recent share of strange rows if that is larger:
+/// drift that strikes everybody is no caller's fault. Thresholds come from reference rows, in their order, so that what
+/// is natural for the data is not an alarm. Detection is measured in tests, not promised: an attacker who spreads
 /// queries thinly over time and callers, or moves more than about half a standard deviation per step in most fields, is
 /// not seen.
 ///
@@ -103,7 +105,7 @@ class QueryMonitor {
   const QueryMonitorCalibration& calibration() const noexcept;
   std::uint64_t queries() const noexcept;     ///< observed so far
   std::uint64_t suspicious() const noexcept;  ///< of them suspicious
-  double strange_share() const noexcept;      ///< strange rows in recent traffic, whoever asked: drift, or a flood
+  double strange_share() const noexcept;      ///< of recent callers, each counted alike: drift, or a flood
   std::size_t memory_bytes() const noexcept;  ///< fixed
   /// Callers that raised alarms, most suspicious queries first; at most 1024 are kept.
   std::vector<ProbeAlarm> alarms() const;
