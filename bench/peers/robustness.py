@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+import robustness_poison
 import trees_data
 import trees_metrics
 from harness import Worker, cpu_name, figure, run_parts
@@ -31,8 +32,8 @@ class Context:
     def file(self, name):
         return str(pathlib.Path(self.folder.name) / name)
 
-    def ours(self, mode, **settings):
-        path = str(self.build / "bench/peer_robustness_worker")
+    def ours(self, mode, worker="robustness", **settings):
+        path = str(self.build / f"bench/peer_{worker}_worker")
         return Worker("redoubt", [path, mode] + [f"{k}={v}" for k, v in settings.items()])
 
     def peer(self):
@@ -177,7 +178,8 @@ FLIPS = [f"robust.flips.{name}.{method}.f1" for name in ("adult", "spambase")
 
 def parts():
     return [(["robust.outlier.auc_delta_vs_pyod", "robust.outlier.auc_behind_pyod"], auc_delta)] + [
-        ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [(FLIPS, flips)]
+        ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [
+        (FLIPS, flips)] + robustness_poison.parts()
 
 
 def main():
@@ -192,7 +194,7 @@ def main():
         return 0
     context = Context(arguments.build, arguments.quick)
     print(f"cpu: {cpu_name()}\npeers: " + ", ".join(
-        f"{p} {importlib.metadata.version(p)}" for p in ("pyod", "scikit-learn", "numpy")), flush=True)
+        f"{p} {importlib.metadata.version(p)}" for p in ("pyod", "cleanlab", "scikit-learn", "numpy")), flush=True)
     return 1 if run_parts(parts(), context, arguments.only) else 0
 
 

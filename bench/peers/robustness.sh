@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Poisoning checks against PyOD. Usage: bash bench/peers/robustness.sh [--quick] [--only GLOB]... [--list]
+# Robustness: poisoning checks against PyOD and cleanlab, and experiments with planted poison.
+# Usage: bash bench/peers/robustness.sh [--quick] [--only GLOB]... [--list]
 #   --quick  fewer rounds and seeds: under 20 minutes on two cores
 #   --only   parts that give a figure whose name matches, for example --only 'robust.ecod*'
 # REDOUBT_BUILD_DIR names a build directory to use as it is configured (Release); by default build/peers is made.
@@ -8,12 +9,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 peers_venv
-for package in pyod scikit-learn numpy scipy; do
+for package in pyod cleanlab scikit-learn numpy scipy; do
   compgen -G "$venv/lib/python3*/site-packages/${package//-/[_-]}-*.dist-info" >/dev/null ||
     "$venv/bin/pip" install -q --disable-pip-version-check "$package" >&2
 done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
-  "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker >&2
+  "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker >&2
 fi
 exec "$PEERS_PYTHON" "$peers_root/bench/peers/robustness.py" --build "$PEERS_BUILD" "$@"

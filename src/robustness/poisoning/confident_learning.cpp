@@ -15,6 +15,15 @@ namespace {
 constexpr double slack = 1e-6;
 
 template <class T>
+[[noreturn]] void fail_probability(MatrixView<const T> p, std::size_t r) {
+  std::size_t c = 0;
+  while (p(r, c) >= T(-1e-6) && p(r, c) <= T(1 + 1e-6)) ++c;
+  detail::fail(errc::invalid_argument,
+               fmt::format("confident_learning: the probability of class {} in row {} is {}; it must be in [0, 1]", c,
+                           r, p(r, c)));
+}
+
+template <class T>
 LabelIssues find_issues(MatrixView<const T> p, std::span<const std::int32_t> labels) {
   const std::size_t rows = p.rows(), classes = p.cols();
   if (labels.size() != rows)
@@ -28,12 +37,6 @@ LabelIssues find_issues(MatrixView<const T> p, std::span<const std::int32_t> lab
       detail::fail(
           errc::invalid_argument,
           fmt::format("confident_learning: row {} has label {}, but there are {} classes", r, labels[r], classes));
-    for (std::size_t c = 0; c < classes; ++c)
-      if (!(p(r, c) >= T(-1e-6) && p(r, c) <= T(1 + 1e-6)))
-        detail::fail(errc::invalid_argument,
-                     fmt::format("confident_learning: the probability of class {} in row {} is {}; "
-                                 "it must be in [0, 1]",
-                                 c, r, p(r, c)));
     if (labels[r] < 0) continue;
     sums[static_cast<std::size_t>(labels[r])] += p(r, static_cast<std::size_t>(labels[r]));
     ++counts[static_cast<std::size_t>(labels[r])];
@@ -43,21 +46,34 @@ LabelIssues find_issues(MatrixView<const T> p, std::span<const std::int32_t> lab
   issues.confident = Tensor<std::uint64_t>({classes, classes});
   issues.guess.assign(rows, -1);
   issues.self_confidence.assign(rows, std::numeric_limits<double>::quiet_NaN());
-  for (std::size_t c = 0; c < classes; ++c)
+  std::vector<T> least;  // confident from here on; NaN, which nothing reaches, for a class without rows
+  for (std::size_t c = 0; c < classes; ++c) {
     issues.thresholds.push_back(counts[c] ? sums[c] / static_cast<double>(counts[c])
                                           : std::numeric_limits<double>::quiet_NaN());
+    least.push_back(static_cast<T>(issues.thresholds[c] - slack));
+  }
   for (std::size_t r = 0; r < rows; ++r) {
-    if (labels[r] < 0) continue;
-    issues.self_confidence[r] = p(r, static_cast<std::size_t>(labels[r]));
+    const T* const row = p.row(r).data();
+    T best = -1;  // of the confident ones
+    std::size_t guess = classes;
+    bool possible = true;
     for (std::size_t c = 0; c < classes; ++c) {
-      // A class without rows has a NaN threshold: nothing is confidently of it.
-      if (!(p(r, c) >= issues.thresholds[c] - slack)) continue;
-      if (issues.guess[r] < 0 || p(r, c) > p(r, static_cast<std::size_t>(issues.guess[r])))
-        issues.guess[r] = static_cast<std::int32_t>(c);
+      possible &= row[c] >= T(-1e-6) && row[c] <= T(1 + 1e-6);
+      if (row[c] >= least[c] && row[c] > best) {
+        best = row[c];
+        guess = c;
+      }
     }
-    if (issues.guess[r] < 0) continue;
-    ++issues.confident(static_cast<std::size_t>(labels[r]), static_cast<std::size_t>(issues.guess[r]));
-    if (issues.guess[r] != labels[r]) issues.flagged.push_back(static_cast<std::uint32_t>(r));
+    if (!possible) fail_probability(p, r);
+    if (labels[r] < 0) continue;
+    const auto given = static_cast<std::size_t>(labels[r]);
+    issues.self_confidence[r] = row[given];
+    if (guess == classes) continue;
+    issues.guess[r] = static_cast<std::int32_t>(guess);
+    ++issues.confident(given, guess);
+    if (guess == given) continue;
+    // A label that is also the most probable class is no issue, however confident another class may look.
+    if (std::max_element(row, row + classes) != row + given) issues.flagged.push_back(static_cast<std::uint32_t>(r));
   }
   std::stable_sort(issues.flagged.begin(), issues.flagged.end(), [&](std::uint32_t a, std::uint32_t b) {
     return issues.self_confidence[a] < issues.self_confidence[b];

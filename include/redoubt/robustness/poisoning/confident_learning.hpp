@@ -12,9 +12,10 @@ namespace redoubt {
 
 /// Which rows probably carry a wrong label.
 struct LabelIssues {
-  std::vector<double> thresholds;       ///< per class: mean probability of the class over rows labelled so; NaN if none
-  Tensor<std::uint64_t> confident;      ///< classes x classes: rows labelled i that are confidently j
-  std::vector<std::uint32_t> flagged;   ///< positions confidently of another class, least self-confident first
+  std::vector<double> thresholds;   ///< per class: mean probability of the class over rows labelled so; NaN if none
+  Tensor<std::uint64_t> confident;  ///< classes x classes: rows labelled i that are confidently j
+  /// Positions confidently of another class whose label is not the most probable one, least self-confident first.
+  std::vector<std::uint32_t> flagged;
   std::vector<std::int32_t> guess;      ///< per row: the class it is confidently of, or -1
   std::vector<double> self_confidence;  ///< per row: probability of its own label; NaN without a label
 };
