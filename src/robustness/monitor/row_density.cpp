@@ -3,13 +3,20 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 namespace redoubt::detail {
 namespace {
 
 constexpr double nat = 64;  // units of the tables
 constexpr std::uint8_t missing = 255;
+constexpr double coarse = 8;  // values; a pair of them is met often enough to be missed
 constexpr std::size_t rows_for_tree = 2048;
+
+std::size_t rest_of(float slope, float start, int parent, int own) noexcept {
+  const float rest = static_cast<float>(own) - (slope * static_cast<float>(parent) + start) + 128.5f;
+  return static_cast<std::size_t>(std::min(255.0f, std::max(0.0f, rest)));
+}
 
 std::int16_t units(double nats) { return static_cast<std::int16_t>(std::lround(std::clamp(nats, -20.0, 20.0) * nat)); }
 
@@ -35,7 +42,7 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
     for (std::size_t b = 0; b < 256; ++b) {
       own_[f * 256 + b] = units(-std::log((count[b] + 0.5) / (total + 128)));
       const double middle = (below + count[b] / 2) / total;
-      coarse_[f * 256 + b] = b == missing ? 15 : static_cast<std::uint8_t>(std::min(14.0, 15 * middle));
+      coarse_[f * 256 + b] = b == missing ? 15 : static_cast<std::uint8_t>(std::min(coarse - 1.0, coarse * middle));
       below += count[b];
     }
     share[f].fill(0);
@@ -85,8 +92,41 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
     const auto count = joint(parent_[f], f, 1);
     for (std::size_t i = 0; i < 256; ++i) {
       const double expected = total * share[parent_[f]][i / 16] * share[f][i % 16];
-      pair_[f * 256 + i] = units(-std::log((count[i] + 1) / (expected + 1)));
+      pair_[f * 256 + i] = units(-std::log((count[i] + 0.5) / (expected + 0.5)));
     }
+  }
+
+  // A straight line from the parent's byte, where it says more than the table: tails that go together are then no
+  // surprise, and what contradicts its parent is one.
+  line_.assign(n, {});
+  rest_.assign(n * 256, 0);
+  for (std::size_t f = 0; f < n; ++f) {
+    const std::size_t p = parent_[f];
+    if (p == f) continue;
+    double count = 0, x = 0, y = 0, xx = 0, xy = 0, table = 0;
+    const auto bytes_at = [&](std::size_t r) {
+      return std::pair<int, int>{sketches[r * width + fields_[p]], sketches[r * width + fields_[f]]};
+    };
+    for (std::size_t r = 0; r < rows; ++r) {
+      const auto [a, b] = bytes_at(r);
+      if (a == missing || b == missing) continue;
+      ++count, x += a, y += b, xx += double(a) * a, xy += double(a) * b;
+      table +=
+          own_[f * 256 + static_cast<std::size_t>(b)] + pair_[f * 256 + bins[p * rows + r] * 16u + bins[f * rows + r]];
+    }
+    const double spread = xx - x * x / std::max(count, 1.0);
+    if (count < 16 || !(spread > 0)) continue;
+    Line line{static_cast<float>((xy - x * y / count) / spread), 0, true};
+    line.start = static_cast<float>((y - line.slope * x) / count);
+    std::array<double, 256> rest{};
+    for (std::size_t r = 0; r < rows; ++r)
+      if (const auto [a, b] = bytes_at(r); a != missing && b != missing) ++rest[rest_of(line.slope, line.start, a, b)];
+    double total_rest = 0;
+    for (std::size_t i = 0; i < 256; ++i) {
+      rest_[f * 256 + i] = units(-std::log((rest[i] + 0.5) / (count + 128)));
+      total_rest += rest[i] * rest_[f * 256 + i];
+    }
+    if (total_rest < table) line_[f] = line;
   }
 }
 
@@ -94,12 +134,14 @@ float RowDensity::surprise(const std::uint8_t* sketch) const noexcept {
   std::array<std::uint8_t, 1024> bin;
   int sum = 0;
   const std::size_t n = fields_.size();
+  for (std::size_t f = 0; f < n; ++f) bin[f] = coarse_[f * 256 + sketch[fields_[f]]];
   for (std::size_t f = 0; f < n; ++f) {
-    const std::size_t at = f * 256 + sketch[fields_[f]];
-    sum += own_[at];
-    bin[f] = coarse_[at];
+    const int parent = sketch[fields_[parent_[f]]], own = sketch[fields_[f]];
+    if (line_[f].used && parent != missing && own != missing)
+      sum += rest_[f * 256 + rest_of(line_[f].slope, line_[f].start, parent, own)];
+    else
+      sum += own_[f * 256 + static_cast<std::size_t>(own)] + pair_[f * 256 + bin[parent_[f]] * 16u + bin[f]];
   }
-  for (std::size_t f = 0; f < n; ++f) sum += pair_[f * 256 + bin[parent_[f]] * 16 + bin[f]];
   return static_cast<float>(sum) * static_cast<float>(1 / nat);
 }
 
