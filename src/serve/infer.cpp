@@ -11,6 +11,7 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/encoder.hpp"
+#include "redoubt/robustness/monitor/input_guard.hpp"
 #include "redoubt/serve/observer.hpp"
 
 namespace redoubt::detail {
@@ -279,6 +280,23 @@ InferRequest parse_infer(std::string_view body, const Schema& schema, std::size_
   if (!missing.empty()) fail(errc::invalid_argument, fmt::format("inputs are missing: {}", missing));
   request.columns = Dataset(std::move(columns));
   return request;
+}
+
+void guard_rows(InferRequest& request, const Model& model, InputGuard& guard) {
+  const std::size_t n = request.count(), d = model.inputs();
+  const bool text = model.encoder().has_text();
+  Tensor<float> safe = request.raw ? std::move(request.rows) : Tensor<float>({n, d});
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!request.raw) model.encoder().raw_row(request.columns.row(i), safe.row(i));
+    const GuardVerdict verdict = guard.check(safe.row(i), safe.row(i));
+    if (verdict.status == errc::ok) continue;
+    const bool column = verdict.reason != GuardReason::out_of_distribution && verdict.column < model.schema().size();
+    fail(verdict.status, fmt::format("row {} is refused: {}{}", i, to_string(verdict.reason),
+                                     column ? fmt::format(" of \"{}\"", model.schema()[verdict.column].name) : ""));
+  }
+  if (text) return;
+  request.rows = std::move(safe);
+  request.raw = true;
 }
 
 std::string answer_infer(const InferRequest& request, const Model& model, std::string_view name,

@@ -11,8 +11,9 @@
 #include "redoubt/model/model.hpp"
 
 namespace redoubt {
+class InputGuard;
 class Observer;
-}
+}  // namespace redoubt
 
 namespace redoubt::detail {
 
@@ -33,6 +34,10 @@ InferRequest parse_infer(std::string_view body, const Schema& schema, std::size_
 
 /// Datatype of the protocol for a column.
 const char* datatype_of(const ColumnSpec& column) noexcept;
+
+/// Shows every row to the guard. Error(refused) names row, column and reason of the first that is rejected; what is
+/// clipped is replaced (not in models with text columns, whose rows have no raw form: there it is only counted).
+void guard_rows(InferRequest& request, const Model& model, InputGuard& guard);
 
 /// Predicts and writes the answer. `observer` may be null.
 std::string answer_infer(const InferRequest& request, const Model& model, std::string_view name,

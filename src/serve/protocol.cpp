@@ -7,6 +7,7 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/version.hpp"
+#include "redoubt/serve/admission.hpp"
 #include "serve/infer.hpp"
 
 namespace redoubt::detail {
@@ -21,8 +22,13 @@ int status_of(errc code) noexcept {
     case errc::not_found: return 404;
     case errc::unsupported: return 501;
     case errc::unavailable: return 503;
+    case errc::refused: return 422;
     default: return 500;
   }
+}
+
+int status_of(Admission admission) noexcept {
+  return admission == Admission::unauthenticated ? 401 : admission == Admission::forbidden ? 403 : 429;
 }
 
 /// Path segments with %XX decoded, query cut off; a broken escape stays as it is.
@@ -152,9 +158,15 @@ HttpAnswer Protocol::route(const HttpQuestion& question) {
       if (!only("POST")) return wrong_method("POST");
       if (question.binary) return error_answer(501, "the binary tensor extension is not supported; send JSON only");
       const auto served = find(path[2], wanted);
-      const auto request = parse_infer(question.body, served->model.schema(), max_rows_);
+      auto request = parse_infer(question.body, served->model.schema(), options_.max_rows);
+      if (options_.gatekeeper) {
+        const Admission admission =
+            options_.gatekeeper->admit({question.caller, question.authorization, served->name, request.count()});
+        if (admission != Admission::allowed) return error_answer(status_of(admission), to_string(admission));
+      }
+      if (options_.guard) guard_rows(request, served->model, *options_.guard);
       HttpAnswer answer{200, answer_infer(request, served->model, served->name, served->version, served->hash,
-                                          question.caller, observer_)};
+                                          question.caller, options_.observer)};
       rows_.fetch_add(request.count(), std::memory_order_relaxed);
       return answer;
     }

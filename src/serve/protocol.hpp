@@ -20,13 +20,13 @@ struct HttpAnswer {
 HttpAnswer error_answer(int status, std::string_view text);
 
 struct HttpQuestion {
-  std::string_view method, target, body, caller;
+  std::string_view method, target, body, caller, authorization;
   bool binary = false;  ///< has the header of the binary tensor extension
 };
 
 class Protocol {
  public:
-  Protocol(std::size_t max_rows, Observer* observer) : max_rows_(max_rows), observer_(observer) {}
+  explicit Protocol(const ServerOptions& options) : options_(options) {}
 
   void set_model(std::string_view name, const Model& model, std::string_view version);
   void remove_model(std::string_view name);
@@ -43,8 +43,7 @@ class Protocol {
   std::shared_ptr<const Served> find(std::string_view name, std::string_view version) const;
   HttpAnswer route(const HttpQuestion& question);
 
-  std::size_t max_rows_;
-  Observer* observer_;
+  const ServerOptions options_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const Served>, std::less<>> models_;
   std::atomic<std::uint64_t> rows_{0};

@@ -37,7 +37,7 @@ class Session;
 
 /// What the sessions share; outlives them.
 struct Hub {
-  explicit Hub(const ServerOptions& o) : options(o), protocol(o.max_rows, o.observer) {}
+  explicit Hub(const ServerOptions& o) : options(o), protocol(o) {}
 
   const ServerOptions options;
   detail::Protocol protocol;
@@ -126,6 +126,8 @@ class Session : public std::enable_shared_from_this<Session> {
     question.caller = peer_;
     if (const auto& header = hub_->options.caller_header; !header.empty())
       if (const auto found = request.find(header); found != request.end()) question.caller = view(found->value());
+    if (const auto found = request.find(http::field::authorization); found != request.end())
+      question.authorization = view(found->value());
     detail::HttpAnswer result;
     if (request.find(http::field::content_encoding) != request.end())
       result = detail::error_answer(501, "compressed bodies are not supported");

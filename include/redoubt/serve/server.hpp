@@ -8,6 +8,8 @@
 
 namespace redoubt {
 
+class Gatekeeper;
+class InputGuard;
 class Observer;
 
 struct ServerOptions {
@@ -23,7 +25,11 @@ struct ServerOptions {
   int body_timeout_ms = 10000;  ///< for the whole body, and for sending the answer
   std::string caller_header;    ///< header that names the caller, set by a proxy you trust; empty or absent: the peer's
                                 ///< IP address
-  Observer* observer = nullptr;  ///< sees every predicted row; must outlive the server
+  Observer* observer = nullptr;      ///< sees every predicted row; must outlive the server
+  Gatekeeper* gatekeeper = nullptr;  ///< may refuse a request before it is predicted; must outlive the server
+  InputGuard* guard = nullptr;  ///< checks and mends every row before it is predicted and observed; must outlive the
+                                ///< server. Made with the encoder of the model. If it rejects a row, the request is
+                                ///< answered 422 and nothing of it is predicted
 };
 
 struct ServerStats {
@@ -46,8 +52,8 @@ struct ServerStats {
 /// BYTES [rows], or "value" FP32 [rows]. Numbers are printed so that they read back bit-identical to what
 /// Model::predict_proba (or Model::predict for raw rows) gives in process. `parameters` of the answer hold the lineage
 /// id and the hash of the model that answered.
-/// Errors: {"error": text} with 400, 404, 405, 413, 431, 500, 501, 503. The binary tensor extension is not
-/// supported (501). A connection that is silent or slow for longer than its timeout is closed.
+/// Errors: {"error": text} with 400, 401, 403, 404, 405, 413, 422, 429, 431, 500, 501, 503. The binary tensor extension
+/// is not supported (501). A connection that is silent or slow for longer than its timeout is closed.
 ///
 /// Listens from construction until `stop` or destruction. Every member may be called from any thread.
 class Server {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/encoder.hpp"
 #include "robustness/monitor/row_density.hpp"
 
 namespace redoubt {
@@ -26,6 +27,14 @@ struct Guarded {
   float start = 0, inverse_step = 0;  // of the byte in the density
   bool free = true;                   // nothing was learned of its range
 };
+
+/// Text columns left out: they have no raw form, so rows without a model hold none.
+Schema features_of(const Dataset& reference) {
+  std::vector<ColumnSpec> specs;
+  for (const std::size_t c : reference.schema().features())
+    if (reference.schema()[c].type != ColumnType::text) specs.push_back(reference.schema()[c]);
+  return Schema(specs);
+}
 
 }  // namespace
 
@@ -163,36 +172,25 @@ struct InputGuard::State {
 };
 
 InputGuard::InputGuard(const Dataset& reference, const InputGuardOptions& options)
+    : InputGuard(Encoder::identity(features_of(reference)), reference, options) {}
+
+InputGuard::InputGuard(const Encoder& encoder, const Dataset& reference, const InputGuardOptions& options)
     : state_(Shared<State>::make(options)) {
   State& s = *state_;
   if (reference.rows() < fewest_reference)
     detail::fail(errc::invalid_argument, fmt::format("InputGuard: the reference has {} rows; at least {} are needed",
                                                      reference.rows(), fewest_reference));
-  const auto features = reference.schema().features();
-  if (features.empty()) detail::fail(errc::invalid_argument, "InputGuard: the reference has no feature columns");
-  const std::size_t d = features.size(), rows = std::min(reference.rows(), most_reference);
+  const std::size_t d = encoder.inputs(), rows = std::min(reference.rows(), most_reference);
+  if (d == 0) detail::fail(errc::invalid_argument, "InputGuard: the reference has no feature columns");
   std::vector<float> raw(rows * d);
-  const auto row_at = [&](std::size_t i) { return i * reference.rows() / rows; };
+  for (std::size_t i = 0; i < rows; ++i)
+    encoder.raw_row(reference.row(i * reference.rows() / rows), std::span(raw).subspan(i * d, d));
   s.columns.resize(d);
   for (std::size_t c = 0; c < d; ++c) {
-    const Column& column = reference.column(features[c]);
-    s.columns[c].type = column.spec.type;
-    s.columns[c].categories = static_cast<float>(column.spec.categories.size());
-    std::vector<float> values(rows, std::nanf(""));
-    for (std::size_t i = 0; i < rows; ++i) {
-      const std::size_t r = row_at(i);
-      switch (column.spec.type) {
-        case ColumnType::numeric: values[i] = static_cast<float>(column.numbers[r]); break;
-        case ColumnType::timestamp:
-          if (column.times[r] != missing_time) values[i] = static_cast<float>(column.times[r] * 1e-6);
-          break;
-        case ColumnType::categorical:
-          if (column.codes[r] >= 0) values[i] = static_cast<float>(column.codes[r]);
-          break;
-        case ColumnType::text: break;
-      }
-      raw[i * d + c] = values[i];
-    }
+    s.columns[c].type = encoder.schema()[c].type;
+    s.columns[c].categories = static_cast<float>(encoder.schema()[c].categories.size());
+    std::vector<float> values(rows);
+    for (std::size_t i = 0; i < rows; ++i) values[i] = raw[i * d + c];
     s.learn(c, std::move(values));
   }
   const std::size_t kept = std::min(d, most_fields);

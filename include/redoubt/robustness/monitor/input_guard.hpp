@@ -57,8 +57,11 @@ struct GuardVerdict {
 /// Immutable but for its counters; any number of threads.
 class InputGuard {
  public:
-  /// `reference`: rows such as the model will get, at least 100, with its feature columns; up to 8192, evenly chosen.
-  /// Text columns are not looked at. Error(invalid_argument) names the option that is out of range.
+  /// Guards raw rows of `encoder`, usually a model's. `reference`: rows such as the model will get, at least 100; up to
+  /// 8192 are used, evenly chosen. Text columns are not looked at. Error(invalid_argument) names the option that is out
+  /// of range.
+  InputGuard(const Encoder& encoder, const Dataset& reference, const InputGuardOptions& options = {});
+  /// Raw rows with the reference's own columns and categories, without text columns.
   explicit InputGuard(const Dataset& reference, const InputGuardOptions& options = {});
   InputGuard(const InputGuard&) = delete;
   InputGuard& operator=(const InputGuard&) = delete;
