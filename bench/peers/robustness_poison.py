@@ -229,8 +229,8 @@ def sentences():
 
 
 def reviews(context):
-    """Bought sentences, filed under the wrong sign by hired accounts in bursts of two days, among honest ones that are
-    spread over a year. Means over draws."""
+    """Bought sentences, filed under the wrong sign by hired accounts about one product in a burst of two days, among
+    honest ones about 300 products over a year. The models judge by the words alone. Means over draws."""
     honest, paid = sentences()
     worker = ours(context, "reviews", threads=2)
     for percent in (1, 5, 10, 20):
@@ -242,8 +242,8 @@ def reviews(context):
             start = datetime.datetime(2025, 1, 1)
             rows, accounts = [], 0
 
-            def add(text, positive, account, minutes, bought):
-                rows.append((text, "yes" if positive else "no", account,
+            def add(text, positive, account, product, minutes, bought):
+                rows.append((text, "yes" if positive else "no", account, f"p{product}",
                              (start + datetime.timedelta(minutes=int(minutes))).isoformat(), bought))
 
             pool = list(order[cut:])
@@ -251,10 +251,10 @@ def reviews(context):
                 accounts += 1
                 for _ in range(min(len(pool), int(random.geometric(0.4)))):
                     text, positive = honest[pool.pop()]
-                    add(text, positive, f"a{accounts}", random.integers(365 * 1440), False)
+                    add(text, positive, f"a{accounts}", min(int(random.pareto(1) * 10), 299), random.integers(365 * 1440), False)
             wanted, bought = len(rows) * percent // 100, list(random.permutation(len(paid)))
             while wanted > 0:
-                burst, sign = random.integers(363 * 1440), bool(random.random() < 0.7)
+                product, burst, sign = random.integers(300), random.integers(363 * 1440), bool(random.random() < 0.7)
                 for _ in range(int(random.integers(8, 14))):
                     accounts += 1
                     for _ in range(int(random.integers(3, 6))):
@@ -262,17 +262,17 @@ def reviews(context):
                             bought.insert(0, bought.pop())
                         if wanted > 0:
                             wanted -= 1
-                            add(paid[bought.pop()][0], sign, f"a{accounts}", burst + random.integers(2880), True)
+                            add(paid[bought.pop()][0], sign, f"a{accounts}", product, burst + random.integers(2880), True)
             rows = [rows[i] for i in random.permutation(len(rows))]
-            tests = [(honest[i][0], "yes" if honest[i][1] else "no", "t", start.isoformat(), False) for i in order[:cut]]
+            tests = [(honest[i][0], "yes" if honest[i][1] else "no", "t", "p0", start.isoformat(), False) for i in order[:cut]]
             for name, table in (("train", rows), ("test", tests)):
                 with open(context.file(name + ".csv"), "w", newline="") as file:
                     writer = csv.writer(file)
-                    writer.writerow(["text", "positive", "account", "posted"])
-                    writer.writerows(row[:4] for row in table)
+                    writer.writerow(["text", "positive", "account", "product", "posted"])
+                    writer.writerows(row[:5] for row in table)
             files = [context.file(name) for name in ("train.csv", "test.csv", "blocked.npy")]
             without, with_screen = map(float, worker.ask("run " + " ".join(files)).split())
-            is_bought = np.array([row[4] for row in rows])
+            is_bought = np.array([row[5] for row in rows])
             blocked = np.zeros(len(rows), bool)
             blocked[list_of(files[2])] = True
             results.append((blocked[is_bought].mean(), blocked[~is_bought].mean(), without, with_screen))

@@ -145,14 +145,21 @@ int campaign(Arena& arena) {
 }
 
 int reviews(Arena& arena) {
+  const CsvOptions columns{.target = "positive",
+                           .source = "account",
+                           .time = "posted",
+                           .ignore = {"product"},
+                           .types = {{"product", ColumnType::categorical}}};
+  LogisticRegressionOptions words{.l2 = 1, .arena = &arena};
+  words.encoder.text_dims = 16384;
+  words.encoder.text_ngrams = 1;
   for (std::string command, train_csv, test_csv, file, line; std::getline(std::cin, line);) {
     std::istringstream(line) >> command >> train_csv >> test_csv >> file;
-    const Dataset train = read_csv(train_csv, {.target = "positive", .source = "account", .time = "posted"});
-    const Dataset test = read_csv(test_csv, {.target = "positive", .source = "account", .time = "posted"});
+    const Dataset train = read_csv(train_csv, columns), test = read_csv(test_csv, columns);
     const ScreenReport report = screen(train, {.arena = &arena});
     write_list(report.blocked(), file);
     const auto accuracy = [&](const Dataset& rows) {
-      return LogisticRegression{{.l2 = 1, .arena = &arena}}.fit(rows).evaluate(test).value("accuracy");
+      return LogisticRegression{words}.fit(rows).evaluate(test).value("accuracy");
     };
     std::printf("%.6f %.6f\n", accuracy(train), accuracy(train.without(report.blocked())));
     std::fflush(stdout);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -16,12 +17,14 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/encoder.hpp"
+#include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/robustness/poisoning/confident_learning.hpp"
 #include "redoubt/robustness/poisoning/outliers.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/rows.hpp"
+#include "robustness/scoring.hpp"
 
 namespace redoubt {
 namespace {
@@ -170,6 +173,44 @@ Tensor<float> beside(const Tensor<float>& left, const Tensor<float>& right) {
   return both;
 }
 
+bool has_text(const Dataset& data) {
+  const auto features = data.schema().features();
+  return std::any_of(features.begin(), features.end(),
+                     [&](std::size_t c) { return data.schema()[c].type == ColumnType::text; });
+}
+
+/// Log odds of every class by a linear model that did not see the row: what trees miss of words, which are many and
+/// each of them rare. Zeros if some fold could not be trained.
+Tensor<float> linear_log_odds(const Dataset& data, const Folds& folds, const ScreenOptions& options) {
+  const std::size_t classes = data.classes().size();
+  // The encoded words are held in dense rows for a while.
+  constexpr std::size_t most_cells = std::size_t{1} << 27, most_dims = 16384;
+  LogisticRegressionOptions linear;
+  linear.seed = options.seed;
+  linear.arena = options.arena;
+  linear.encoder.text_ngrams = 1;
+  linear.encoder.text_dims = std::clamp(std::bit_floor(most_cells / data.rows()), options.text_dims, most_dims);
+  Tensor<float> odds({data.rows(), classes});
+  for (int f = 0; f < options.folds; ++f) {
+    std::vector<std::size_t> inside, outside;
+    std::set<std::int32_t> seen;
+    for (std::size_t r = 0; r < data.rows(); ++r) {
+      if (folds.fold[r] == static_cast<std::uint32_t>(f)) {
+        outside.push_back(r);
+      } else if (folds.weight[r] > 0 && data.labels()[r] >= 0) {
+        inside.push_back(r);
+        seen.insert(data.labels()[r]);
+      }
+    }
+    if (outside.empty() || seen.size() < 2) continue;
+    const Model model = LogisticRegression{linear}.fit(data.take(inside));
+    const Tensor<float> p = detail::aligned_outputs(model, data.take(outside), options.arena);
+    for (std::size_t i = 0; i < outside.size(); ++i)
+      for (std::size_t c = 0; c < classes; ++c) odds(outside[i], c) = std::log(std::max(p(i, c), 1e-6f));
+  }
+  return odds;
+}
+
 /// rows x classes; empty (0 rows) if some fold could not be trained.
 Tensor<float> out_of_fold(const Dataset& data, MatrixView<const float> x,
                           std::span<const std::uint32_t> category_counts, const Folds& folds,
@@ -271,6 +312,26 @@ std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const 
   return guilty;
 }
 
+/// Rows of a set whose sources speak there several times and hardly anywhere else: honest events bring many people
+/// once.
+std::vector<std::uint32_t> devoted_rows(const Dataset& data, std::span<const std::uint32_t> set,
+                                        const RowGroups& sources, std::size_t* devoted_sources) {
+  constexpr std::size_t several = 3;
+  std::map<std::int32_t, std::size_t> here;
+  if (!sources.empty())
+    for (const std::uint32_t r : set) ++here[data.sources()[r]];
+  here.erase(-1);
+  std::erase_if(here, [&](const auto& source) {
+    const std::size_t all = sources[static_cast<std::size_t>(source.first)].size();
+    return source.second < several || static_cast<double>(source.second) < mostly * static_cast<double>(all);
+  });
+  *devoted_sources = here.size();
+  std::vector<std::uint32_t> rows;
+  for (const std::uint32_t r : set)
+    if (!here.empty() && here.count(data.sources()[r]) > 0) rows.push_back(r);
+  return rows;
+}
+
 Verdict source_verdict(const Dataset& data, const std::vector<SourceSuspicion>& sources,
                        const std::vector<std::string>& blocked) {
   Verdict verdict;
@@ -318,9 +379,10 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
         const RowGroups tied = burst_groups(data, options, false);
         const Folds folds = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
-        auto counts = encoder.category_counts();
-        counts.resize(counts.size() + group_features, 0);
         Tensor<float> described = beside(features, describe_groups(data, copies, tied, sources));
+        if (has_text(data)) described = beside(described, linear_log_odds(data, folds, options));
+        auto counts = encoder.category_counts();
+        counts.resize(described.cols(), 0);
         probabilities = out_of_fold(data, described, counts, folds, options);
         batch.probabilities = probabilities;
         campaigns = folds.campaigns;
@@ -384,6 +446,15 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
     for (std::uint32_t r : set)
       if (doubted[r] || copied[r]) suspicious[r] = 1, evidence.add(r, 1);
   }
+  // So is a burst that is mostly the work of several sources that do nothing else.
+  for (const RowGroups* groups : {&bursts, &campaigns})
+    for (const auto& set : *groups) {
+      std::size_t devoted_sources = 0;
+      const auto devoted = devoted_rows(data, set, sources, &devoted_sources);
+      if (devoted_sources < 3 || static_cast<double>(devoted.size()) < mostly * static_cast<double>(set.size()))
+        continue;
+      for (const std::uint32_t r : devoted) suspicious[r] = 1, evidence.add(r, 1);
+    }
   for (std::size_t g : guilty_groups(copies, doubted, options.false_discovery_rate, campaign))
     for (std::uint32_t r : copies[g]) suspicious[r] = 1, evidence.add(r, 1);
   for (const RowGroups* groups : {&bursts, &campaigns})

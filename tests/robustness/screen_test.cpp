@@ -6,7 +6,9 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
 #include "redoubt/data/generators.hpp"
+#include "robustness/poisoning/support.hpp"
 
 using namespace redoubt;
 
@@ -128,6 +130,44 @@ TEST_CASE("flipped labels of an easy task are found", "[screen]") {
   for (RowId row : flipped) hits += std::count(report.blocked().begin(), report.blocked().end(), row);
   CHECK(hits >= flipped.size() * 3 / 4);
   CHECK(report.blocked().size() - hits <= 12);
+}
+
+TEST_CASE("a burst by few devoted accounts is blocked whatever its labels, one by many people is not", "[screen]") {
+  // Labels say nothing here, so the model has no opinion. Hired accounts speak four times each; a crowd once each.
+  for (const bool hired : {true, false}) {
+    Random random(3);
+    std::vector<double> x;
+    std::vector<std::int32_t> account, product, good;
+    Column posted{{"posted", ColumnType::timestamp, ColumnRole::time, {}}, {}, {}, {}, {}};
+    const auto add = [&](std::int32_t who, std::int32_t what, std::int64_t when, std::int32_t label) {
+      x.push_back(random.normal());
+      account.push_back(who);
+      product.push_back(what);
+      good.push_back(label);
+      posted.times.push_back(when);
+    };
+    constexpr std::int64_t day = 86'400, start = 1'700'000'000;
+    const auto any = [&](std::uint64_t bound) { return static_cast<std::int32_t>(random.below(bound)); };
+    for (int r = 0; r < 1500; ++r) add(any(500), any(40), start + any(360 * day), any(2));
+    const std::size_t honest = x.size();
+    for (int r = 0; r < 32; ++r) add(500 + (hired ? r / 4 : r), 7, start + 100 * day + any(day), 1);
+    std::vector<std::string> accounts, products;
+    for (int a = 0; a < 532; ++a) accounts.push_back("a" + std::to_string(a));
+    for (int p = 0; p < 40; ++p) products.push_back("p" + std::to_string(p));
+    const Dataset data({test::numeric("x", x), test::categorical("product", products, product, ColumnRole::ignore),
+                        test::categorical("account", accounts, account, ColumnRole::source), posted,
+                        test::categorical("good", {"no", "yes"}, good, ColumnRole::target)});
+    const auto report = screen(data);
+    const std::unordered_set<RowId> blocked(report.blocked().begin(), report.blocked().end());
+    std::size_t found = 0;
+    for (std::size_t r = honest; r < data.rows(); ++r) found += blocked.contains(data.row_ids()[r]);
+    CAPTURE(hired, found, blocked.size());
+    if (hired)
+      CHECK(found == 32);
+    else
+      CHECK(found < 8);
+    CHECK(blocked.size() - found < 30);
+  }
 }
 
 TEST_CASE("no rows, no labels, regression: an abstention, never a pass", "[screen]") {

@@ -65,10 +65,13 @@ std::ostream& operator<<(std::ostream& stream, const ScreenReport& report);
 
 /// Looks for poison in rows that are about to be trained on: wrong labels, bought campaigns, brigades, bad sources.
 ///
-/// Out-of-fold probabilities come from `GradientBoosting`; copies, bursts and the rows of one source share a fold, so
-/// that a campaign cannot vouch for itself. Confident learning flags labels; sources, groups of copies and bursts
-/// are then tested as wholes (binomial, Benjamini-Hochberg); a guilty one takes its rows along. Copies, bursts and
-/// outliers add to a row's score but never block alone. Checks that lack what they need abstain in the report.
+/// Out-of-fold probabilities come from `GradientBoosting`, which with text columns also sees what an out-of-fold
+/// `LogisticRegression` on their words says; copies, bursts and the rows of one source share a fold, so that a campaign
+/// cannot vouch for itself. Confident learning flags labels; sources, groups of copies and bursts are then tested as
+/// wholes (binomial, Benjamini-Hochberg); a guilty one takes its rows along. A burst that is mostly the work of several
+/// sources, each acting three times or more there and hardly anywhere else, is a campaign whatever its labels are. Else
+/// copies, bursts and outliers add to a row's score but never block alone. Checks that lack what they need abstain in
+/// the report.
 ///
 /// It misses poison that looks like honest rows with honest labels (clean-label, backdoor triggers), and it blocks some
 /// honest rows that are hard to tell: measure both with `calibrate`. Deterministic for equal data and options.
