@@ -15,6 +15,7 @@ for package in pyod cleanlab scikit-learn numpy scipy; do
 done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
-  "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker >&2
+  "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker \
+    peer_robustness_certify_worker >&2
 fi
 exec "$PEERS_PYTHON" "$peers_root/bench/peers/robustness.py" --build "$PEERS_BUILD" "$@"
