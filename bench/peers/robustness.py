@@ -13,6 +13,7 @@ import tempfile
 import numpy as np
 
 import robustness_certify
+import robustness_monitor
 import robustness_poison
 import trees_data
 import trees_metrics
@@ -180,7 +181,8 @@ FLIPS = [f"robust.flips.{name}.{method}.f1" for name in ("adult", "spambase")
 def parts():
     return [(["robust.outlier.auc_delta_vs_pyod", "robust.outlier.auc_behind_pyod"], auc_delta)] + [
         ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [
-        (FLIPS, flips)] + robustness_poison.parts() + robustness_certify.parts()
+        (FLIPS, flips)] + robustness_poison.parts() + robustness_certify.parts() + (
+        robustness_monitor.PARTS)
 
 
 def main():

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Robustness: poisoning checks against PyOD and cleanlab, and experiments with planted poison.
+# Robustness: poisoning checks against PyOD and cleanlab, experiments with planted poison,
+# and query monitors against attackers.
 # Usage: bash bench/peers/robustness.sh [--quick] [--only GLOB]... [--list]
 #   --quick  fewer rounds and seeds: under 20 minutes on two cores
 #   --only   parts that give a figure whose name matches, for example --only 'robust.ecod*'
@@ -16,6 +17,6 @@ done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
   "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker \
-    peer_robustness_certify_worker >&2
+    peer_robustness_certify_worker peer_robustness_monitor_worker >&2
 fi
 exec "$PEERS_PYTHON" "$peers_root/bench/peers/robustness.py" --build "$PEERS_BUILD" "$@"

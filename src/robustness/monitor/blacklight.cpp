@@ -17,6 +17,8 @@ struct Blacklight::State {
   std::vector<float> low, inverse, salt;
   std::unordered_map<std::uint64_t, std::vector<std::uint64_t>> queries_of;  // fingerprint -> latest queries
   std::vector<std::vector<std::uint64_t>> ring;                              // fingerprints by query, modulo its size
+  std::vector<std::uint16_t> shared;  // by query, modulo the ring; zero between calls
+  std::vector<std::size_t> touched;
   std::uint64_t now = 0;
   static constexpr std::size_t most_per_print = 64;
 
@@ -45,6 +47,7 @@ struct Blacklight::State {
       salt.push_back(static_cast<float>(random.uniform()));
     }
     ring.resize(options.queries);
+    shared.resize(options.queries);
   }
 
   std::vector<std::uint64_t> prints(std::span<const float> row) const {
@@ -63,11 +66,16 @@ struct Blacklight::State {
   }
 
   std::size_t match_and_store(std::vector<std::uint64_t> hashes) {
-    std::unordered_map<std::uint64_t, std::size_t> shared;
     std::size_t most = 0;
+    touched.clear();
     for (const std::uint64_t h : hashes)
       if (const auto found = queries_of.find(h); found != queries_of.end())
-        for (const std::uint64_t query : found->second) most = std::max(most, ++shared[query]);
+        for (const std::uint64_t query : found->second) {
+          std::uint16_t& n = shared[query % ring.size()];
+          if (n == 0) touched.push_back(query % ring.size());
+          most = std::max<std::size_t>(most, ++n);
+        }
+    for (const std::size_t at : touched) shared[at] = 0;
     auto& slot = ring[now % ring.size()];
     for (const std::uint64_t h : slot) {  // the oldest query is forgotten
       const auto found = queries_of.find(h);
