@@ -1,4 +1,5 @@
-// A prediction service inside the process, with a monitor that notices probing and stays silent about it.
+// A prediction service inside the process: a rate limit before it, a guard that mends impossible rows, and a monitor
+// that notices probing and stays silent about it.
 #include <redoubt/redoubt.hpp>
 
 int main() {
@@ -6,8 +7,12 @@ int main() {
   const auto model = redoubt::GradientBoosting{{.trees = 50}}.fit(data);
   redoubt::QueryMonitor monitor(data);
   redoubt::MonitorObserver observer(monitor);
+  redoubt::InputGuard guard(model.encoder(), data, {.range = redoubt::GuardAction::clip});
+  redoubt::RateLimiter limiter({.rows_per_second = 50, .all_rows_per_second = 5000});
   redoubt::ServerOptions options;
   options.observer = &observer;
+  options.guard = &guard;
+  options.gatekeeper = &limiter;
   redoubt::Server server(options);
   server.set_model("clicks", model);
   std::cout << "serving " << server.url() << "/v2/models/clicks/infer\n";
