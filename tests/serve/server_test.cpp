@@ -22,6 +22,7 @@
 #include "redoubt/data/arff.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/linear/ridge.hpp"
+#include "redoubt/serve/admission.hpp"
 #include "redoubt/serve/observer.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "serve/infer.hpp"
@@ -478,6 +479,32 @@ TEST_CASE("the caller comes from a trusted header, else from the address") {
   REQUIRE(recorder.rows.size() == 2);
   CHECK(recorder.rows[0].first == "anna");
   CHECK(recorder.rows[1].first == "127.0.0.1");
+}
+
+TEST_CASE("a gatekeeper sees caller, authorisation and rows, and its refusals are answered") {
+  struct Keys final : Gatekeeper {
+    Admission admit(const AdmissionRequest& request) noexcept override {
+      if (request.caller != "anna" || request.model != "m" || request.rows != 2) return Admission::limited;
+      return request.authorization == "Bearer good" ? Admission::allowed
+             : request.authorization.empty()        ? Admission::unauthenticated
+                                                    : Admission::forbidden;
+    }
+  } keys;
+  const Fixture f;
+  Recorder recorder;
+  Server server({.caller_header = "X-Account", .observer = &recorder, .gatekeeper = &keys});
+  server.set_model("m", f.model);
+  auto client = client_of(server);
+  const auto status = [&](std::size_t rows, const httplib::Headers& headers) {
+    return client.Post("/v2/models/m/infer", headers, rows_request(f.model, f.data, rows).dump(), "application/json")
+        ->status;
+  };
+  CHECK(status(2, {{"X-Account", "anna"}}) == 401);
+  CHECK(status(2, {{"X-Account", "anna"}, {"Authorization", "Bearer bad"}}) == 403);
+  CHECK(status(3, {{"X-Account", "anna"}, {"Authorization", "Bearer good"}}) == 429);
+  CHECK(recorder.rows.empty());
+  CHECK(status(2, {{"X-Account", "anna"}, {"Authorization", "Bearer good"}}) == 200);
+  CHECK(recorder.rows.size() == 2);
 }
 
 TEST_CASE("swapping the model under load loses and mixes nothing", "[threads]") {
