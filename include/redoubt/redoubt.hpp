@@ -48,6 +48,7 @@
 #include "redoubt/robustness/poisoning/dense_blocks.hpp"
 #include "redoubt/robustness/poisoning/knn_shapley.hpp"
 #include "redoubt/robustness/poisoning/provenance.hpp"
+#include "redoubt/robustness/poisoning/robust_fit.hpp"
 #include "redoubt/robustness/poisoning/spectral.hpp"
 #include "redoubt/robustness/screen.hpp"
 #include "redoubt/serve/admission.hpp"
