@@ -42,6 +42,7 @@
 #include "redoubt/robustness/evasion/attack.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "redoubt/robustness/gate_checks.hpp"
+#include "redoubt/robustness/monitor/drift.hpp"
 #include "redoubt/robustness/monitor/input_guard.hpp"
 #include "redoubt/robustness/monitor/query_monitor.hpp"
 #include "redoubt/robustness/poisoning/deep_knn.hpp"

@@ -70,6 +70,26 @@ double binomial_tail(std::size_t k, std::size_t n, double p) {
   });
 }
 
+double chi_square_below(double value, double degrees) {
+  if (!(value > 0)) return 0;
+  const double a = degrees / 2, x = value / 2, front = std::exp(a * std::log(x) - x - std::lgamma(a));
+  if (x < a + 1) {
+    double term = 1 / a, sum = term;
+    for (int i = 1; i < 10000 && term > 1e-16 * sum; ++i) sum += term *= x / (a + i);
+    return std::min(1.0, front * sum);
+  }
+  double b = x + 1 - a, c = 1e300, d = 1 / b, fraction = d;
+  for (int i = 1; i < 10000; ++i) {
+    const double step = -i * (i - a);
+    b += 2;
+    d = 1 / (step * d + b);
+    c = b + step / c;
+    fraction *= d * c;
+    if (std::abs(d * c - 1) < 1e-15) break;
+  }
+  return 1 - front * fraction;
+}
+
 double normal_quantile(double p) {
   constexpr double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
                           1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};

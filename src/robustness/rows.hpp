@@ -25,6 +25,8 @@ void finish_warning(Verdict& verdict, std::size_t rows);
 /// The upper one of two in the middle; at least one value.
 double median(std::vector<double> values);
 
+/// P(chi^2 with `degrees` <= value): the regularised incomplete gamma function, by series or continued fraction.
+double chi_square_below(double value, double degrees);
 /// Of the standard normal distribution, p in (0, 1); Acklam's rational approximation, relative error 1.2e-9.
 double normal_quantile(double p);
 /// P(X >= k), X binomial(n, p).

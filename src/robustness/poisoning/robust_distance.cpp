@@ -13,6 +13,7 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/robustness/poisoning/outlier_scores.hpp"
 #include "robustness/complete.hpp"
+#include "robustness/rows.hpp"
 
 namespace redoubt {
 namespace {
@@ -24,33 +25,12 @@ using Rows = std::vector<std::uint32_t>;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t points_at_once = 256;
 
-/// P(chi^2 with `degrees` <= value): the regularised incomplete gamma function, by series or continued fraction.
-double chi_square_below(double value, double degrees) {
-  if (!(value > 0)) return 0;
-  const double a = degrees / 2, x = value / 2, front = std::exp(a * std::log(x) - x - std::lgamma(a));
-  if (x < a + 1) {
-    double term = 1 / a, sum = term;
-    for (int i = 1; i < 10000 && term > 1e-16 * sum; ++i) sum += term *= x / (a + i);
-    return std::min(1.0, front * sum);
-  }
-  double b = x + 1 - a, c = 1e300, d = 1 / b, fraction = d;
-  for (int i = 1; i < 10000; ++i) {
-    const double step = -i * (i - a);
-    b += 2;
-    d = 1 / (step * d + b);
-    c = b + step / c;
-    fraction *= d * c;
-    if (std::abs(d * c - 1) < 1e-15) break;
-  }
-  return 1 - front * fraction;
-}
-
 double chi_square_quantile(double p, double degrees) {
   double low = 0, high = degrees + 10;
-  while (chi_square_below(high, degrees) < p) high *= 2;
+  while (detail::chi_square_below(high, degrees) < p) high *= 2;
   for (int i = 0; i < 100; ++i) {
     const double middle = (low + high) / 2;
-    (chi_square_below(middle, degrees) < p ? low : high) = middle;
+    (detail::chi_square_below(middle, degrees) < p ? low : high) = middle;
   }
   return high;
 }
@@ -58,7 +38,7 @@ double chi_square_quantile(double p, double degrees) {
 /// What the covariance of the central share `alpha` of a normal must be multiplied by (Croux and Haesbroeck 1999).
 double consistency(double alpha, double degrees) {
   if (alpha >= 1) return 1;
-  return alpha / chi_square_below(chi_square_quantile(alpha, degrees), degrees + 2);
+  return alpha / detail::chi_square_below(chi_square_quantile(alpha, degrees), degrees + 2);
 }
 
 struct Estimate {
