@@ -53,18 +53,55 @@ TEST_CASE("measured recall and false positives stand beside the verdicts", "[cal
   calibrate(report, data);
   CHECK(report.blocked() == blocked);
   const auto& measured = report.verdict("screen").calibration;
-  REQUIRE(measured.size() == 2);
+  REQUIRE(measured.size() == 5);
   CHECK(measured[0].planted == "random label flips");
   CHECK(measured[0].positives == 23);
   CHECK(measured[0].recall >= 0.7);
   CHECK(measured[1].recall >= 0.7);
   CHECK(measured[0].false_positive_rate <= 0.05);
-  CHECK(report.verdict("confident_learning").calibration.size() == 2);
+  CHECK(measured[2].planted == "backdoor trigger");
+  CHECK(measured[2].positives == 8);
+  CHECK(measured[3].planted == "clean-label pattern");
+  CHECK(measured[4].planted == "campaign of 4 new accounts");
+  CHECK(measured[4].positives == 16);
+  CHECK(report.verdict("confident_learning").calibration.size() == 5);
   CHECK(report.verdict("bursts").calibration.empty());  // abstained: nothing was measured
   CHECK(report.verdict("source_suspicion").calibration[1].recall >= 0.9);
   std::ostringstream text;
   text << report;
   CHECK_THAT(text.str(), Catch::Contains("recall") && !Catch::Contains("not calibrated"));
+}
+
+TEST_CASE("planted patterns are where they say, and a campaign is new accounts in a hurry", "[calibrate]") {
+  const Dataset data = generate_marketplace({.rows = 4000}).data;
+  const PlantedPatterns planted = plant_patterns(data);
+  CHECK(planted.triggered.size() == 40);
+  CHECK(planted.clean_label.size() == 40);
+  CHECK(planted.accounts == 20);
+  REQUIRE(planted.campaign.size() == 80);
+  CHECK(planted.data.rows() == data.rows() + 80);
+  const std::set<RowId> triggered(planted.triggered.begin(), planted.triggered.end()),
+      clean(planted.clean_label.begin(), planted.clean_label.end());
+  std::set<std::int32_t> aims;
+  for (std::size_t r = 0; r < data.rows(); ++r) {
+    const RowId id = data.row_ids()[r];
+    std::size_t changed = 0;
+    for (const std::size_t c : data.schema().features())
+      changed += data.column(c).to_text(r) != planted.data.column(c).to_text(r);
+    CHECK(changed <= (triggered.contains(id) || clean.contains(id) ? 2 : 0));
+    CHECK((data.labels()[r] != planted.data.labels()[r]) == triggered.contains(id));
+    if (triggered.contains(id) || clean.contains(id)) aims.insert(planted.data.labels()[r]);
+  }
+  CHECK(aims.size() == 1);
+  const Dataset added = planted.data.take_ids(planted.campaign);
+  CHECK(std::set<std::int32_t>(added.labels().begin(), added.labels().end()).size() == 1);
+  CHECK(std::set<std::int32_t>(added.sources().begin(), added.sources().end()).size() == 20);
+  const auto [first, last] = std::minmax_element(added.times().begin(), added.times().end());
+  CHECK(*last - *first <= 2 * 86'400);
+  CHECK(plant_patterns(data).campaign == planted.campaign);
+  CHECK(plant_patterns(data).data.hash() == planted.data.hash());
+  // Nothing to plant them with.
+  CHECK(plant_patterns(generate_blobs({.rows = 100, .classes = 2})).accounts == 0);
 }
 
 TEST_CASE("rates out of range and data without classes are errors", "[calibrate]") {
