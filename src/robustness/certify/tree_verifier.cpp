@@ -9,11 +9,12 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "robustness/certify/box_search.hpp"
+#include "robustness/forest_step.hpp"
 
 namespace redoubt {
 namespace {
 
-constexpr float zero_bound = 1e-35f;  // as in ForestFlag::zero_missing
+using detail::zero_bound;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
@@ -140,7 +141,6 @@ struct TreeVerifier::Reach {
  private:
   void collect(std::int32_t node);
   void descend(std::int32_t node, std::uint32_t column, std::int32_t lo, std::int32_t hi);
-  bool goes_left(std::size_t node, float x) const;
   std::vector<detail::CellRange> now_;   // per moving column
   std::vector<std::uint32_t> narrowed_;  // places, in the order of the path
 };
@@ -169,23 +169,6 @@ TreeVerifier::Reach::Reach(const State& s, std::span<const float> r, double radi
   tree_begin.push_back(leaves.size());
 }
 
-/// As Forest::walk_scores does.
-bool TreeVerifier::Reach::goes_left(std::size_t node, float x) const {
-  const ForestArrays& a = state.forest.arrays();
-  const std::uint8_t flags = a.flags[node];
-  if (const std::int32_t set = a.category_set[node]; set >= 0) {
-    const std::uint32_t first = a.category_offsets[static_cast<std::size_t>(set)];
-    const std::uint32_t words = a.category_offsets[static_cast<std::size_t>(set) + 1] - first;
-    if (x > -1 && std::max(static_cast<double>(x), 0.0) < 32.0 * words) {
-      const auto code = static_cast<std::uint64_t>(x);
-      return a.category_bits[first + code / 32] >> (code % 32) & 1;
-    }
-    return (flags & (x != x ? missing_left : others_left)) != 0;
-  }
-  const bool missing = x != x || ((flags & zero_missing) && std::abs(x) <= zero_bound);
-  return missing ? (flags & missing_left) != 0 : x <= a.threshold[node];
-}
-
 void TreeVerifier::Reach::collect(std::int32_t node) {
   const ForestArrays& a = state.forest.arrays();
   if (node < 0) {
@@ -199,7 +182,7 @@ void TreeVerifier::Reach::collect(std::int32_t node) {
   }
   const auto n = static_cast<std::size_t>(node);
   const std::uint32_t column = a.feature[n];
-  if (place[column] < 0) return collect(goes_left(n, row[column]) ? a.left[n] : a.right[n]);
+  if (place[column] < 0) return collect(detail::goes_left(a, n, row[column]) ? a.left[n] : a.right[n]);
   const detail::CellRange here = now_[static_cast<std::size_t>(place[column])];
   const auto cut = static_cast<std::int32_t>(state.cut[n]);
   if (!(a.flags[n] & zero_missing)) {

@@ -44,7 +44,9 @@ const char* to_string(AttackMethod method) noexcept {
     case AttackMethod::pgd: return "pgd";
     case AttackMethod::apgd_ce: return "apgd_ce";
     case AttackMethod::apgd_dlr: return "apgd_dlr";
+    case AttackMethod::apgd_targeted: return "apgd_targeted";
     case AttackMethod::square: return "square";
+    case AttackMethod::leaf_tuple: return "leaf_tuple";
     case AttackMethod::hop_skip_jump: return "hop_skip_jump";
   }
   return "unknown";
@@ -94,7 +96,7 @@ AttackResult attack_bundle(const Predictor& model, MatrixView<const float> rows,
   std::vector<std::size_t> left(rows.rows());
   std::iota(left.begin(), left.end(), 0u);
   const std::size_t d = rows.cols();
-  for (const AttackMethod method : {AttackMethod::apgd_ce, AttackMethod::apgd_dlr, AttackMethod::square}) {
+  for (const AttackMethod method : {AttackMethod::apgd_ce, AttackMethod::apgd_targeted, AttackMethod::square}) {
     AttackOptions with = options;
     with.method = method;
     if (method == AttackMethod::square) with.steps = 10 * options.steps;

@@ -13,39 +13,62 @@ std::size_t largest(std::span<const float> values) {
   return static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
 }
 
-/// Cross-entropy, or the difference of logits ratio; writes the gradient with respect to the scores.
-double loss_of(std::span<const float> z, std::size_t label, bool ratio, std::span<float> gradient) {
-  std::fill(gradient.begin(), gradient.end(), 0.0f);
-  if (!ratio) {
-    const double top = *std::max_element(z.begin(), z.end());
-    double total = 0;
-    for (const float s : z) total += std::exp(s - top);
-    for (std::size_t k = 0; k < z.size(); ++k) gradient[k] = static_cast<float>(std::exp(z[k] - top) / total);
-    gradient[label] -= 1;
-    return std::log(total) + top - z[label];
+/// The `count` largest scores, of equal ones the first in front.
+void largest_of(std::span<const float> z, std::size_t count, std::size_t* order) {
+  std::size_t have = 0;
+  for (std::size_t k = 0; k < z.size(); ++k) {
+    std::size_t place = have;
+    while (place > 0 && z[k] > z[order[place - 1]]) --place;
+    if (place >= count) continue;
+    have = std::min(have + 1, count);
+    for (std::size_t i = have - 1; i > place; --i) order[i] = order[i - 1];
+    order[place] = k;
   }
-  // The largest of the others, and the first and third of all.
+}
+
+double cross_entropy(std::span<const float> z, std::size_t label, std::span<float> gradient) {
+  const double top = *std::max_element(z.begin(), z.end());
+  double total = 0;
+  for (std::size_t k = 0; k < z.size(); ++k) {
+    const double e = std::exp(z[k] - top);
+    gradient[k] = static_cast<float>(e);
+    total += e;
+  }
+  for (float& g : gradient) g = static_cast<float>(g / total);
+  gradient[label] -= 1;
+  return std::log(total) + top - z[label];
+}
+
+/// Difference of logits ratio towards `target`, or if that is negative the largest other; writes the gradient with
+/// respect to the scores.
+double logits_ratio(std::span<const float> z, std::size_t label, std::int32_t target, std::span<float> gradient) {
+  std::fill(gradient.begin(), gradient.end(), 0.0f);
   std::size_t other = label == 0 ? 1 : 0;
   for (std::size_t k = 0; k < z.size(); ++k)
     if (k != label && z[k] > z[other]) other = k;
+  if (target >= 0) other = static_cast<std::size_t>(target);
   const double difference = static_cast<double>(z[other]) - z[label];
   if (z.size() < 3) {
     gradient[other] = 1;
     gradient[label] = -1;
     return difference;
   }
-  std::size_t order[3] = {};
-  std::vector<std::size_t> all(z.size());
-  for (std::size_t k = 0; k < z.size(); ++k) all[k] = k;
-  std::partial_sort(all.begin(), all.begin() + 3, all.end(),
-                    [&](std::size_t a, std::size_t b) { return z[a] != z[b] ? z[a] > z[b] : a < b; });
-  std::copy_n(all.begin(), 3, order);
-  const double width = static_cast<double>(z[order[0]]) - z[order[2]] + 1e-12;
+  std::size_t order[4] = {};
+  const bool towards = target >= 0 && z.size() >= 4;
+  largest_of(z, towards ? 4 : 3, order);
+  // The first less the third, or less the mean of the third and fourth.
+  const double low = towards ? (static_cast<double>(z[order[2]]) + z[order[3]]) / 2 : static_cast<double>(z[order[2]]);
+  const double width = static_cast<double>(z[order[0]]) - low + 1e-12;
   const double value = difference / width;
   gradient[other] += static_cast<float>(1 / width);
   gradient[label] -= static_cast<float>(1 / width);
   gradient[order[0]] -= static_cast<float>(value / width);
-  gradient[order[2]] += static_cast<float>(value / width);
+  if (towards) {
+    gradient[order[2]] += static_cast<float>(value / width / 2);
+    gradient[order[3]] += static_cast<float>(value / width / 2);
+  } else {
+    gradient[order[2]] += static_cast<float>(value / width);
+  }
   return value;
 }
 
@@ -55,8 +78,12 @@ AttackBlock::AttackBlock(const Predictor& model, const AttackOptions& options, M
                          std::span<const std::int32_t> labels, std::size_t first)
     : model_(model), options_(options), rows_(rows), labels_(labels), first_(first), d_(rows.cols()) {
   const std::size_t n = rows.rows();
-  if (options.method != AttackMethod::square && options.method != AttackMethod::hop_skip_jump)
-    target_ = gradient_target(model, n);
+  switch (options.method) {
+    case AttackMethod::square:
+    case AttackMethod::hop_skip_jump: break;
+    case AttackMethod::leaf_tuple: walk_ = std::make_unique<LeafWalk>(model, options, rows); break;
+    default: target_ = gradient_target(model, n);
+  }
   lower_.resize(n * d_);
   upper_.resize(n * d_);
   for (std::size_t r = 0; r < n; ++r)
@@ -80,8 +107,12 @@ AttackBlock::AttackBlock(const Predictor& model, const AttackOptions& options, M
         hi = std::max(std::floor(hi), x);
       }
     }
-  packed_.resize(n * d_);
-  gradient_.resize(n * d_);
+  for (std::size_t c = 0; c < d_; ++c) {
+    units_.push_back(static_cast<float>(unit(c)));
+    whole_ = whole_ || rule(c).whole;
+  }
+  x_.resize(n * d_);
+  if (target_) gradient_.resize(n * d_);
   scores_.resize(n * model.outputs());
   upstream_.resize(n * model.outputs());
 }
@@ -115,22 +146,43 @@ void AttackBlock::run(MatrixView<float> found, std::span<std::uint8_t> broken) {
       case AttackMethod::pgd: descend(restart); break;
       case AttackMethod::apgd_ce:
       case AttackMethod::apgd_dlr: adaptive(restart); break;
+      case AttackMethod::apgd_targeted: targeted(restart); break;
       case AttackMethod::square: square(restart); break;
-      case AttackMethod::hop_skip_jump:
-        for (std::size_t r = 0; r < rows_.rows(); ++r)
-          if (!broken_[r])
-            broken_[r] = hop_skip_jump(model_, options_, rows_.row(r), static_cast<std::size_t>(labels_[r]), restart,
-                                       first_ + r, found_.row(r), queries_);
-        break;
+      case AttackMethod::leaf_tuple: walk(restart); break;
+      case AttackMethod::hop_skip_jump: jump(restart); break;
     }
     if (options_.method == AttackMethod::fgsm) break;
   }
   std::copy(broken_.begin(), broken_.end(), broken.begin());
 }
 
+void AttackBlock::jump(int restart) {
+  for (std::size_t r = 0; r < rows_.rows(); ++r)
+    if (!broken_[r])
+      broken_[r] = hop_skip_jump(model_, options_, rows_.row(r), static_cast<std::size_t>(labels_[r]), restart,
+                                 first_ + r, found_.row(r), queries_);
+}
+
+void AttackBlock::walk(int restart) {
+  const std::size_t before = walk_->queries();
+  for (std::size_t r = 0; r < rows_.rows(); ++r)
+    if (!broken_[r])
+      broken_[r] = walk_->run(r, static_cast<std::size_t>(labels_[r]), restart, first_ + r, found_.row(r));
+  queries_ += walk_->queries() - before;
+}
+
 /// Into the ball, then into the box (which only comes nearer to the row), then to whole numbers.
 void AttackBlock::project(std::size_t at, std::span<float> x) const {
   const auto origin = rows_.row(at);
+  if (options_.norm == AttackNorm::linf && !whole_) {  // where nothing moves, both bounds are the row's own value
+    const float *lo = lower_.data() + at * d_, *hi = upper_.data() + at * d_;
+    float* values = x.data();
+    for (std::size_t c = 0; c < d_; ++c) {
+      const float v = values[c] > lo[c] ? values[c] : lo[c];
+      values[c] = v < hi[c] ? v : hi[c];
+    }
+    return;
+  }
   if (options_.norm == AttackNorm::l2) {
     double square = 0;
     for (std::size_t c = 0; c < d_; ++c) {
@@ -161,9 +213,12 @@ void AttackBlock::project(std::size_t at, std::span<float> x) const {
 void AttackBlock::move(std::size_t at, std::span<const float> from, std::span<const float> gradient, double eta,
                        std::span<float> to) const {
   if (options_.norm == AttackNorm::linf) {
+    const auto step = static_cast<float>(eta);
+    const float *x = from.data(), *g = gradient.data(), *units = units_.data();
+    float* moved = to.data();
     for (std::size_t c = 0; c < d_; ++c) {
-      const double sign = gradient[c] > 0 ? 1 : gradient[c] < 0 ? -1 : 0;
-      to[c] = static_cast<float>(from[c] + eta * unit(c) * sign);
+      const float by = step * units[c];
+      moved[c] = x[c] + (g[c] > 0 ? by : 0.0f) - (g[c] < 0 ? by : 0.0f);
     }
   } else {
     double square = 0;
@@ -175,128 +230,139 @@ void AttackBlock::move(std::size_t at, std::span<const float> from, std::span<co
   project(at, to);
 }
 
-std::vector<AttackBlock::Row> AttackBlock::start(int restart, bool random) {
-  std::vector<Row> alive;
+void AttackBlock::start(int restart, bool random) {
+  alive_.clear();
   for (std::size_t r = 0; r < rows_.rows(); ++r) {
     if (broken_[r]) continue;
-    Row row;
-    row.at = r;
-    row.x.assign(rows_.row(r).begin(), rows_.row(r).end());
-    if (random) {
-      Random numbers(options_.seed + 0x9e3779b97f4a7c15ull * static_cast<std::uint64_t>(restart + 1), first_ + r);
-      double square = 0;
-      std::vector<double> by(d_);
-      for (double& v : by) {
-        v = options_.norm == AttackNorm::linf ? numbers.uniform(-1, 1) : numbers.normal();
-        square += v * v;
-      }
-      const double scale =
-          options_.radius * (options_.norm == AttackNorm::linf ? 1.0 : numbers.uniform() / std::sqrt(square));
-      for (std::size_t c = 0; c < d_; ++c) row.x[c] = static_cast<float>(row.x[c] + scale * by[c] * unit(c));
-      project(r, row.x);
+    const auto x = row(x_, alive_.size());
+    alive_.push_back({.at = r});
+    std::copy(rows_.row(r).begin(), rows_.row(r).end(), x.begin());
+    if (!random) continue;
+    Random numbers(options_.seed + 0x9e3779b97f4a7c15ull * static_cast<std::uint64_t>(restart + 1), first_ + r);
+    double square = 0;
+    std::vector<double> by(d_);
+    for (double& v : by) {
+      v = options_.norm == AttackNorm::linf ? numbers.uniform(-1, 1) : numbers.normal();
+      square += v * v;
     }
-    alive.push_back(std::move(row));
+    const double scale =
+        options_.radius * (options_.norm == AttackNorm::linf ? 1.0 : numbers.uniform() / std::sqrt(square));
+    for (std::size_t c = 0; c < d_; ++c) x[c] = static_cast<float>(x[c] + scale * by[c] * unit(c));
+    project(r, x);
   }
-  return alive;
 }
 
-void AttackBlock::evaluate(std::vector<Row>& alive, bool want_gradient) {
-  const std::size_t n = alive.size(), k = target_->classes();
-  for (std::size_t i = 0; i < n; ++i) std::copy(alive[i].x.begin(), alive[i].x.end(), packed_.begin() + i * d_);
-  const MatrixView<const float> rows(packed_.data(), n, d_);
-  target_->scores(rows, {scores_.data(), n, k});
-  std::vector<std::size_t> broken;
-  for (std::size_t i = 0; i < n; ++i) {
-    const auto z = std::span(scores_).subspan(i * k, k);
-    const auto label = static_cast<std::size_t>(labels_[alive[i].at]);
-    alive[i].loss =
-        loss_of(z, label, options_.method == AttackMethod::apgd_dlr, std::span(upstream_).subspan(i * k, k));
-    if (largest(z) != label) broken.push_back(i);
-  }
-  if (want_gradient) target_->backward(rows, {upstream_.data(), n, k}, {gradient_.data(), n, d_});
-  (want_gradient ? gradients_ : queries_) += n;
-  if (broken.empty()) return;
-  // The model's own word counts: its outputs may tie where its scores do not.
-  std::vector<float> out(model_.outputs()), scratch(model_.scratch_size());
-  std::vector<std::uint8_t> leaves(n, 0);
-  for (const std::size_t i : broken) {
-    model_.predict(alive[i].x, out, scratch);
-    if (largest(out) == static_cast<std::size_t>(labels_[alive[i].at])) continue;
-    keep(alive[i].at, alive[i].x);
-    leaves[i] = 1;
-  }
+void AttackBlock::leave(std::span<const std::uint8_t> marks) {
   std::size_t to = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    if (leaves[i]) continue;
+  for (std::size_t i = 0; i < marks.size(); ++i) {
+    if (marks[i]) continue;
     if (to != i) {
-      alive[to] = std::move(alive[i]);
-      std::copy_n(gradient_.begin() + i * d_, d_, gradient_.begin() + to * d_);
+      alive_[to] = alive_[i];
+      for (auto* values : {&x_, &previous_, &best_, &gradient_, &best_gradient_})
+        if (!values->empty()) std::copy_n(values->begin() + i * d_, d_, values->begin() + to * d_);
     }
     ++to;
   }
-  alive.resize(to);
+  alive_.resize(to);
+}
+
+void AttackBlock::evaluate(bool want_gradient) {
+  const std::size_t n = alive_.size(), k = target_->classes();
+  const MatrixView<const float> rows(x_.data(), n, d_);
+  target_->scores(rows, {scores_.data(), n, k});
+  std::vector<std::uint8_t> leaves(n, 0);
+  bool any = false;
+  const bool entropy = options_.method != AttackMethod::apgd_dlr && options_.method != AttackMethod::apgd_targeted;
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto z = std::span(scores_).subspan(i * k, k), upstream = std::span(upstream_).subspan(i * k, k);
+    const std::size_t at = alive_[i].at;
+    const auto label = static_cast<std::size_t>(labels_[at]);
+    alive_[i].loss = entropy ? cross_entropy(z, label, upstream)
+                             : logits_ratio(z, label, target_of_.empty() ? -1 : target_of_[at], upstream);
+    if (largest(z) == label) continue;
+    // The model's own word counts: its outputs may tie where its scores do not.
+    std::vector<float> out(model_.outputs()), scratch(model_.scratch_size());
+    model_.predict(row(x_, i), out, scratch);
+    if (largest(out) == label) continue;
+    keep(at, row(x_, i));
+    leaves[i] = 1;
+    any = true;
+  }
+  (want_gradient ? gradients_ : queries_) += n;
+  if (want_gradient) target_->backward(rows, {upstream_.data(), n, k}, {gradient_.data(), n, d_});
+  if (any) leave(leaves);
 }
 
 void AttackBlock::descend(int restart) {
   const bool one = options_.method == AttackMethod::fgsm;
   const int steps = one ? 1 : options_.steps;
   const double eta = one ? options_.radius : options_.step > 0 ? options_.step : 2.5 * options_.radius / steps;
-  std::vector<Row> alive = start(restart, restart > 0);
-  for (int step = 0; step < steps && !alive.empty(); ++step) {
-    evaluate(alive, true);
-    for (std::size_t i = 0; i < alive.size(); ++i)
-      move(alive[i].at, alive[i].x, std::span(gradient_).subspan(i * d_, d_), eta, alive[i].x);
+  start(restart, restart > 0);
+  for (int step = 0; step < steps && !alive_.empty(); ++step) {
+    evaluate(true);
+    for (std::size_t i = 0; i < alive_.size(); ++i) move(alive_[i].at, row(x_, i), row(gradient_, i), eta, row(x_, i));
   }
-  if (!alive.empty()) evaluate(alive, false);
+  if (!alive_.empty()) evaluate(false);
+}
+
+/// The likeliest other classes of the rows themselves, one after the other.
+void AttackBlock::targeted(int restart) {
+  const std::size_t k = target_->classes();
+  if (k < 4) return adaptive(restart);
+  std::vector<float> clean(rows_.rows() * k);
+  target_->scores(rows_, {clean.data(), rows_.rows(), k});
+  queries_ += rows_.rows();
+  std::vector<std::vector<std::size_t>> order(rows_.rows());
+  for (std::size_t r = 0; r < rows_.rows(); ++r) {
+    std::vector<std::size_t> all(k);
+    largest_of(std::span(clean).subspan(r * k, k), k, all.data());
+    for (const std::size_t c : all)
+      if (c != static_cast<std::size_t>(labels_[r])) order[r].push_back(c);
+  }
+  target_of_.resize(rows_.rows());
+  for (std::size_t t = 0; t < std::min<std::size_t>(9, k - 1); ++t) {
+    for (std::size_t r = 0; r < rows_.rows(); ++r) target_of_[r] = static_cast<std::int32_t>(order[r][t]);
+    adaptive(restart * 9 + static_cast<int>(t));
+  }
 }
 
 void AttackBlock::adaptive(int restart) {
   constexpr double alpha = 0.75, rho = 0.75;
-  std::vector<Row> alive = start(restart, true);
-  if (alive.empty()) return;
-  evaluate(alive, true);
-  std::vector<float> gradient_of_best(rows_.rows() * d_);
-  for (std::size_t i = 0; i < alive.size(); ++i) {
-    Row& r = alive[i];
-    r.previous = r.best = r.x;
+  start(restart, true);
+  if (alive_.empty()) return;
+  evaluate(true);
+  previous_ = best_ = x_;
+  best_gradient_ = gradient_;
+  for (Row& r : alive_) {
     r.best_loss = r.best_before = r.loss;
     r.eta = r.eta_before = 2 * options_.radius;
-    std::copy_n(gradient_.begin() + i * d_, d_, gradient_of_best.begin() + r.at * d_);
   }
   double share = 0, next_share = 0.22;
   int checkpoint = 0;
   std::vector<float> z(d_);
-  std::vector<float> gradients(rows_.rows() * d_);
-  for (std::size_t i = 0; i < alive.size(); ++i)
-    std::copy_n(gradient_.begin() + i * d_, d_, gradients.begin() + alive[i].at * d_);
-  for (int step = 1; step <= options_.steps && !alive.empty(); ++step) {
-    for (Row& r : alive) {
-      move(r.at, r.x, std::span(gradients).subspan(r.at * d_, d_), r.eta, z);
-      std::vector<float> next(d_);
-      const double a = step == 1 ? 1 : alpha;
-      for (std::size_t c = 0; c < d_; ++c)
-        next[c] = static_cast<float>(r.x[c] + a * (static_cast<double>(z[c]) - r.x[c]) +
-                                     (1 - a) * (static_cast<double>(r.x[c]) - r.previous[c]));
-      project(r.at, next);
-      r.previous = std::move(r.x);
-      r.x = std::move(next);
+  for (int step = 1; step <= options_.steps && !alive_.empty(); ++step) {
+    const float a = step == 1 ? 1 : static_cast<float>(alpha);
+    for (std::size_t i = 0; i < alive_.size(); ++i) {
+      Row& r = alive_[i];
+      const auto x = row(x_, i), before = row(previous_, i);
+      move(r.at, x, row(gradient_, i), r.eta, z);
+      for (std::size_t c = 0; c < d_; ++c) {
+        const float next = x[c] + a * (z[c] - x[c]) + (1 - a) * (x[c] - before[c]);
+        before[c] = x[c];
+        x[c] = next;
+      }
+      project(r.at, x);
+      r.loss_before = r.loss;
     }
-    std::vector<double> before;
-    for (const Row& r : alive) before.push_back(r.loss);
-    std::vector<std::size_t> who;
-    for (const Row& r : alive) who.push_back(r.at);
-    evaluate(alive, true);
-    std::size_t was = 0;
+    evaluate(true);
     const int boundary = static_cast<int>(std::ceil(next_share * options_.steps));
-    for (std::size_t i = 0; i < alive.size(); ++i) {
-      Row& r = alive[i];
-      while (who[was] != r.at) ++was;
-      r.rises += r.loss > before[was];
-      std::copy_n(gradient_.begin() + i * d_, d_, gradients.begin() + r.at * d_);
+    for (std::size_t i = 0; i < alive_.size(); ++i) {
+      Row& r = alive_[i];
+      r.rises += r.loss > r.loss_before;
       if (r.loss > r.best_loss) {
         r.best_loss = r.loss;
-        r.best = r.x;
-        std::copy_n(gradient_.begin() + i * d_, d_, gradient_of_best.begin() + r.at * d_);
+        std::copy_n(row(x_, i).begin(), d_, row(best_, i).begin());
+        std::copy_n(row(gradient_, i).begin(), d_, row(best_gradient_, i).begin());
       }
       if (step < boundary) continue;
       // The step halves, and goes on from the best point, where progress was rare or there was none.
@@ -307,9 +373,9 @@ void AttackBlock::adaptive(int restart) {
       r.rises = 0;
       if (rare || stuck) {
         r.eta /= 2;
-        r.x = r.best;
         r.loss = r.best_loss;
-        std::copy_n(gradient_of_best.begin() + r.at * d_, d_, gradients.begin() + r.at * d_);
+        std::copy_n(row(best_, i).begin(), d_, row(x_, i).begin());
+        std::copy_n(row(best_gradient_, i).begin(), d_, row(gradient_, i).begin());
       }
     }
     if (step >= boundary) {
@@ -322,7 +388,8 @@ void AttackBlock::adaptive(int restart) {
 }
 
 void AttackBlock::square(int restart) {
-  std::vector<Row> alive = start(restart, false);
+  start(restart, false);
+  previous_ = x_;
   const std::size_t k = model_.outputs();
   const std::size_t pixels = d_ / options_.channels;
   const std::size_t width = options_.image_width, height = width ? pixels / width : 0;
@@ -330,28 +397,30 @@ void AttackBlock::square(int restart) {
   std::vector<std::uint64_t> counter(rows_.rows(), 0);
   for (std::size_t r = 0; r < rows_.rows(); ++r)
     numbers.emplace_back(options_.seed + 0xda942042e4dd58b5ull * static_cast<std::uint64_t>(restart + 1), first_ + r);
-  const auto push = [&](Row& r, std::size_t c, double sign) {
+  const auto push = [&](std::size_t at, std::span<float> x, std::size_t c, double sign) {
     const double by = options_.norm == AttackNorm::linf
                           ? options_.radius
                           : options_.radius / std::sqrt(static_cast<double>(std::max<std::size_t>(1, d_ / 4)));
-    r.x[c] = static_cast<float>(static_cast<double>(rows_(r.at, c)) + sign * by * unit(c));
+    x[c] = static_cast<float>(static_cast<double>(rows_(at, c)) + sign * by * unit(c));
   };
-  for (int step = 0; step < options_.steps && !alive.empty(); ++step) {
+  for (int step = 0; step < options_.steps && !alive_.empty(); ++step) {
     // Of the columns, so many change: large patches first.
     const double done = static_cast<double>(step) / options_.steps;
     double share = 0.8;
     for (const double at : {0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8})
       if (done > at) share /= 2;
-    for (Row& r : alive) {
-      r.previous = r.x;
-      Random& random = numbers[r.at];
+    for (std::size_t i = 0; i < alive_.size(); ++i) {
+      const std::size_t at = alive_[i].at;
+      const auto x = row(x_, i);
+      std::copy(x.begin(), x.end(), row(previous_, i).begin());
+      Random& random = numbers[at];
       if (step == 0) {  // stripes
         for (std::size_t c = 0; c < d_; ++c) {
           if (width && c / options_.channels >= width) {
-            r.x[c] = r.x[c - width * options_.channels];
-            push(r, c, r.x[c - width * options_.channels] > rows_(r.at, c - width * options_.channels) ? 1 : -1);
+            const std::size_t over = c - width * options_.channels;
+            push(at, x, c, x[over] > rows_(at, over) ? 1 : -1);
           } else {
-            push(r, c, random.below(2) ? 1 : -1);
+            push(at, x, c, random.below(2) ? 1 : -1);
           }
         }
       } else if (width) {
@@ -362,29 +431,29 @@ void AttackBlock::square(int restart) {
         for (std::size_t channel = 0; channel < options_.channels; ++channel) {
           const double sign = random.below(2) ? 1 : -1;
           for (std::size_t y = top; y < top + side; ++y)
-            for (std::size_t x = left; x < left + side; ++x)
-              push(r, (y * width + x) * options_.channels + channel, sign);
+            for (std::size_t across = left; across < left + side; ++across)
+              push(at, x, (y * width + across) * options_.channels + channel, sign);
         }
       } else {
         const auto count = std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(d_)));
         for (std::size_t i = 0; i < count; ++i) {
           const std::size_t c = random.below(d_);
-          push(r, c, random.below(2) ? 1 : -1);
+          push(at, x, c, random.below(2) ? 1 : -1);
         }
       }
-      project(r.at, r.x);
+      project(at, x);
     }
-    const std::size_t n = alive.size();
-    for (std::size_t i = 0; i < n; ++i) std::copy(alive[i].x.begin(), alive[i].x.end(), packed_.begin() + i * d_);
-    model_.predict_batch({packed_.data(), n, d_}, {scores_.data(), n, k}, nullptr);
+    const std::size_t n = alive_.size();
+    model_.predict_batch({x_.data(), n, d_}, {scores_.data(), n, k}, nullptr);
     queries_ += n;
-    std::size_t to = 0;
+    std::vector<std::uint8_t> leaves(n, 0);
     for (std::size_t i = 0; i < n; ++i) {
-      Row& r = alive[i];
+      Row& r = alive_[i];
       const auto p = std::span(scores_).subspan(i * k, k);
       const auto label = static_cast<std::size_t>(labels_[r.at]);
       if (largest(p) != label) {
-        keep(r.at, r.x);
+        keep(r.at, row(x_, i));
+        leaves[i] = 1;
         continue;
       }
       float other = -1;
@@ -395,11 +464,9 @@ void AttackBlock::square(int restart) {
       if (step == 0 || loss > r.loss)
         r.loss = loss;
       else
-        r.x = r.previous;
-      if (to != i) alive[to] = std::move(r);
-      ++to;
+        std::copy_n(row(previous_, i).begin(), d_, row(x_, i).begin());
     }
-    alive.resize(to);
+    leave(leaves);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/robustness/evasion/attack.hpp"
 #include "robustness/evasion/gradient_target.hpp"
+#include "robustness/evasion/leaf_walk.hpp"
 
 namespace redoubt::detail {
 
@@ -23,27 +24,34 @@ class AttackBlock {
   std::size_t queries() const noexcept { return queries_; }
 
  private:
-  /// Rows still under attack, in the state of one restart.
+  /// A row still under attack, in the state of one restart.
   struct Row {
     std::size_t at = 0;  // in the block
-    std::vector<float> x, previous, best;
-    double loss = 0, best_loss = 0, eta = 0, eta_before = 0, best_before = 0;
+    double loss = 0, loss_before = 0, best_loss = 0, eta = 0, eta_before = 0, best_before = 0;
     int rises = 0;
   };
 
   void predict();
   void descend(int restart);
   void adaptive(int restart);
+  void targeted(int restart);
   void square(int restart);
-  /// Loss and its gradient for all rows of `alive`, and whether they are broken now; broken ones are kept and leave.
-  void evaluate(std::vector<Row>& alive, bool want_gradient);
+  void jump(int restart);
+  void walk(int restart);
+  /// Loss and its gradient for all rows under attack, and whether they are broken now; broken ones are kept and leave.
+  void evaluate(bool want_gradient);
   void keep(std::size_t at, std::span<const float> x);
-  std::vector<Row> start(int restart, bool random);
+  /// Those marked leave, in every array.
+  void leave(std::span<const std::uint8_t> marks);
+  void start(int restart, bool random);
   void project(std::size_t at, std::span<float> x) const;
   void move(std::size_t at, std::span<const float> from, std::span<const float> gradient, double eta,
             std::span<float> to) const;
   double unit(std::size_t column) const { return options_.rules.empty() ? 1 : options_.rules[column].unit; }
   const FeatureRule& rule(std::size_t column) const;
+  std::span<float> row(std::vector<float>& values, std::size_t i) const {
+    return std::span(values).subspan(i * d_, d_);
+  }
 
   const Predictor& model_;
   const AttackOptions& options_;
@@ -51,10 +59,17 @@ class AttackBlock {
   std::span<const std::int32_t> labels_;
   std::size_t first_, d_;
   std::unique_ptr<GradientTarget> target_;  // null for black-box attacks
+  std::unique_ptr<LeafWalk> walk_;          // of leaf_tuple
   std::vector<float> lower_, upper_;        // rows x d: what the rules (and for linf the radius) allow
   std::vector<std::uint8_t> broken_;
   MatrixView<float> found_;
-  std::vector<float> packed_, scores_, upstream_, gradient_;
+  bool whole_ = false;        // some rule wants whole numbers
+  std::vector<float> units_;  // per column
+  std::vector<Row> alive_;
+  std::vector<std::int32_t> target_of_;     // per row of the block: the class to reach; empty: any other
+  std::vector<float> x_, previous_, best_;  // row i: of alive_[i]
+  std::vector<float> gradient_, best_gradient_;
+  std::vector<float> scores_, upstream_;
   std::size_t gradients_ = 0, queries_ = 0;
 };
 

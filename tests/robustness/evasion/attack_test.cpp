@@ -19,6 +19,7 @@
 #include "redoubt/robustness/certify/tree_verifier.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "redoubt/trees/random_forest.hpp"
 
 using namespace redoubt;
 
@@ -114,20 +115,21 @@ TEST_CASE("stronger attacks break more of a network, and never what is certified
       return result;
     };
     const AttackResult fgsm = run(AttackMethod::fgsm), pgd = run(AttackMethod::pgd), ce = run(AttackMethod::apgd_ce),
-                       dlr = run(AttackMethod::apgd_dlr), square = run(AttackMethod::square),
-                       jump = run(AttackMethod::hop_skip_jump);
+                       dlr = run(AttackMethod::apgd_dlr), aimed = run(AttackMethod::apgd_targeted),
+                       square = run(AttackMethod::square), jump = run(AttackMethod::hop_skip_jump);
     const AttackResult bundle = attack_bundle(graph, f.rows, f.labels, options);
     CHECK(pgd.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
     CHECK(ce.robust_accuracy() <= fgsm.robust_accuracy() + 0.005);
     CHECK(bundle.robust_accuracy() <= ce.robust_accuracy());
     CHECK(bundle.robust_accuracy() <= dlr.robust_accuracy() + 0.01);
+    CHECK(aimed.robust_accuracy() <= dlr.robust_accuracy() + 0.01);
     CHECK(bundle.robust_accuracy() <= before);
     before = bundle.robust_accuracy();
     if (radius == 0) {
       const double clean =
           f.model.evaluate(generate_blobs({.rows = 260, .features = 6, .classes = 4, .spread = 1.2, .seed = 3}))
               .value("accuracy");
-      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &jump, &bundle})
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &aimed, &square, &jump, &bundle})
         CHECK(result->robust_accuracy() == Approx(clean));
     }
     // No attack crosses a certificate.
@@ -143,7 +145,8 @@ TEST_CASE("stronger attacks break more of a network, and never what is certified
       margins[label] = 1;
       if (*std::min_element(margins.begin(), margins.end()) <= 0) continue;
       ++certified;
-      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &square, &jump, &bundle}) CHECK(result->broken[r] == 0);
+      for (const auto* result : {&fgsm, &pgd, &ce, &dlr, &aimed, &square, &jump, &bundle})
+        CHECK(result->broken[r] == 0);
     }
     if (radius <= 0.3) CHECK(certified > 0);
   }
@@ -158,7 +161,8 @@ TEST_CASE("attacks keep to rules and to the second norm", "[attack]") {
   rules[2].lower = -0.25f;
   rules[3].unit = 3;
   for (const AttackMethod method :
-       {AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::square, AttackMethod::hop_skip_jump})
+       {AttackMethod::fgsm, AttackMethod::pgd, AttackMethod::apgd_ce, AttackMethod::apgd_dlr,
+        AttackMethod::apgd_targeted, AttackMethod::square, AttackMethod::hop_skip_jump})
     for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2}) {
       const AttackOptions options{
           .method = method, .norm = norm, .radius = 0.4, .steps = 25, .restarts = 2, .rules = rules};
@@ -179,7 +183,7 @@ TEST_CASE("attacks keep to rules and to the second norm", "[attack]") {
 }
 
 TEST_CASE("the black-box attack works on forests and never crosses their certificates", "[attack][threads]") {
-  const Dataset data = generate_blobs({.rows = 150, .features = 4, .classes = 3, .spread = 1.5, .seed = 6});
+  const Dataset data = generate_blobs({.rows = 150, .features = 4, .classes = 3, .spread = 2.5, .seed = 6});
   const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);
   const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
   AttackOptions options{.method = AttackMethod::square, .radius = 0.4, .steps = 200, .seed = 9};
@@ -202,6 +206,101 @@ TEST_CASE("the black-box attack works on forests and never crosses their certifi
   }
   CHECK(certified > 10);
   CHECK(found * 10 >= truly_broken * 8);
+}
+
+TEST_CASE("the leaf walk finds almost all that is there, more than the squares, and nothing that is certified",
+          "[attack][threads]") {
+  const Dataset data = generate_blobs({.rows = 150, .features = 6, .classes = 3, .spread = 2.5, .seed = 6});
+  const Dataset two = generate_blobs({.rows = 150, .features = 5, .classes = 2, .spread = 3, .seed = 8});
+  std::vector<FeatureRule> rules(6);
+  rules[0].fixed = true;
+  rules[1].unit = 2;
+  rules[2].lower = -1;
+  for (const Fitted& f : {Fitted(GradientBoosting{{.trees = 20, .max_leaves = 8}}.fit(data), data),
+                          Fitted(RandomForest{{.trees = 15, .max_depth = 5}}.fit(data), data),
+                          Fitted(GradientBoosting{{.trees = 30, .max_leaves = 6}}.fit(two), two)}) {
+    const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
+    for (const bool ruled : {false, true}) {
+      if (ruled && forest.inputs() != 6) continue;
+      AttackOptions options{.method = AttackMethod::leaf_tuple, .radius = 0.3, .restarts = 5, .seed = 9};
+      if (ruled) options.rules = rules;
+      const AttackResult walked = attack(forest, f.rows, f.labels, options);
+      check_result(f, options, walked);
+      options.method = AttackMethod::square;
+      options.steps = 500;
+      const AttackResult square = attack(forest, f.rows, f.labels, options);
+      const TreeVerifier verifier(forest, {.rules = options.rules});
+      std::size_t broken = 0, by_walk = 0, by_square = 0;
+      for (std::size_t r = 0; r < 150; ++r) {
+        const auto label = static_cast<std::size_t>(f.labels[r]);
+        const auto answer = verifier.verify(f.rows.row(r), label, 0.3);
+        if (answer.result == Robustness::certified) CHECK(walked.broken[r] == 0);
+        broken += answer.result == Robustness::broken;
+        by_walk += walked.broken[r];
+        by_square += square.broken[r];
+      }
+      CAPTURE(ruled, broken, by_walk, by_square, walked.queries, square.queries);
+      CHECK(broken > 10);
+      CHECK(broken < 140);
+      CHECK(by_walk >= by_square);
+      CHECK(by_walk * 100 >= broken * 95);
+      CHECK(walked.queries < square.queries);
+    }
+    // Found rows are no nearer than the exact radius, the walks' best ones near it; the second norm is kept.
+    AttackOptions options{.method = AttackMethod::leaf_tuple, .norm = AttackNorm::l2, .radius = 0.4, .restarts = 3};
+    Arena one(1), two_threads(2);
+    options.arena = &one;
+    const AttackResult result = attack(forest, f.rows, f.labels, options);
+    check_result(f, options, result);
+    options.arena = &two_threads;
+    const AttackResult again = attack(forest, f.rows, f.labels, options);
+    CHECK(std::equal(again.rows.flat().begin(), again.rows.flat().end(), result.rows.flat().begin()));
+  }
+}
+
+TEST_CASE("the leaf walk keeps whole numbers, missing values and categories as they are", "[attack]") {
+  Random random(3, 0);
+  Tensor<float> rows({240, 4});
+  std::vector<std::int32_t> labels;
+  for (std::size_t r = 0; r < 240; ++r) {
+    rows(r, 0) = static_cast<float>(random.below(7));
+    rows(r, 1) = random.below(5) == 0 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(random.normal());
+    rows(r, 2) = static_cast<float>(random.normal());
+    rows(r, 3) = random.below(3) == 0 ? 0.0f : static_cast<float>(random.normal());
+    labels.push_back(rows(r, 0) + rows(r, 2) + (std::isnan(rows(r, 1)) ? 1 : rows(r, 1)) + rows(r, 3) > 3);
+  }
+  const Dataset data = Dataset::from_matrix(MatrixView<const float>(rows), labels);
+  const Model model = GradientBoosting{{.trees = 25, .max_leaves = 8}}.fit(data);
+  const Fitted f(model, data);
+  const auto& forest = dynamic_cast<const Forest&>(model.predictor());
+  // The same with nodes to which zero is missing.
+  ForestArrays arrays = forest.arrays();
+  for (std::size_t n = 0; n < arrays.flags.size(); ++n)
+    if (arrays.feature[n] == 3) arrays.flags[n] |= zero_missing;
+  const Forest zeros(forest.shape(), arrays);
+  std::vector<FeatureRule> rules(4);
+  rules[0].whole = true;
+  rules[0].upper = 5;
+  for (const Forest* each : {&forest, &zeros}) {
+    const AttackOptions options{.method = AttackMethod::leaf_tuple, .radius = 1.1, .restarts = 5, .rules = rules};
+    const AttackResult result = attack(*each, f.rows, f.labels, options);
+    const TreeVerifier verifier(*each, {.rules = rules});
+    std::size_t broken = 0, found = 0;
+    for (std::size_t r = 0; r < 240; ++r) {
+      const auto x = result.rows.row(r);
+      CHECK(x[0] == std::floor(x[0]));
+      CHECK(std::isnan(x[1]) == std::isnan(f.rows(r, 1)));
+      const auto label = static_cast<std::size_t>(labels[r]);
+      CHECK((class_of(*each, x) != label) == (result.broken[r] == 1));
+      const auto answer = verifier.verify(f.rows.row(r), label, 1.1);
+      if (answer.result == Robustness::certified) CHECK(result.broken[r] == 0);
+      broken += answer.result == Robustness::broken;
+      found += result.broken[r];
+    }
+    CAPTURE(broken, found);
+    CHECK(broken > 20);
+    CHECK(found * 100 >= broken * 95);
+  }
 }
 
 TEST_CASE("HopSkipJump comes near the boundary of a linear model and not nearer than it is", "[attack]") {
@@ -238,7 +337,7 @@ TEST_CASE("HopSkipJump comes near the boundary of a linear model and not nearer 
 }
 
 TEST_CASE("HopSkipJump breaks forests and never what is certified; equal at any thread count", "[attack][threads]") {
-  const Dataset data = generate_blobs({.rows = 130, .features = 4, .classes = 3, .spread = 1.5, .seed = 6});
+  const Dataset data = generate_blobs({.rows = 130, .features = 4, .classes = 3, .spread = 2.5, .seed = 6});
   const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);
   const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
   AttackOptions options{.method = AttackMethod::hop_skip_jump, .radius = 0.4, .steps = 600, .seed = 9};
@@ -281,4 +380,5 @@ TEST_CASE("attacks on images draw squares, and bad options are named", "[attack]
   const Dataset data = generate_blobs({.rows = 60, .seed = 1});
   const Fitted trees(GradientBoosting{{.trees = 2}}.fit(data), data);
   CHECK_THROWS_AS(attack(trees.model.predictor(), trees.rows, trees.labels), Error);
+  CHECK_THROWS_AS(with({.method = AttackMethod::leaf_tuple}), Error);
 }

@@ -16,7 +16,9 @@ enum class AttackMethod : std::uint8_t {
   apgd_ce,   ///< the same with momentum and a step that halves itself, on cross-entropy (Croce & Hein, ICML 2020)
   apgd_dlr,  ///< on the difference of logits ratio, which large scores do not flatten; two classes: their difference
   square,    ///< black box: random squares or blocks of columns (Andriushchenko et al., ECCV 2020); any model
-  hop_skip_jump  ///< sees classes only: walks along the boundary (Chen et al., IEEE S&P 2020); any model
+  apgd_targeted,  ///< the same towards each of the likeliest other classes in turn, at most nine; below four: apgd_dlr
+  leaf_tuple,     ///< trees: walks over neighbouring leaf tuples (LT-Attack, Zhang et al., NeurIPS 2020)
+  hop_skip_jump   ///< sees classes only: walks along the boundary (Chen et al., IEEE S&P 2020); any model
 };
 const char* to_string(AttackMethod method) noexcept;
 
@@ -26,9 +28,11 @@ struct AttackOptions {
   AttackMethod method = AttackMethod::apgd_ce;
   AttackNorm norm = AttackNorm::linf;  ///< of the change, each column divided by its unit
   double radius = 0.1;                 ///< >= 0
-  int steps = 100;                     ///< gradients per restart; of `square` and `hop_skip_jump`: queries
+  int steps = 100;                     ///< gradients per restart; of `square` and `hop_skip_jump`: queries;
+                                       ///< of `leaf_tuple`: moves of one walk
   double step = 0;                     ///< of pgd; 0: 2.5 * radius / steps
-  int restarts = 1;                    ///< the first start of pgd is the row itself, further ones are random
+  int restarts = 1;                    ///< the first start of pgd is the row itself, further ones are random; the first
+                                       ///< walk of `leaf_tuple` comes from the nearest row of another class
   std::vector<FeatureRule> rules;      ///< per encoded column; empty: all free
   std::size_t image_width = 0;         ///< of `square`: columns are pixels, row by row, channels last; 0: a table
   std::size_t channels = 1;
@@ -46,14 +50,15 @@ struct AttackResult {
 
 /// Looks for rows within `radius` of the encoded `rows` (rows x inputs()) whose class is not the label. All changes
 /// keep to the rules; a found row is checked by the model's own prediction, so that robust accuracy is an upper bound
-/// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; Error(unsupported)
-/// otherwise (trees: see TreeVerifier). The class is that of the largest output, of equal ones the first. Works on 64
-/// rows at a time, in parallel; equal at any thread count. Error(shape_mismatch), Error(invalid_argument).
+/// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; leaf_tuple needs a
+/// "forest" (what is exact there: TreeVerifier); Error(unsupported) otherwise. The class is that of the largest output,
+/// of equal ones the first. Works on 64 rows at a time, in parallel; equal at any thread count. Error(shape_mismatch),
+/// Error(invalid_argument).
 AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                     const AttackOptions& options = {});
 
-/// What attack research compares with (AutoAttack without FAB): apgd_ce, apgd_dlr, then square, each on the rows that
-/// are left. `options.method` is ignored; square gets ten times the steps.
+/// What attack research compares with (AutoAttack without FAB): apgd_ce, apgd_targeted, then square, each on the rows
+/// that are left. `options.method` is ignored; square gets ten times the steps.
 AttackResult attack_bundle(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                            const AttackOptions& options = {});
 
