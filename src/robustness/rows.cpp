@@ -8,6 +8,12 @@
 namespace redoubt::detail {
 namespace {
 
+/// std::lgamma writes the sign to a global variable, which is a race of threads.
+double log_gamma(double x) noexcept {
+  int sign = 0;
+  return ::lgamma_r(x, &sign);
+}
+
 /// Sum of terms first, first * ratio(1), ... until they no longer matter.
 template <class Ratio>
 double sum_terms(double log_first, std::size_t count, Ratio ratio) {
@@ -62,8 +68,8 @@ double binomial_tail(std::size_t k, std::size_t n, double p) {
   const double nd = static_cast<double>(n), kd = static_cast<double>(k);
   // Below the mean the terms rise: sum the other tail instead.
   if (kd <= nd * p) return std::max(0.0, 1 - binomial_tail(n - k + 1, n, 1 - p));
-  const double log_first = std::lgamma(nd + 1) - std::lgamma(kd + 1) - std::lgamma(nd - kd + 1) + kd * std::log(p) +
-                           (nd - kd) * std::log1p(-p);
+  const double log_first =
+      log_gamma(nd + 1) - log_gamma(kd + 1) - log_gamma(nd - kd + 1) + kd * std::log(p) + (nd - kd) * std::log1p(-p);
   return sum_terms(log_first, n - k, [&](std::size_t i) {
     const double j = kd + static_cast<double>(i);
     return (nd - j + 1) / j * (p / (1 - p));
@@ -72,7 +78,7 @@ double binomial_tail(std::size_t k, std::size_t n, double p) {
 
 double chi_square_below(double value, double degrees) {
   if (!(value > 0)) return 0;
-  const double a = degrees / 2, x = value / 2, front = std::exp(a * std::log(x) - x - std::lgamma(a));
+  const double a = degrees / 2, x = value / 2, front = std::exp(a * std::log(x) - x - log_gamma(a));
   if (x < a + 1) {
     double term = 1 / a, sum = term;
     for (int i = 1; i < 10000 && term > 1e-16 * sum; ++i) sum += term *= x / (a + i);
@@ -114,11 +120,11 @@ double poisson_tail(std::size_t k, double mean) {
   if (!(mean > 0)) return 0;
   const double kd = static_cast<double>(k);
   if (kd <= mean) {  // sum of the other tail, downwards from k - 1
-    const double log_first = (kd - 1) * std::log(mean) - mean - std::lgamma(kd);
+    const double log_first = (kd - 1) * std::log(mean) - mean - log_gamma(kd);
     return std::max(
         0.0, 1 - sum_terms(log_first, k - 1, [&](std::size_t i) { return (kd - static_cast<double>(i)) / mean; }));
   }
-  const double log_first = kd * std::log(mean) - mean - std::lgamma(kd + 1);
+  const double log_first = kd * std::log(mean) - mean - log_gamma(kd + 1);
   return sum_terms(log_first, 100000, [&](std::size_t i) { return mean / (kd + static_cast<double>(i)); });
 }
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""tests/ and bench/ mirror include/: fails on an orphan test or benchmark, and on a public header with neither a test of
-its own nor a line in UNTESTED that says where its behaviour is tested."""
+"""tests/ and bench/ mirror include/ (and src/, for what is tested by itself there): fails on an orphan test or benchmark,
+on a public header with neither a test of its own nor a line in UNTESTED that says where its behaviour is tested, and on
+a test case with a semicolon in its name, which CTest would cut in two and then run neither half of."""
 import pathlib
+import re
 import sys
 
 # Headers without behaviour of their own, and where what they declare is exercised.
@@ -23,8 +25,11 @@ def main(root):
             if relative.parts[0] in ("house", "support", "end_to_end", "cli"):
                 continue
             header = include / relative.parent / (path.name[: -len(suffix)] + ".hpp")
-            if not header.exists():
+            if not header.exists() and not (root / "src" / header.relative_to(include)).exists():
                 found.append(f"{path.relative_to(root)}: no header {header.relative_to(root)}")
+    for path in sorted((root / "tests").rglob("*.cpp")):
+        for name in re.findall(r'TEST_CASE\(\s*"([^"]*;[^"]*)"', path.read_text()):
+            found.append(f"{path.relative_to(root)}: a semicolon in the name of the test \"{name}\"")
     for header in sorted(include.rglob("*/*.hpp")):
         relative = header.relative_to(include)
         test = root / "tests" / relative.parent / (header.stem + "_test.cpp")

@@ -137,7 +137,7 @@ TEST_CASE("Missing types None, Zero and NaN, with both default directions") {
   }
 }
 
-TEST_CASE("Category sets: members go left; unseen, negative and missing codes go right") {
+TEST_CASE("Category sets: members go left, unseen, negative and missing codes go right") {
   // Codes 1, 4 and 33 in two words.
   const auto forest = read_lightgbm_forest_text(stump("0", 9, "num_cat=1\ncat_boundaries=0 2\ncat_threshold=18 2\n"));
   for (const float code : {1.0f, 4.0f, 33.0f, 1.9f, 33.5f}) CHECK(goes_left(*forest, code));

@@ -143,7 +143,7 @@ TEST_CASE("Codes in the set of a node go right, all others left") {
   for (const float code : {0.0f, 2.0f, 34.0f, 63.0f, 64.0f, 1e9f, -1.0f, -4.0f}) CHECK(goes_left(*forest, code));
 }
 
-TEST_CASE("Covers are sums of hessians, gains loss changes; deleted nodes are left out") {
+TEST_CASE("Covers are sums of hessians, gains loss changes, deleted nodes are left out") {
   const auto forest = forest_of(stump());
   CHECK(forest->arrays().cover == std::vector<float>{9});
   CHECK(forest->arrays().leaf_cover == std::vector<float>{4, 5});

@@ -54,7 +54,7 @@ TEST_CASE("a broken goal is refused with its place") {
             .find("\"min_slice\" is missing") != std::string::npos);
 }
 
-TEST_CASE("a goal file is read; a missing one is not found") {
+TEST_CASE("a goal file is read, a missing one is not found") {
   test::TempDir dir;
   std::ofstream(dir / "goal.json") << R"({"target": "y", "metric": "r2", "threshold": 0.5})";
   CHECK(Goal::read(dir / "goal.json").metric == "r2");

@@ -8,7 +8,7 @@
 
 using namespace redoubt;
 
-TEST_CASE("forms are found by name; an unknown one names those that are linked", "[predictor]") {
+TEST_CASE("forms are found by name, an unknown one names those that are linked", "[predictor]") {
   CHECK(find_form("toy") == &test::load_toy);
   for (const char* linked : {"linear", "forest", "graph"}) CHECK(find_form(linked) != nullptr);
   try {

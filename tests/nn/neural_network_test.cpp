@@ -138,7 +138,7 @@ TEST_CASE("NeuralNetwork: equal bytes at any thread count", "[neural_network][th
   CHECK(fit(1) == fit(2));
 }
 
-TEST_CASE("NeuralNetwork: stops early and keeps the best epoch; callbacks see epochs and stop", "[neural_network]") {
+TEST_CASE("NeuralNetwork: stops early and keeps the best epoch, callbacks see epochs and stop", "[neural_network]") {
   struct Sink final : ProgressSink {
     std::size_t last = 0;
     void update(std::string_view, std::size_t done, std::size_t) override { last = done; }

@@ -66,7 +66,7 @@ TEST_CASE("rows among another class are named, and no others", "[deep_knn]") {
   CHECK(a.finish() == run_check(DeepKnn{}, batch_of(data, x)));
 }
 
-TEST_CASE("a label that ties with the most frequent one is not named; few rows abstain", "[deep_knn]") {
+TEST_CASE("a label that ties with the most frequent one is not named, few rows abstain", "[deep_knn]") {
   // On a line: rows alternate, so two neighbours on the inside are both of the other class, and k = 4 ties.
   Tensor<float> x({9, 1});
   std::vector<std::int32_t> labels(9);
