@@ -331,24 +331,28 @@ void tile_kernel(const Tile& t) {
   const float* b = t.b;
   constexpr size_t prefetch_rows = 8;
   const size_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row;
+  for (size_t s = t.segments;;) {
 #pragma GCC unroll 2
-  for (size_t k = t.depth; k > 0; --k) {
-    Reg columns[C];
+    for (size_t k = t.depth; k > 0; --k) {
+      Reg columns[C];
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j)
-      columns[j] = source == Source::ragged && j == C - 1 ? V::load(b + j * w, mask) : V::load(b + j * w);
+      for (int j = 0; j < C; ++j)
+        columns[j] = source == Source::ragged && j == C - 1 ? V::load(b + j * w, mask) : V::load(b + j * w);
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      const Reg value = V::set(a[i * a_row]);
+      for (int i = 0; i < R; ++i) {
+        const Reg value = V::set(a[i * a_row]);
 #pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) acc[i][j] = V::fma(value, columns[j], acc[i][j]);
+        for (int j = 0; j < C; ++j) acc[i][j] = V::fma(value, columns[j], acc[i][j]);
+      }
+      if constexpr (source != Source::packed) {
+#pragma GCC unroll 8
+        for (int j = 0; j < C; ++j) __builtin_prefetch(b + prefetch_rows * b_row + j * w);
+      }
+      a += a_col;
+      b += b_row;
     }
-    if constexpr (source != Source::packed) {
-#pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) __builtin_prefetch(b + prefetch_rows * b_row + j * w);
-    }
-    a += a_col;
-    b += b_row;
+    if (--s == 0) break;
+    a += t.a_segment - t.depth * a_col;
   }
   if (t.activation == activation_relu) {
 #pragma GCC unroll 8
@@ -615,6 +619,14 @@ void bounds_kernel(const float* lower, const float* upper, size_t depth, const f
   }
 }
 
+}  // namespace
+}  // namespace redoubt::kernels::detail
+
+#include "kernels/packed_body.hpp"
+
+namespace redoubt::kernels::detail {
+namespace {
+
 template <class V>
 constexpr Table make_table(unsigned char isa) {
   constexpr size_t columns = V::tile_vectors * V::width;
@@ -627,6 +639,8 @@ constexpr Table make_table(unsigned char isa) {
           .pack_a_transposed = pack_rows<V, V::tile_rows>,
           .transpose = transpose_kernel<V>,
           .matvec = matvec_kernel<V>,
+          .packed_row = packed_row_kernel<V>,
+          .max_pool = max_pool_kernel<V>,
           .dot = dot_kernel<V>,
           .axpy = axpy_kernel<V>,
           .scale = scale_kernel<V>,

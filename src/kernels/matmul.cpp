@@ -144,6 +144,8 @@ struct Product {
     return {.a = nullptr,
             .a_row = form == Form::tn ? 1 : a.stride(),
             .a_col = form == Form::tn ? a.stride() : 1,
+            .segments = 1,
+            .a_segment = 0,
             .b = nullptr,
             .b_row = 0,
             .b_padded = false,

@@ -9,7 +9,8 @@ namespace redoubt::kernels::detail {
 /// One block of a product: c = activation(start + a * b), where start = bias (or 0), plus c if `add_c`.
 struct Tile {
   const float* a;
-  size_t a_row, a_col;  // element (i,k) of a is a[i * a_row + k * a_col]
+  size_t a_row, a_col;         // element (i, s * depth + k) of a is a[i * a_row + s * a_segment + k * a_col]
+  size_t segments, a_segment;  // s < segments; b goes on from one to the next
   const float* b;
   size_t b_row;   // element (k,j) of b is b[k * b_row + j]
   bool b_padded;  // b may be read up to a whole number of vectors
@@ -42,6 +43,12 @@ struct Table {
   void (*transpose)(const float* src, size_t src_row, size_t rows, size_t cols, float* dst, size_t dst_row);
   void (*matvec)(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
                  unsigned char activation, float* out);
+  /// The same with weights from `pack_b`, whose columns begin at `panels`; with `list`, only its `count` x are not
+  /// zero.
+  void (*packed_row)(const float* x, size_t depth, const unsigned* list, size_t count, const float* panels, size_t cols,
+                     const float* bias, unsigned char activation, float* out);
+  void (*max_pool)(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
+                   size_t places, float* dst);
 
   float (*dot)(const float* x, const float* y, size_t n);
   void (*axpy)(float alpha, const float* x, float* y, size_t n);

@@ -341,6 +341,7 @@ Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, cons
                             options.checkpoint.empty() ? "" : fingerprint(data, options, task, *graph))
                          .run();
   if (standardise) restore_target_scale(*graph, rows);
+  graph->compile();
 
   Model::Parts parts;
   parts.info.algorithm = task.algorithm;

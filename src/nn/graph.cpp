@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "nn/graph_internal.hpp"
+#include "nn/graph_plan.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -208,6 +209,7 @@ void Graph::plan_scratch() {
     scratch_size_ = std::max(scratch_size_, offset + sizes_[t]);
   }
   scratch_size_ += op_scratch_;  // the ops' own comes last
+  predict_scratch_ = scratch_size_;
   if (value_size_ > most_tensors) {
     detail::fail(errc::invalid_argument, fmt::format("graph: the tensors of one row hold {} values; the limit is {}",
                                                      value_size_, most_tensors));
@@ -219,7 +221,13 @@ std::size_t Graph::outputs() const noexcept { return sizes_.back(); }
 const OpShape& Graph::input_shape() const noexcept { return shapes_.front(); }
 std::size_t Graph::score_count() const noexcept { return sizes_[score_tensor_]; }
 
+void Graph::compile() {
+  plan_ = Shared<const detail::GraphPlan>::make(*this);
+  predict_scratch_ = plan_->scratch_size(1);
+}
+
 void Graph::initialise(std::uint64_t seed) {
+  drop_plan();
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     Random random(seed, 0x9a00000000ULL + i);  // streams of their own
     std::array<MatrixView<float>, max_op_parameters> views;
@@ -255,14 +263,69 @@ void Graph::run(MatrixView<const float> src, MatrixView<float> dst, std::span<fl
 }
 
 void Graph::predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept {
-  run({src.data(), 1, src.size()}, {dst.data(), 1, sizes_.back()}, scratch);
+  const MatrixView<const float> from{src.data(), 1, src.size()};
+  const MatrixView<float> to{dst.data(), 1, sizes_.back()};
+  if (plan_) {
+    plan_->run(*this, from, to, scratch, nullptr);
+  } else {
+    run(from, to, scratch);
+  }
 }
+
+namespace {
+
+/// Scratch of the calling thread, kept for its next batch. A thread that waits inside a batch may be given another
+/// one, which then gets its own.
+class BatchScratch {
+ public:
+  explicit BatchScratch(std::size_t floats) : mine_(!taken_ && floats <= batch_scratch) {
+    if (mine_) taken_ = true;
+    std::vector<float>& room = mine_ ? kept_ : own_;
+    if (room.size() < floats) room.resize(floats);
+    floats_ = {room.data(), floats};
+  }
+  ~BatchScratch() {
+    if (mine_) taken_ = false;
+  }
+  BatchScratch(const BatchScratch&) = delete;
+  BatchScratch& operator=(const BatchScratch&) = delete;
+  std::span<float> floats() const noexcept { return floats_; }
+
+ private:
+  static thread_local std::vector<float> kept_;
+  static thread_local bool taken_;
+  bool mine_;
+  std::vector<float> own_;
+  std::span<float> floats_;
+};
+
+thread_local std::vector<float> BatchScratch::kept_;
+thread_local bool BatchScratch::taken_ = false;
+
+}  // namespace
 
 void Graph::predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
   if (src.cols() != inputs() || dst.cols() != outputs() || src.rows() != dst.rows()) {
     detail::fail(errc::shape_mismatch,
                  fmt::format("graph: src is {} x {} and dst is {} x {}; rows x {} and rows x {} are needed", src.rows(),
                              src.cols(), dst.rows(), dst.cols(), inputs(), outputs()));
+  }
+  if (plan_) {
+    if (src.rows() == 0) return;
+    const int threads = (arena ? *arena : Arena::default_arena()).threads();
+    const std::size_t block = plan_->block(src.rows(), threads);
+    if (src.rows() <= block) {
+      const BatchScratch scratch(plan_->scratch_size(src.rows()));
+      return plan_->run(*this, src, dst, scratch.floats(),
+                        threads > 1 ? (arena ? arena : &Arena::default_arena()) : nullptr);
+    }
+    return parallel_for(
+        src.rows(), block,
+        [&](std::size_t begin, std::size_t end) {
+          const BatchScratch scratch(plan_->scratch_size(end - begin));
+          plan_->run(*this, src.slice(begin, end), dst.slice(begin, end), scratch.floats(), nullptr);
+        },
+        arena);
   }
   const std::size_t block = std::clamp(batch_scratch / (scratch_size_ + 1), std::size_t{1}, batch_rows);
   parallel_for(
@@ -335,7 +398,7 @@ Shared<const Predictor> load_graph(const Archive& archive) {
     nodes.push_back(std::move(node));
   }
   try {
-    auto graph = Shared<const Graph>::make(std::move(input), std::move(nodes), [&](const GraphParameter& entry) {
+    auto graph = Shared<Graph>::make(std::move(input), std::move(nodes), [&](const GraphParameter& entry) {
       const auto tensor = archive.tensor<float>(entry.name);
       if (!std::equal(entry.shape.begin(), entry.shape.end(), tensor.shape().begin(), tensor.shape().end())) {
         detail::fail(errc::corrupt, fmt::format("tensor \"{}\" has shape [{}]; its node needs [{}]", entry.name,
@@ -349,6 +412,7 @@ Shared<const Predictor> load_graph(const Archive& archive) {
       }
       return values;
     });
+    graph->compile();
     return graph;
   } catch (const Error& error) {
     if (error.code() == errc::corrupt) throw;

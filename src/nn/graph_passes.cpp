@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "nn/graph_internal.hpp"
+#include "nn/graph_plan.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/kernels/activation.hpp"
 
@@ -44,6 +45,7 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
 }
 
 void Graph::update_state(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining& training) {
+  drop_plan();
   for (std::size_t i = 0; i < score_tensor_; ++i) {
     Call call;
     OpForward done;
@@ -196,6 +198,11 @@ Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float>
     bounds.output_upper = {box.upper.data() + value_at_[i + 1], 1, sizes_[i + 1]};
     bounds.arena = &detail::serial_arena();
     ops_[i]->bounds(bounds);
+    const std::span<const float> error = plan_ ? plan_->folding_error(i) : std::span<const float>{};
+    for (std::size_t v = 0; v < (error.empty() ? 0 : sizes_[i + 1]); ++v) {
+      bounds.output_lower(0, v) = std::nextafter(bounds.output_lower(0, v) - error[v % error.size()], -INFINITY);
+      bounds.output_upper(0, v) = std::nextafter(bounds.output_upper(0, v) + error[v % error.size()], INFINITY);
+    }
   }
   return box;
 }

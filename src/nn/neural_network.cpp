@@ -66,6 +66,7 @@ Model network_model(Graph graph, const Dataset& sample, std::string_view algorit
   std::vector<ColumnSpec> features;
   for (const std::size_t i : sample.schema().features()) features.push_back(sample.schema()[i]);
   parts.encoder = Shared<const Encoder>::make(Encoder::identity(Schema(std::move(features))));
+  graph.compile();
   parts.predictor = Shared<Graph>::make(std::move(graph));
   return Model(std::move(parts), sample);
 }

@@ -311,14 +311,15 @@ struct Trainer::Impl {
     }
     if (moves % inspected == 0) check_gradient();
     optimizer.begin(++moves, last_rate);
-    for (const auto& range : ranges) optimizer.move(range, graph.parameters(), gradient, factor, options.arena);
+    const std::span<float> parameters = graph.parameters();
+    for (const auto& range : ranges) optimizer.move(range, parameters, gradient, factor, options.arena);
     for (const SparseTable& table : tables) {
       parallel_for(
           table.used.size(), std::max<std::size_t>(1, norm_block / table.width),
           [&](std::size_t begin, std::size_t end) {
             for (std::size_t i = begin; i < end; ++i) {
               const std::size_t at = table.offset + table.used[i] * table.width;
-              optimizer.move({at, table.width, false}, graph.parameters(), gradient, factor, options.arena);
+              optimizer.move({at, table.width, false}, parameters, gradient, factor, options.arena);
             }
           },
           options.arena);

@@ -14,6 +14,10 @@ namespace redoubt {
 template <class Signature>
 class function_ref;
 
+namespace detail {
+class GraphPlan;
+}
+
 /// One application of an op. Tensor 0 is the input of the graph, tensor i + 1 the output of node i; a node may use
 /// tensors of earlier nodes only, so nodes are in topological order. The output of the last node is that of the graph.
 struct GraphNode {
@@ -73,17 +77,27 @@ class Graph final : public Predictor {
 
   /// All learned values in one flat array, and what is where.
   std::span<const float> parameters() const noexcept { return {parameters_.data(), parameters_.size()}; }
-  std::span<float> parameters() noexcept { return {parameters_.data(), parameters_.size()}; }
+  std::span<float> parameters() noexcept {
+    drop_plan();
+    return {parameters_.data(), parameters_.size()};
+  }
   const std::vector<GraphParameter>& parameter_table() const noexcept { return table_; }
   /// Starting values of every op; equal for equal seeds.
   void initialise(std::uint64_t seed);
 
+  /// Makes `predict` and `predict_batch` fast: folds batch norms into the layers before them, fuses activations,
+  /// packs the weights (as much memory again) and lays out all tensors of a row. Predictions stay the same bits, but
+  /// for folded batch norms, which round differently; `bounds` allow for it. Not thread-safe. Asking for parameters to
+  /// change, and `initialise`, undo it; do not keep such a span. Estimators and loaded models have done it.
+  void compile();
+  bool compiled() const noexcept { return static_cast<bool>(plan_); }
+
   std::string_view form() const noexcept override { return "graph"; }
   std::size_t inputs() const noexcept override;
   std::size_t outputs() const noexcept override;
-  std::size_t scratch_size() const noexcept override { return scratch_size_; }
+  std::size_t scratch_size() const noexcept override { return predict_scratch_; }
   void predict(std::span<const float> src, std::span<float> dst, std::span<float> scratch) const noexcept override;
-  /// Blocks of 64 rows in parallel; bit-identical to the one-row form.
+  /// In parallel; bit-identical to the one-row form. Allocates nothing once a thread has served a batch as large.
   void predict_batch(MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const override;
   void save(Archive& archive) const override;
   /// "" above 2^20 parameters, or if an op cannot be written as source. Uses functions of <cmath>.
@@ -131,7 +145,12 @@ class Graph final : public Predictor {
 
  private:
   friend class GraphWorkspace;
+  friend class detail::GraphPlan;
   struct Call;
+  void drop_plan() noexcept {
+    plan_ = nullptr;
+    predict_scratch_ = scratch_size_;
+  }
   std::size_t plan(OpShape input);
   void plan_scratch();
   struct Box;
@@ -151,6 +170,8 @@ class Graph final : public Predictor {
   std::size_t op_scratch_ = 0, backward_scratch_ = 0;  // floats per row, of the neediest op
   std::uint32_t score_tensor_ = 0;
   std::vector<float> parameters_;
+  Shared<const detail::GraphPlan> plan_;
+  std::size_t predict_scratch_ = 0;
 };
 
 }  // namespace redoubt

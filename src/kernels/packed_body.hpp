@@ -1,0 +1,90 @@
+#pragma once
+// Part of body.hpp: products with weights packed once, and pooling. Everything is in an unnamed namespace, as there.
+
+namespace redoubt::kernels::detail {
+namespace {
+
+/// One row times A vectors of a panel and B of the next: up to twice tile_vectors chains, which hide the latency of
+/// the multiply-adds. The last vector is stored masked. With `list`, only those x count (the others are zero).
+template <class V, int A, int B>
+void row_panels(const float* x, const unsigned* list, size_t count, const float* first, const float* second,
+                size_t cols, const float* bias, unsigned char activation, float* out) {
+  using Reg = typename V::Reg;
+  constexpr size_t w = V::width, panel = V::tile_vectors * w;
+  const typename V::Mask mask = V::tail(cols - (A + B - 1) * w);
+  Reg acc[A + B];
+#pragma GCC unroll 8
+  for (int j = 0; j < A + B; ++j)
+    acc[j] = !bias ? V::zero() : j == A + B - 1 ? V::load(bias + j * w, mask) : V::load(bias + j * w);
+  const auto add = [&](size_t k) {
+    const Reg value = V::set(x[k]);
+    const float* p = first + k * panel;
+#pragma GCC unroll 8
+    for (int j = 0; j < A; ++j) acc[j] = V::fma(value, V::load(p + j * w), acc[j]);
+    if constexpr (B > 0) {
+      p = second + k * panel;
+#pragma GCC unroll 8
+      for (int j = 0; j < B; ++j) acc[A + j] = V::fma(value, V::load(p + j * w), acc[A + j]);
+    }
+  };
+  if (list) {
+    for (size_t i = 0; i < count; ++i) add(list[i]);
+  } else {
+#pragma GCC unroll 2
+    for (size_t k = 0; k < count; ++k) add(k);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < A + B; ++j) {
+    const Reg value = activation == activation_relu ? relu_of<V>(acc[j]) : acc[j];
+    if (j == A + B - 1)
+      V::store(out + j * w, value, mask);
+    else
+      V::store(out + j * w, value);
+  }
+  if (activation > activation_relu) activate<V>(activation, out, cols);
+}
+
+/// out[cols] = activation(x * panels + bias).
+template <class V>
+void packed_row_kernel(const float* x, size_t depth, const unsigned* list, size_t count, const float* panels,
+                       size_t cols, const float* bias, unsigned char activation, float* out) {
+  constexpr size_t w = V::width, panel = V::tile_vectors * w;
+  constexpr int T = V::tile_vectors;
+  for (size_t col = 0; col < cols; col += 2 * panel) {
+    const float *first = panels + col * depth, *second = first + panel * depth, *start = bias ? bias + col : nullptr;
+    const size_t left = cols - col < 2 * panel ? cols - col : 2 * panel, vectors = (left + w - 1) / w;
+    const auto run = [&](auto kernel) {
+      kernel(x, list, list ? count : depth, first, second, left, start, activation, out + col);
+    };
+    switch (vectors) {
+      case 1: run(row_panels<V, 1, 0>); break;
+      case 2: run(row_panels<V, 2, 0>); break;
+      case 3: run(row_panels<V, T, 3 - T>); break;
+      case 4: run(row_panels<V, T, 4 - T>); break;
+      case 5: run(row_panels < V, T, T == 3 ? 2 : 1 >); break;
+      default: run(row_panels<V, T, T>); break;
+    }
+  }
+}
+
+template <class V>
+void max_pool_kernel(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
+                     size_t places, float* dst) {
+  using Reg = typename V::Reg;
+  const Reg lowest = V::set(-__builtin_inff());
+  for (size_t p = 0; p < places; ++p, src += step, dst += channels) {
+    for (size_t c = 0; c < channels; c += V::width) {
+      const typename V::Mask mask = V::tail(channels - c);
+      Reg best = lowest;
+      for (size_t y = 0; y < height; ++y) {
+        for (size_t x = 0; x < width; ++x) {
+          best = V::max(V::load(src + y * src_row + x * channels + c, mask), best);
+        }
+      }
+      V::store(dst + c, best, mask);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace redoubt::kernels::detail

@@ -1,0 +1,313 @@
+#include "nn/graph_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "nn/graph_internal.hpp"
+#include "redoubt/core/parallel.hpp"
+
+namespace redoubt::detail {
+namespace {
+
+constexpr std::size_t line = 16;        // floats in a cache line
+constexpr std::size_t large = 4096;     // floats of a tensor from which ops go row by row
+constexpr double parallel_flops = 4e6;  // below, waking a thread costs more than it brings
+constexpr std::size_t no_tensor = ~std::size_t{0};
+
+std::size_t round_up(std::size_t value) { return (value + line - 1) / line * line; }
+
+bool keeps_values(std::string_view op) { return op == "reshape" || op == "dropout"; }
+
+}  // namespace
+
+/// Where the tensors of a run are.
+struct GraphPlan::Frame {
+  MatrixView<const float> src;
+  MatrixView<float> dst;
+  float* shared;  // tensors of all rows
+  float* row;     // tensors of one row
+  float* padded;
+  std::span<float> op_scratch;
+  Arena* arena;
+};
+
+/// Reads the attributes and parameters of a dense or conv2d node.
+void GraphPlan::layer(const Graph& graph, std::size_t node, Step& s) const {
+  const auto& a = graph.nodes_[node].attributes;
+  const OpShape &in = graph.input_shapes_[node][0], &out = graph.shapes_[node + 1];
+  if (s.kind == Kind::dense) {
+    s.positions = a[1] == 0 ? 1 : op_size(in) / in.back();
+    return;
+  }
+  const auto whole = [&](std::size_t i) { return static_cast<std::size_t>(a[i]); };
+  s.height = in[0], s.width = in[1], s.channels = in[2];
+  s.out_height = out[0], s.out_width = out[1];
+  if (s.kind == Kind::conv) {
+    s.kernel_height = whole(1), s.kernel_width = whole(2), s.stride = whole(3), s.pad = whole(4);
+  } else {
+    s.kernel_height = whole(0), s.kernel_width = whole(1), s.stride = whole(2);
+  }
+}
+
+GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
+  const std::size_t count = graph.nodes_.size();
+  std::vector<std::uint32_t> uses(count + 1, 0), user(count + 1, 0);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    for (const auto t : graph.nodes_[i].inputs) ++uses[t], user[t] = i;
+  }
+  for (std::uint32_t t = 0; t <= count; ++t) same_.push_back(t);
+  std::vector<bool> done(count, false);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (done[i]) continue;
+    const GraphNode& node = graph.nodes_[i];
+    if (keeps_values(node.op) && i + 1 < count) {
+      same_[i + 1] = same_[node.inputs[0]];
+      continue;
+    }
+    Step s{.node = i, .from = same_[node.inputs[0]], .to = i + 1};
+    const auto& a = node.attributes;
+    if (node.op == "dense") s.kind = Kind::dense;
+    if (node.op == "conv2d" && a[5] == 1 && a[6] == 1) s.kind = Kind::conv;
+    if (node.op == "max_pool2d" && a[3] == 0) s.kind = Kind::max_pool;
+    if (s.kind != Kind::op) layer(graph, i, s);
+    if (s.kind == Kind::dense || s.kind == Kind::conv) {
+      std::array<MatrixView<const float>, max_op_parameters> parameters;
+      Graph::Call::parameter_views(graph, i, graph.parameters_.data(), parameters);
+      const MatrixView<const float> weight = parameters[0];
+      const std::size_t units = weight.cols();
+      s.bias.assign(parameters[1].data(), parameters[1].data() + units);
+      Tensor<float> folded({weight.rows(), units});
+      for (std::size_t r = 0; r < weight.rows(); ++r) std::copy_n(weight.row(r).data(), units, folded.row(r).data());
+      // What alone uses the output may become part of the step; names change meanwhile.
+      std::uint32_t out = i + 1;
+      bool normalised = false;
+      while (out < count && uses[out] == 1) {
+        const std::uint32_t next = user[out];
+        const GraphNode& follower = graph.nodes_[next];
+        if (keeps_values(follower.op) && next + 1 < count) {
+          done[next] = true;
+        } else if (follower.op == "batch_norm" && !normalised && graph.input_shapes_[next][0].back() == units) {
+          Graph::Call::parameter_views(graph, next, graph.parameters_.data(), parameters);
+          errors_[next].resize(units);
+          for (std::size_t c = 0; c < units; ++c) {
+            const double variance = std::max(parameters[3](0, c), 0.0f);
+            const double scale = parameters[0](0, c) / std::sqrt(variance + follower.attributes[0]);
+            for (std::size_t r = 0; r < weight.rows(); ++r) folded(r, c) = static_cast<float>(folded(r, c) * scale);
+            s.bias[c] = static_cast<float>((static_cast<double>(s.bias[c]) - parameters[2](0, c)) * scale +
+                                           parameters[1](0, c));
+            errors_[next][c] = static_cast<float>(weight.rows() + 4) * 0x1p-23f * std::abs(s.bias[c]);
+          }
+          normalised = done[next] = true;
+        } else if (follower.op == "relu" || follower.op == "sigmoid" || follower.op == "tanh") {
+          s.activation = follower.op == "relu"      ? kernels::Activation::relu
+                         : follower.op == "sigmoid" ? kernels::Activation::sigmoid
+                                                    : kernels::Activation::tanh;
+          done[next] = true;
+          out = next + 1;
+          break;
+        } else {
+          break;
+        }
+        out = next + 1;
+      }
+      s.to = out;
+      s.weights = kernels::PackedWeights(folded);
+    }
+    s.by_row = s.kind == Kind::conv || s.kind == Kind::max_pool ||
+               (s.kind == Kind::op && std::max(graph.sizes_[s.from], graph.sizes_[s.to]) >= large);
+    if (s.kind == Kind::dense || s.kind == Kind::conv) {
+      const std::size_t places = s.kind == Kind::dense ? s.positions : s.out_height * s.out_width;
+      flops_ += 2.0 * static_cast<double>(places * s.weights.rows() * s.weights.cols());
+    }
+    by_row_ = by_row_ || s.kind == Kind::conv;
+    steps_.push_back(std::move(s));
+  }
+  lay_out(graph);
+}
+
+/// First fit; the place of a tensor is free again after its last use. Tensors that live only inside neighbouring steps
+/// that go row by row have room for one row.
+void GraphPlan::lay_out(const Graph& graph) {
+  const std::size_t tensors = graph.sizes_.size(), count = steps_.size();
+  std::vector<std::size_t> last_use(tensors, 0), run_of(count, 0), made(tensors, no_tensor);
+  for (std::size_t i = 0; i < count; ++i) {
+    run_of[i] = i > 0 && steps_[i].by_row && steps_[i - 1].by_row ? run_of[i - 1] : i;
+    made[steps_[i].to] = i;
+  }
+  local_.assign(tensors, true);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto use = [&](std::uint32_t t) {
+      last_use[t] = i;
+      if (t > 0 && (made[t] == no_tensor || run_of[made[t]] != run_of[i])) local_[t] = false;
+    };
+    if (steps_[i].kind == Kind::op) {
+      for (const auto t : graph.nodes_[steps_[i].node].inputs) use(same_[t]);
+    } else {
+      use(steps_[i].from);
+    }
+    if (!steps_[i].by_row) local_[steps_[i].to] = false;
+  }
+  place_.assign(tensors, 0);
+  for (const bool local : {false, true}) {
+    std::vector<std::uint32_t> live;  // by place
+    std::size_t& total = local ? row_ : shared_;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint32_t t = steps_[i].to;
+      if (local_[t] != local || t + 1 == tensors) continue;  // the output of the graph is the caller's
+      // Row by row, all steps of a run pass again and again: what they share stays till the end of the run.
+      std::erase_if(live, [&](std::uint32_t other) {
+        return last_use[other] < i && (local || run_of[last_use[other]] != run_of[i]);
+      });
+      const std::size_t size = round_up(graph.sizes_[t]);
+      std::size_t offset = 0;
+      auto place = live.begin();
+      for (; place != live.end(); ++place) {
+        if (place_[*place] >= offset + size) break;
+        offset = place_[*place] + round_up(graph.sizes_[*place]);
+      }
+      place_[t] = offset;
+      live.insert(place, t);
+      total = std::max(total, offset + size);
+    }
+  }
+  for (const Step& s : steps_) {
+    if (s.kind == Kind::op) {
+      const auto& node = graph.nodes_[s.node];
+      op_scratch_ =
+          std::max(op_scratch_, graph.ops_[s.node]->scratch(graph.input_shapes_[s.node], node.attributes, false));
+    }
+    if (s.kind == Kind::conv && s.pad > 0) {
+      padded_ = std::max(padded_, round_up((s.height + 2 * s.pad) * (s.width + 2 * s.pad) * s.channels));
+    }
+  }
+}
+
+void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
+  const std::size_t width = s.weights.rows(), units = s.weights.cols(), panel = s.weights.panel();
+  const std::size_t rows = src.rows() * s.positions;
+  const bool apart = s.positions > 1 && (src.stride() != src.cols() || dst.stride() != dst.cols());
+  for (std::size_t r = 0; r < (apart ? src.rows() : 1); ++r) {
+    const std::size_t here = apart ? s.positions : rows;
+    const kernels::Patches patches{
+        .data = src.row(r).data(), .rows = here, .row = s.positions == 1 ? src.stride() : width, .segment = width};
+    const MatrixView<float> out{dst.row(r).data(), here, units, s.positions == 1 ? dst.stride() : units};
+    const kernels::Epilogue epilogue{.bias = s.bias.data(), .activation = s.activation};
+    const std::size_t panels = (units + panel - 1) / panel;
+    const double flops = 2.0 * static_cast<double>(here) * static_cast<double>(width) * static_cast<double>(units);
+    if (!arena || panels < 2 || flops < parallel_flops) {
+      kernels::packed_matmul(patches, s.weights, out, epilogue, 0, units);
+      continue;
+    }
+    const auto threads = static_cast<std::size_t>(arena->threads());
+    const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
+    parallel_for(
+        panels, grain,
+        [&](std::size_t begin, std::size_t end) {
+          kernels::packed_matmul(patches, s.weights, out, epilogue, begin * panel, std::min(end * panel, units));
+        },
+        arena);
+  }
+}
+
+/// Every row of the output is one product with patches that are read where they lie in the padded image.
+void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded, Arena* arena) const {
+  const std::size_t width = (s.width + 2 * s.pad) * s.channels, units = s.weights.cols();
+  const float* image = src;
+  if (s.pad > 0) {
+    const std::size_t margin = s.pad * s.channels, inside = s.width * s.channels;
+    std::fill_n(padded, s.pad * width, 0.0f);
+    for (std::size_t y = 0; y < s.height; ++y) {
+      float* const row = padded + (y + s.pad) * width;
+      std::fill_n(row, margin, 0.0f);
+      std::copy_n(src + y * inside, inside, row + margin);
+      std::fill_n(row + margin + inside, margin, 0.0f);
+    }
+    std::fill_n(padded + (s.height + s.pad) * width, s.pad * width, 0.0f);
+    image = padded;
+  }
+  const auto rows = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t y = begin; y < end; ++y) {
+      kernels::packed_matmul({.data = image + y * s.stride * width,
+                              .rows = s.out_width,
+                              .row = s.stride * s.channels,
+                              .segment = s.kernel_width * s.channels,
+                              .segments = s.kernel_height,
+                              .segment_row = width},
+                             s.weights, {dst + y * s.out_width * units, s.out_width, units},
+                             {.bias = s.bias.data(), .activation = s.activation}, 0, units);
+    }
+  };
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.weights.rows() * units);
+  if (!arena || flops < parallel_flops) return rows(0, s.out_height);
+  const auto threads = static_cast<std::size_t>(arena->threads());
+  parallel_for(s.out_height, (s.out_height + threads - 1) / threads, rows, arena);
+}
+
+void GraphPlan::max_pool(const Step& s, const float* src, float* dst) const {
+  const std::size_t row = s.width * s.channels;
+  for (std::size_t y = 0; y < s.out_height; ++y) {
+    kernels::max_pool(src + y * s.stride * row, row, s.stride * s.channels, s.kernel_height, s.kernel_width, s.channels,
+                      s.out_width, dst + y * s.out_width * s.channels);
+  }
+}
+
+/// Rows [begin, end); tensors of one row only if it is one.
+void GraphPlan::step(const Graph& graph, const Step& s, const Frame& frame, std::size_t begin, std::size_t end) const {
+  const std::size_t all = frame.src.rows(), rows = end - begin;
+  const auto at = [&](std::uint32_t t) -> MatrixView<float> {
+    const std::size_t size = graph.sizes_[t];
+    if (local_[t]) return {frame.row + place_[t], rows, size};
+    return {frame.shared + place_[t] * all + begin * size, rows, size};
+  };
+  const auto input = [&](std::uint32_t t) -> MatrixView<const float> {
+    return same_[t] == 0 ? frame.src.slice(begin, end) : at(same_[t]);
+  };
+  const MatrixView<float> out = s.to == graph.nodes_.size() ? frame.dst.slice(begin, end) : at(s.to);
+  switch (s.kind) {
+    case Kind::dense: return dense(s, input(s.from), out, frame.arena);
+    case Kind::conv: return conv(s, input(s.from).data(), out.data(), frame.padded, frame.arena);
+    case Kind::max_pool: return max_pool(s, input(s.from).data(), out.data());
+    case Kind::op: break;
+  }
+  Graph::Call call;
+  OpForward forward;
+  call.fill(graph, s.node, forward, input);
+  forward.inputs = call.used(graph, s.node);
+  forward.scratch = frame.op_scratch;
+  forward.arena = rows > 1 ? &serial_arena() : nullptr;  // one row never asks for it
+  forward.output = out;
+  graph.ops_[s.node]->forward(forward);
+}
+
+std::size_t GraphPlan::block(std::size_t rows, int threads) const noexcept {
+  if (threads < 2 || flops_ * static_cast<double>(rows) < parallel_flops) return most_rows;
+  // Images go to the threads; of few rows of a matrix, columns do.
+  if (!by_row_ && rows <= most_rows / 2) return most_rows;
+  const auto each = (rows + static_cast<std::size_t>(threads) - 1) / static_cast<std::size_t>(threads);
+  return std::clamp(each, std::size_t{1}, most_rows);
+}
+
+void GraphPlan::run(const Graph& graph, MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch,
+                    Arena* arena) const {
+  const std::size_t rows = src.rows();
+  const std::size_t skip = (line - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(float) % line) % line;
+  float* const start = scratch.data() + skip;
+  float* const local = start + rows * shared_;
+  float* const padded = local + row_;
+  const Frame frame{src, dst, start, local, padded, {padded + padded_, rows * op_scratch_}, arena};
+  for (std::size_t i = 0; i < steps_.size();) {
+    if (!steps_[i].by_row) {
+      step(graph, steps_[i++], frame, 0, rows);
+      continue;
+    }
+    std::size_t end = i;
+    while (end < steps_.size() && steps_[end].by_row) ++end;
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t j = i; j < end; ++j) step(graph, steps_[j], frame, r, r + 1);
+    }
+    i = end;
+  }
+}
+
+}  // namespace redoubt::detail

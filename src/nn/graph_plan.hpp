@@ -1,0 +1,71 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "redoubt/fwd.hpp"
+#include "redoubt/kernels/packed.hpp"
+#include "redoubt/nn/graph.hpp"
+
+namespace redoubt::detail {
+
+/// A graph made ready for prediction (Graph::compile): batch norms folded into the layer before them, activations in
+/// the epilogue of products, weights packed, ops that only move a name (reshape, dropout) gone, tensors laid out in one
+/// piece of scratch. Immutable, so thread-safe.
+class GraphPlan {
+ public:
+  explicit GraphPlan(const Graph& graph);
+
+  /// Floats that `run` needs for that many rows.
+  std::size_t scratch_size(std::size_t rows) const noexcept {
+    return rows * (shared_ + op_scratch_) + row_ + padded_ + slack;
+  }
+  /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
+  /// no allocation. Bits do not depend on rows or threads.
+  void run(const Graph& graph, MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch,
+           Arena* arena) const;
+
+  /// Rows of one task of a batch; `rows` or more: one task, which may use the arena inside.
+  std::size_t block(std::size_t rows, int threads) const noexcept;
+
+  /// How far the folded values of batch norm `node` may lie from the values of the op, per channel, beyond what bounds
+  /// of the layer before it allow for; empty if it was not folded.
+  std::span<const float> folding_error(std::size_t node) const noexcept { return errors_[node]; }
+
+ private:
+  static constexpr std::size_t most_rows = 64;
+  static constexpr std::size_t slack = 16;  // the scratch is aligned to a cache line
+  enum class Kind : std::uint8_t { dense, conv, max_pool, op };
+  struct Step {
+    Kind kind = Kind::op;
+    std::uint32_t node = 0;          // the op of its first node
+    std::uint32_t from = 0, to = 0;  // tensors; ops have more
+    bool by_row = false;             // one row after the other through the neighbours of its kind
+    kernels::PackedWeights weights;
+    std::vector<float> bias;
+    kernels::Activation activation = kernels::Activation::none;
+    std::size_t positions = 1;  // dense
+    std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
+    std::size_t out_height = 0, out_width = 0;
+  };
+
+  struct Frame;
+  void layer(const Graph& graph, std::size_t node, Step& step) const;
+  void lay_out(const Graph& graph);
+  void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const;
+  void conv(const Step& step, const float* src, float* dst, float* padded, Arena* arena) const;
+  void max_pool(const Step& step, const float* src, float* dst) const;
+  void step(const Graph& graph, const Step& step, const Frame& frame, std::size_t begin, std::size_t end) const;
+
+  std::vector<Step> steps_;
+  std::vector<std::uint32_t> same_;  // per tensor: the one whose values it shares
+  std::vector<std::size_t> place_;   // per tensor: offset, times the number of rows unless it is local
+  std::vector<bool> local_;          // per tensor: made and used by neighbouring steps that go row by row
+  std::vector<std::vector<float>> errors_;
+  std::size_t shared_ = 0, row_ = 0, padded_ = 0, op_scratch_ = 0;
+  double flops_ = 0;  // of one row
+  bool by_row_ = false;
+};
+
+}  // namespace redoubt::detail
