@@ -29,6 +29,12 @@ class Context:
     def ours(self, mode, **settings):
         return Worker("redoubt", [self.ours_path, mode] + [f"{k}={v}" for k, v in settings.items()])
 
+    def say_cores(self):
+        """Virtual machines may have both CPUs on one core for a while: then two threads gain what is bound by latency, and
+        little else."""
+        times = subprocess.run([self.ours_path, "cores"], check=True, capture_output=True, text=True).stdout.strip()
+        print(f"  two threads do {times} times the multiply-adds of one just now", flush=True)
+
     def python(self, script, name, label=None, **settings):
         """A peer's worker. Its complaints go to a file, of which the last line names why it did not run."""
         if name == "xgboost" and self.xgboost_path:

@@ -58,7 +58,11 @@ def quality(context, about, workers):
 def train(context, name, case, trees, leaves, threads, peers):
     about, ours, others = contenders(context, case, "train", trees, leaves, threads, peers)
     print(f"train {name}: {about['rows']} x {about['cols']}, {trees} rounds of {leaves} leaves, {threads} thread(s)", flush=True)
+    if threads > 1:
+        context.say_cores()
     ratio, _, running = against_best(ours, others, context.rounds)
+    if threads > 1:
+        context.say_cores()
     quality(context, about, running)
     for worker in running:
         stop(worker)
@@ -81,6 +85,7 @@ def scaling(context):
     one, two = (context.ours("train", dir=folder, classes=2, trees=10, leaves=31, threads=n) for n in (1, 2))
     one.name, two.name = "1 thread", "2 threads"
     one.run(), two.run()
+    context.say_cores()
     rounds = [(one.run(), two.run()) for _ in range(context.rounds)]
     stop(one), stop(two)
     print(f"train scaling: 1m28, 10 rounds of 31 leaves: {statistics.median(a for a, _ in rounds):.3f} s on one thread")

@@ -21,9 +21,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bench/peers/trees_loop.hpp"
+#include "bench/support/fma_peak.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
@@ -264,6 +266,20 @@ int run(const std::string& mode, const Settings& settings) {
     std::optional<Shared<const Forest>> last;
     return serve(timed([&] { last = GradientBoosting{options}.fit_binned(bins, data->target(settings)); }),
                  [&](const std::string& path) { predict_test(**last, settings, path, arena); });
+  }
+  if (mode == "cores") {
+    // How many times the multiply-adds of one thread two threads do: 2 on two cores, 1 where they share one.
+    const auto seconds = [](int threads) {
+      const double start = bench::now();
+      std::vector<std::thread> running;
+      for (int t = 0; t < threads; ++t) running.emplace_back([] { redoubt::bench::fma_peak(400); });
+      for (std::thread& thread : running) thread.join();
+      return bench::now() - start;
+    };
+    seconds(2);
+    const double one = seconds(1);
+    std::printf("%.2f\n", 2 * one / seconds(2));
+    return 0;
   }
   if (mode == "memory") {
     const Data data(settings, "train");

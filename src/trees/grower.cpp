@@ -12,7 +12,7 @@
 #include "kernels/grow.hpp"
 #include "redoubt/core/random.hpp"
 #include "trees/histogram.hpp"
-#include "trees/phase.hpp"
+#include "trees/row_partition.hpp"
 #include "trees/split_search.hpp"
 
 namespace redoubt::detail {
@@ -21,10 +21,8 @@ namespace {
 constexpr std::size_t wide_rows = 2048;             // up to so many rows gradients have 30 bits
 constexpr std::size_t exact_rows = 32 * 1024;       // up to so many rows leaf values come from the floats
 constexpr std::size_t quantised_block = 32 * 1024;  // rows
-constexpr std::size_t parallel_rows = 24 * 1024;    // fewer are partitioned by the calling thread
-constexpr std::size_t partition_block = 8 * 1024;   // a multiple of 16
-constexpr std::size_t serial_block = 4096;          // its masks stay in the cache
 constexpr std::size_t search_rows = 3600;           // rows whose histogram takes as long as searching a pair of nodes
+constexpr std::size_t forgotten_together = 16;      // leaves
 constexpr std::size_t ahead_per_thread = 4;         // leaves that are split before their turn
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // SplitMix64
@@ -67,26 +65,20 @@ struct Grower::Impl {
     GrownTree tree;
     std::span<const std::uint8_t> column_on;
   };
-  /// Who splits a leaf: all threads together, or one of them while others split other leaves.
-  struct Crew {
-    std::size_t threads, lane;
-  };
 
   Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
       : bins(matrix),
         options(o),
         builder(matrix, o.arena),
         search(matrix, builder.layout(), options),
-        kernels(kernels::detail::grow_table()) {}
+        kernels(kernels::detail::grow_table()),
+        rows(matrix, o.arena) {}
 
-  GrownTree grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
+  GrownTree grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                  std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
   GradientSum quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number);
   GradientSum quantise_wide(std::span<const float> g, std::span<const float> h);
   NodeRows rows_of(const Leaf& leaf) const noexcept;
-  void partition(const Leaf& leaf, std::size_t lefts, const Crew& crew);
-  const std::uint8_t* codes_for(const Split& split, std::size_t lane, std::array<std::uint32_t, 8>& set);
-  void forget_codes(std::uint32_t column, std::size_t lane);
   SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                std::vector<std::uint8_t>& columns) const;
   void split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing, const Crew& crew);
@@ -108,19 +100,16 @@ struct Grower::Impl {
 
   GradientScale scale;
   WidePairs wide;
-  std::span<const std::uint32_t> bag;  // the caller's, while a tree grows
-  bool all_rows = false;
-  std::array<PageVector<std::uint32_t>, 2> rows, pairs;  // of depth 0, 2, .. and 1, 3, ..
-  std::vector<std::uint16_t> masks;
+  RowPartition rows;
   std::vector<Leaf> leaves;
   std::vector<Children> children;  // of each leaf
   std::vector<std::int32_t> node_parents;
   std::vector<Histogram> slots;
   std::vector<int> free_slots;
-  std::vector<PageVector<std::uint8_t>> listed_codes;  // per lane, zero between splits
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
+  const std::span<const std::uint32_t> bag = rows.rows();
   double largest_g = 0, largest_h = 0;
   for (const auto r : bag) {
     largest_g = std::max(largest_g, std::abs(static_cast<double>(g[r])));
@@ -135,20 +124,20 @@ GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<cons
   for (std::size_t i = 0; i < bag.size(); ++i) {
     wide.g[i] = static_cast<std::int32_t>(std::lrint(g[bag[i]] * g_scale));
     wide.h[i] = static_cast<std::uint32_t>(std::max(std::lrint(h[bag[i]] * h_scale), 0l));
-    pairs[0][i] = static_cast<std::uint32_t>(i);
+    rows.pairs()[i] = static_cast<std::uint32_t>(i);
     total += {wide.g[i], (static_cast<std::uint64_t>(wide.h[i]) << scale.count_bits) + 1};
   }
   return total;
 }
 
 GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number) {
-  const std::size_t n = bag.size(), blocks = (n + quantised_block - 1) / quantised_block;
+  const std::size_t n = rows.rows().size(), blocks = (n + quantised_block - 1) / quantised_block;
   struct Block {
     float g_low, g_high, h_low, h_high;
     std::int64_t sums[2] = {};
   };
   std::vector<Block> found(blocks);
-  const std::uint32_t* listed = all_rows ? nullptr : bag.data();
+  const std::uint32_t* listed = rows.all_rows() ? nullptr : rows.rows().data();
   parallel_for(
       n, quantised_block,
       [&](std::size_t begin, std::size_t end) {
@@ -182,7 +171,7 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
       n, quantised_block,
       [&](std::size_t begin, std::size_t end) {
         kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
-                         static_cast<float>(g_scale), static_cast<float>(h_scale), key, pairs[0].data() + begin,
+                         static_cast<float>(g_scale), static_cast<float>(h_scale), key, rows.pairs() + begin,
                          found[begin / quantised_block].sums);
       },
       options.arena);
@@ -193,97 +182,7 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
 }
 
 NodeRows Grower::Impl::rows_of(const Leaf& leaf) const noexcept {
-  const std::size_t at = leaf.begin;
-  if (leaf.depth == 0) return {all_rows ? nullptr : bag.data(), pairs[0].data(), bag.size()};
-  return {rows[leaf.side].data() + at, pairs[leaf.side].data() + at, leaf.end - at};
-}
-
-/// Column of bytes whose codes in `set` go left.
-const std::uint8_t* Grower::Impl::codes_for(const Split& split, std::size_t lane, std::array<std::uint32_t, 8>& set) {
-  set.fill(0);
-  const auto insert = [&](std::uint32_t code) { set[code / 32] |= std::uint32_t{1} << (code % 32); };
-  const BinnedMatrix::Place& place = bins.place(split.column);
-  const std::uint32_t count = bins.column(split.column).count, common = bins.common_bin(split.column);
-  if (place.stored != BinnedMatrix::Place::none) {
-    if (!place.bundled) {
-      for (std::size_t w = 0; w < 8; ++w)
-        set[w] = static_cast<std::uint32_t>(split.left_bins.words()[w / 2] >> (32 * (w % 2)));
-    } else {
-      for (std::uint32_t code = 0; code < bins.stored_bins(place.stored); ++code) {
-        const std::uint32_t rank = code - place.first;  // large below first
-        const std::uint32_t bin = rank < place.codes ? rank + (rank >= common) : common;
-        if (split.left_bins.contains(bin)) insert(code);
-      }
-    }
-    return bins.stored_column(place.stored);
-  }
-  // Listed cells are spread over a column of their own, as distances from the common bin.
-  PageVector<std::uint8_t>& codes = listed_codes[lane];
-  if (codes.empty()) codes.assign(bins.rows() + 3, std::uint8_t{0});
-  const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
-  for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
-    codes[cells.cell_rows[e]] = static_cast<std::uint8_t>(cells.cell_bins[e] - common);
-  for (std::uint32_t b = 0; b <= count; ++b)
-    if (split.left_bins.contains(b)) insert((b - common) & 255);
-  return codes.data();
-}
-
-void Grower::Impl::forget_codes(std::uint32_t column, std::size_t lane) {
-  const BinnedMatrix::Place& place = bins.place(column);
-  if (place.stored != BinnedMatrix::Place::none) return;
-  const BinnedMatrix::Sparse& cells = bins.sparse()[place.group];
-  for (auto e = cells.column_offsets[place.listed]; e < cells.column_offsets[place.listed + 1]; ++e)
-    listed_codes[lane][cells.cell_rows[e]] = 0;
-}
-
-/// Rows of a leaf into the other buffer, stable: the `lefts` that go left first.
-void Grower::Impl::partition(const Leaf& leaf, std::size_t lefts, const Crew& crew) {
-  std::array<std::uint32_t, 8> set;
-  const std::uint8_t* codes = codes_for(leaf.best, crew.lane, set);
-  const NodeRows node = rows_of(leaf);
-  std::uint32_t* const out_rows = rows[1 - leaf.side].data() + leaf.begin;
-  std::uint32_t* const out_pairs = pairs[1 - leaf.side].data() + leaf.begin;
-  const bool parallel = node.count >= parallel_rows && crew.threads > 1;
-  const std::size_t block = parallel ? partition_block : serial_block;
-  const auto listed = [&](std::size_t begin) { return node.rows ? node.rows + begin : nullptr; };
-  const auto split_block = [&](std::size_t begin, std::size_t end, const std::uint16_t* marks, std::size_t here,
-                               std::size_t lefts_before) {
-    const std::size_t l = lefts_before, r = lefts + (begin - lefts_before);
-    kernels.split(listed(begin), begin, node.pairs + begin, marks, end - begin, here, out_rows + l, out_pairs + l,
-                  out_rows + r, out_pairs + r);
-  };
-  if (!parallel) {
-    std::array<std::uint16_t, serial_block / 16> marks;
-    std::size_t before = 0;
-    for (std::size_t begin = 0; begin < node.count; begin += block) {
-      const std::size_t end = std::min(node.count, begin + block);
-      const std::size_t here = kernels.mark(codes, listed(begin), begin, end - begin, set.data(), marks.data());
-      split_block(begin, end, marks.data(), here, before);
-      before += here;
-    }
-  } else {
-    masks.resize((node.count + 15) / 16);
-    const std::size_t blocks = (node.count + block - 1) / block;
-    std::vector<std::size_t> counts(blocks);
-    const std::size_t parts = crew.threads;
-    Phase marked(blocks, parts), moved(blocks, parts);
-    parallel_for(
-        parts, 1,
-        [&](std::size_t part, std::size_t) {
-          marked.work(part, [&](std::size_t i) {
-            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
-            counts[i] = kernels.mark(codes, listed(begin), begin, end - begin, set.data(), masks.data() + begin / 16);
-          });
-          marked.wait();
-          moved.work(part, [&](std::size_t i) {
-            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
-            const std::size_t before = std::accumulate(counts.data(), counts.data() + i, std::size_t{0});
-            split_block(begin, end, masks.data() + begin / 16, counts[i], before);
-          });
-        },
-        options.arena);
-  }
-  forget_codes(leaf.best.column, crew.lane);
+  return leaf.depth == 0 ? rows.root() : rows.node(leaf.side, leaf.begin, leaf.end);
 }
 
 bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
@@ -384,7 +283,7 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
   const Split& split = leaf.best;
   auto& [left, right, made] = children[id];
   const std::size_t middle = leaf.begin + static_cast<std::size_t>(scale.rows(split.left));
-  partition(leaf, middle - leaf.begin, crew);
+  rows.split(rows_of(leaf), leaf.side, leaf.begin, split, middle - leaf.begin, crew);
   left = right = leaf;
   left.end = right.begin = middle;
   left.total = split.left;
@@ -449,7 +348,9 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
     jobs.erase(jobs.begin() + 1);
   }
   const std::size_t longest = std::max({total / parts, first_cost, jobs.size() > 1 ? jobs[1].cost : 0});
-  const double together = first_cost >= 2 * parallel_rows ? 1.8 : first_cost >= parallel_rows ? 1.5 : 1.2;
+  const double together = first_cost >= 2 * RowPartition::parallel_rows ? 1.8
+                          : first_cost >= RowPartition::parallel_rows   ? 1.5
+                                                                        : 1.2;
   if (parts == 1 || static_cast<double>(total) < together * static_cast<double>(longest)) jobs.resize(1);
   for (Job& job : jobs) job.slot = take_slot();
   const auto split = [&](const Job& job, const Crew& crew) {
@@ -468,12 +369,9 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
       options.arena);
 }
 
-GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<const float> g, std::span<const float> h,
+GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                              std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
-  bag = listed;
-  all_rows = bag.size() == bins.rows();
-  for (auto* buffer : {&rows[0], &rows[1], &pairs[0], &pairs[1]})
-    if (buffer->size() < bag.size()) buffer->resize(bag.size());
+  rows.start(bag, threads());
   scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
   const bool is_wide = bag.size() <= wide_rows;
   Growing growing{{}, column_on};
@@ -481,7 +379,6 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
   leaves.assign(1, Leaf{});
   children.resize(1);
   children[0].made = false;
-  listed_codes.resize(threads());
   node_parents.clear();
   Leaf& root = leaves[0];
   root.end = bag.size();
@@ -501,11 +398,13 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     return leaves[a].best.gain != leaves[b].best.gain ? leaves[a].best.gain < leaves[b].best.gain : a > b;
   };
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> queue(later);
-  const auto offer = [&](std::uint32_t id) {
-    Leaf& leaf = leaves[id];
-    if (leaf.best.gain > 0) return queue.push(id);
+  const auto release = [&](Leaf& leaf) {
     if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
     leaf.histogram = -1;
+  };
+  const auto offer = [&](std::uint32_t id) {
+    Leaf& leaf = leaves[id];
+    leaf.best.gain > 0 ? queue.push(id) : release(leaf);
   };
   if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
     root.histogram = take_slot();
@@ -516,6 +415,25 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     search.find(&node, &histogram, nullptr, nullptr, column_on, &root.best, nullptr, threads());
     offer(0);
   }
+  // What the splits that are left cannot reach gives its histogram back; a few at a time.
+  const auto forget_unreachable = [&] {
+    const std::size_t room = static_cast<std::size_t>(options.max_leaves) - leaves.size();
+    if (queue.size() <= room + forgotten_together) return;
+    std::vector<std::uint32_t> reachable;
+    for (; reachable.size() < room; queue.pop()) reachable.push_back(queue.top());
+    for (; !queue.empty(); queue.pop()) {
+      Leaf& leaf = leaves[queue.top()];
+      Children& ahead = children[queue.top()];
+      if (!ahead.made) {
+        release(leaf);
+      } else {  // one of them has the leaf's own
+        release(ahead.left);
+        release(ahead.right);
+        leaf.histogram = -1;
+      }
+    }
+    for (const auto id : reachable) queue.push(id);
+  };
   std::vector<std::uint32_t> window;
   while (!queue.empty() && leaves.size() < static_cast<std::size_t>(options.max_leaves)) {
     const std::uint32_t left_id = queue.top();
@@ -549,6 +467,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     children[right_id].made = false;
     offer(left_id);
     offer(right_id);
+    forget_unreachable();
   }
 
   tree.leaf_values.reserve(leaves.size());
@@ -577,8 +496,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> listed, std::span<co
     tree.leaf_values.push_back(static_cast<float>(value));
   }
   set_covers(tree);
-  if (tree.nodes.empty()) std::copy(bag.begin(), bag.end(), rows[0].begin());
-  bag = {};
+  rows.finish(tree.nodes.empty());
   return tree;
 }
 
@@ -593,7 +511,7 @@ GrownTree Grower::grow(std::span<const std::uint32_t> rows, std::span<const floa
 
 std::span<const std::uint32_t> Grower::leaf_rows(std::size_t leaf) const noexcept {
   const Impl::Leaf& l = impl_->leaves[leaf];
-  return std::span<const std::uint32_t>(impl_->rows[l.side]).subspan(l.begin, l.end - l.begin);
+  return impl_->rows.row_numbers(l.side, l.begin, l.end);
 }
 
 }  // namespace redoubt::detail
