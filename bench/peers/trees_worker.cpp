@@ -13,8 +13,10 @@
 //   iforest lines "load FOLDER", "fit", "score"
 //   iforest_seeds  scores of x.npy by several forests   dir seeds out
 //   memory  reads, bins and boosts once, prints peak and earlier resident bytes
+#include <sched.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -25,7 +27,6 @@
 #include <vector>
 
 #include "bench/peers/trees_loop.hpp"
-#include "bench/support/fma_peak.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
@@ -130,6 +131,38 @@ double status(const char* name) {
   }
   std::fclose(file);
   return bytes;
+}
+
+/// What it takes until one CPU sees what another wrote.
+double hand_over_nanoseconds() {
+  alignas(64) static std::atomic<int> turn = 0;
+  constexpr int rounds = 200'000;
+  const auto stay_on = [](int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof set, &set);
+  };
+  double seconds = 0;
+  std::thread other([&] {
+    stay_on(1);
+    for (int i = 0; i < rounds; ++i) {
+      while (turn.load() != 2 * i + 1) continue;
+      turn.store(2 * i + 2);
+    }
+  });
+  std::thread one([&] {
+    stay_on(0);
+    const double start = bench::now();
+    for (int i = 0; i < rounds; ++i) {
+      turn.store(2 * i + 1);
+      while (turn.load() != 2 * i + 2) continue;
+    }
+    seconds = bench::now() - start;
+  });
+  one.join();
+  other.join();
+  return 1e9 * seconds / (2 * rounds);
 }
 
 void predict_test(const Forest& forest, const Settings& settings, const std::string& path, Arena& arena) {
@@ -268,17 +301,7 @@ int run(const std::string& mode, const Settings& settings) {
                  [&](const std::string& path) { predict_test(**last, settings, path, arena); });
   }
   if (mode == "cores") {
-    // How many times the multiply-adds of one thread two threads do: 2 on two cores, 1 where they share one.
-    const auto seconds = [](int threads) {
-      const double start = bench::now();
-      std::vector<std::thread> running;
-      for (int t = 0; t < threads; ++t) running.emplace_back([] { redoubt::bench::fma_peak(400); });
-      for (std::thread& thread : running) thread.join();
-      return bench::now() - start;
-    };
-    seconds(2);
-    const double one = seconds(1);
-    std::printf("%.2f\n", 2 * one / seconds(2));
+    std::printf("%.0f\n", hand_over_nanoseconds());
     return 0;
   }
   if (mode == "memory") {

@@ -51,6 +51,7 @@ struct Grower::Impl {
     bool is_left = false;
     std::uint64_t path = 1;  // of all above: what is drawn at random depends on it, not on when
     int histogram = -1;      // slot, -1: none
+    std::size_t lane = 0;    // who has split its parent
     double output = 0, parent_output = 0;
     double lower = -std::numeric_limits<double>::infinity(), upper = std::numeric_limits<double>::infinity();
     Split best;
@@ -292,6 +293,7 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
     child->side = 1 - leaf.side;
     ++child->depth;
     child->is_left = child == &left;
+    child->lane = crew.threads > 1 ? static_cast<std::size_t>(child == &left) : crew.lane;
     child->path = mix(2 * leaf.path + child->is_left);
     child->histogram = -1;
     child->best = {};
@@ -360,11 +362,14 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   };
   if (jobs.size() == 1) return split(jobs[0], {parts, 0});
   std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
-  std::atomic<std::size_t> next = 0;
+  // Each lane first takes leaves whose rows it has written itself and so has near it, then any.
+  std::vector<std::atomic<bool>> taken(jobs.size());
   parallel_for(
       parts, 1,
       [&](std::size_t lane, std::size_t) {
-        for (std::size_t i; (i = next.fetch_add(1)) < jobs.size();) split(jobs[i], {1, lane});
+        for (const bool own : {true, false})
+          for (std::size_t i = 0; i < jobs.size(); ++i)
+            if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
       },
       options.arena);
 }

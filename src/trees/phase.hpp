@@ -31,13 +31,23 @@ class Phase {
     }
   }
   /// What was written by all blocks can be read afterwards. Blocks are short: it looks again and again, and gives way
-  /// to other threads after a while.
+  /// to other threads only after about the time of several. Two threads on one CPU that give way to each other at once
+  /// look like one to the scheduler, which then leaves the other CPU idle.
   void wait() const noexcept {
-    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks)
-      if (looks >= 200) std::this_thread::yield();
+    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks) {
+      if (looks < 4000)
+        pause();
+      else
+        std::this_thread::yield();
+    }
   }
 
  private:
+  static void pause() noexcept {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
   struct alignas(64) Run {
     std::atomic<std::size_t> next = 0;
     std::size_t end = 0;
