@@ -336,7 +336,8 @@ TEST_CASE("HopSkipJump comes near the boundary of a linear model and not nearer 
   }
 }
 
-TEST_CASE("HopSkipJump breaks forests and never what is certified, and is equal at any thread count", "[attack][threads]") {
+TEST_CASE("HopSkipJump breaks forests and never what is certified, and is equal at any thread count",
+          "[attack][threads]") {
   const Dataset data = generate_blobs({.rows = 130, .features = 4, .classes = 3, .spread = 2.5, .seed = 6});
   const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);
   const auto& forest = dynamic_cast<const Forest&>(f.model.predictor());
