@@ -18,7 +18,7 @@ struct ScreenOptions {
   int folds = 4;                ///< of the out-of-fold probabilities, in [2, 50]
   int trees = 40;               ///< boosting rounds per fold, in [1, 10000]
   std::size_t text_dims = 256;  ///< hashed columns per text column, a power of two
-  double sure = 0.07;  ///< a label is wrong on its own evidence below this out-of-fold probability, in (0, 0.5)
+  double sure = 0.075;  ///< a label is wrong on its own evidence below this out-of-fold probability, in (0, 0.5)
   double false_discovery_rate = 0.02;  ///< over all sources (copies, bursts): share of wrong accusations, in (0, 1)
   DuplicateOptions duplicates;
   BurstOptions bursts;
