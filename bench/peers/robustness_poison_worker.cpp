@@ -224,15 +224,4 @@ int run(const std::string& mode, const Settings& settings) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: %s MODE KEY=VALUE...\n", argv[0]);
-    return 2;
-  }
-  try {
-    return run(argv[1], Settings(argc, argv));
-  } catch (const redoubt::Error& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return redoubt::bench::run_worker(argc, argv, run); }

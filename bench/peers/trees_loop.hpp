@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -40,6 +41,20 @@ class Settings {
  private:
   std::map<std::string, std::string> values_;
 };
+
+/// The main of a worker MODE KEY=VALUE...: the exit code of run(mode, settings), or 1 with the message of an error.
+inline int run_worker(int argc, char** argv, int (*run)(const std::string& mode, const Settings& settings)) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: %s MODE KEY=VALUE...\n", argv[0]);
+    return 2;
+  }
+  try {
+    return run(argv[1], Settings(argc, argv));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
 
 /// Answers the lines on stdin: "ready" at once, "predict FILE" by `predict`, anything else by `seconds`.
 inline int serve(const std::function<double()>& seconds, const std::function<void(const std::string&)>& predict) {

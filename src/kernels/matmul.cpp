@@ -7,6 +7,7 @@
 #include <memory>
 #include <new>
 
+#include "kernels/activate.hpp"
 #include "kernels/dispatch.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
@@ -35,16 +36,6 @@ Sizes checked_sizes(Form form, const MatrixView<const float>& a, const MatrixVie
   return {m, n, k};
 }
 
-float activate(float value, Activation activation) {
-  switch (activation) {
-    case Activation::none: return value;
-    case Activation::relu: return value < 0 ? 0 : value;
-    case Activation::sigmoid: return 1 / (1 + std::exp(-value));
-    case Activation::tanh: return std::tanh(value);
-  }
-  return value;
-}
-
 void naive_product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                    const MatrixView<float>& c, const MatmulOptions& options) {
   const auto [m, n, k] = checked_sizes(form, a, b, c);
@@ -54,7 +45,7 @@ void naive_product(Form form, const MatrixView<const float>& a, const MatrixView
       float value = (epilogue.bias ? epilogue.bias[j] : 0) + (options.accumulate ? c(i, j) : 0);
       for (std::size_t p = 0; p < k; ++p)
         value += (form == Form::tn ? a(p, i) : a(i, p)) * (form == Form::nt ? b(j, p) : b(p, j));
-      c(i, j) = activate(value, epilogue.activation);
+      c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
 }
@@ -82,7 +73,7 @@ errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilog
   for (std::size_t j = 0; j < out.size(); ++j) {
     float value = epilogue.bias ? epilogue.bias[j] : 0;
     for (std::size_t p = 0; p < x.size(); ++p) value += x[p] * w(p, j);
-    out[j] = activate(value, epilogue.activation);
+    out[j] = detail::activate(value, epilogue.activation);
   }
   return errc::ok;
 }

@@ -4,20 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/activate.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace redoubt::kernels {
 namespace {
-
-float activate(float value, Activation activation) {
-  switch (activation) {
-    case Activation::none: return value;
-    case Activation::relu: return value < 0 ? 0 : value;
-    case Activation::sigmoid: return 1 / (1 + std::exp(-value));
-    case Activation::tanh: return std::tanh(value);
-  }
-  return value;
-}
 
 // One row leaves out the zeros that ReLU made, where reading the weights costs more than listing the others.
 constexpr std::size_t sparse_weights = 16384;  // at least
@@ -46,7 +37,7 @@ void naive::packed_matmul(const Patches& patches, const PackedWeights& w, Matrix
         const float* const from = patches.data + i * patches.row + s * patches.segment_row;
         for (std::size_t k = 0; k < patches.segment; ++k) value += from[k] * w(s * patches.segment + k, j);
       }
-      c(i, j) = activate(value, epilogue.activation);
+      c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <unordered_set>
 
 #include "redoubt/core/random.hpp"
@@ -75,11 +76,11 @@ std::vector<std::size_t> rows_of_class(const Dataset& data, std::int32_t label, 
   return rows;
 }
 
-/// What new accounts add; see plant_patterns.
-Dataset campaign_rows(const Dataset& data, std::size_t accounts, std::int32_t label, Random& random) {
+/// What new accounts add, with the features of `templates`; see plant_patterns.
+Dataset campaign_rows(const Dataset& data, const std::vector<std::size_t>& templates, std::size_t accounts,
+                      std::int32_t label, Random& random) {
   constexpr std::size_t each = 4;
   constexpr std::int64_t two_days = 2 * 86'400;
-  const auto templates = rows_of_class(data, label, true, random);
   std::vector<std::size_t> chosen;
   for (std::size_t i = 0; i < accounts * each; ++i) chosen.push_back(templates[i % templates.size()]);
   const Dataset rows = data.take(chosen);
@@ -90,13 +91,10 @@ Dataset campaign_rows(const Dataset& data, std::size_t accounts, std::int32_t la
     if (free && spec.type == ColumnType::categorical && spec.categories.size() > most)
       about = c, most = spec.categories.size();
   }
-  const auto [first, last] = data.times().empty() ? std::pair<std::int64_t, std::int64_t>{0, 0}
-                                                  : [&]() -> std::pair<std::int64_t, std::int64_t> {
-    std::int64_t least = std::numeric_limits<std::int64_t>::max(), largest = std::numeric_limits<std::int64_t>::min();
-    for (const std::int64_t t : data.times())
-      if (t != missing_time) least = std::min(least, t), largest = std::max(largest, t);
-    return {least, largest};
-  }();
+  std::int64_t first = std::numeric_limits<std::int64_t>::max(), last = std::numeric_limits<std::int64_t>::min();
+  for (const std::int64_t t : data.times())
+    if (t != missing_time) first = std::min(first, t), last = std::max(last, t);
+  if (last < first) first = last = 0;  // no times
   const std::int64_t start =
       first + static_cast<std::int64_t>(
                   random.below(static_cast<std::uint64_t>(std::max<std::int64_t>(last - first - two_days, 1))));
@@ -230,11 +228,11 @@ PlantedPatterns plant_patterns(const Dataset& data, const CalibrationOptions& op
     mark(width, rows_of_class(data, aim, false, random), share(options.clean_label_rate), planted.clean_label);
     planted.data = planted.data.with_column(std::move(target));
   }
-  planted.accounts = (share(options.campaign_rate) + 3) / 4;
   const auto label = static_cast<std::int32_t>(random.below(classes));
-  if (data.sources().empty() || rows_of_class(data, label, true, random).empty()) planted.accounts = 0;
+  const auto templates = rows_of_class(data, label, true, random);
+  if (!data.sources().empty() && !templates.empty()) planted.accounts = (share(options.campaign_rate) + 3) / 4;
   if (planted.accounts > 0) {
-    const Dataset more = campaign_rows(data, planted.accounts, label, random);
+    const Dataset more = campaign_rows(data, templates, planted.accounts, label, random);
     planted.campaign.assign(more.row_ids().begin(), more.row_ids().end());
     planted.data = Dataset::concat(planted.data, more);
   }

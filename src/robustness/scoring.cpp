@@ -28,6 +28,20 @@ Tensor<float> aligned_outputs(const Model& model, const Dataset& data, Arena* ar
   return aligned;
 }
 
+std::vector<double> row_losses(const Model& model, const Dataset& data) {
+  const Tensor<float> out = aligned_outputs(model, data, nullptr);
+  std::vector<double> loss(data.rows(), 0.0);
+  for (std::size_t r = 0; r < loss.size(); ++r) {
+    if (data.task() == Task::classification) {
+      if (const auto label = data.labels()[r]; label >= 0)
+        loss[r] = -std::log(std::max(static_cast<double>(out(r, static_cast<std::size_t>(label))), 1e-12));
+    } else if (!std::isnan(data.targets()[r])) {
+      loss[r] = std::pow(static_cast<double>(out(r, 0)) - data.targets()[r], 2);
+    }
+  }
+  return loss;
+}
+
 double metric_of(const Dataset& data, MatrixView<const float> outputs, std::string_view metric) {
   EvaluationOptions options;
   options.bootstrap.resamples = 0;

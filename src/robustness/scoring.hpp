@@ -17,6 +17,9 @@ Tensor<float> aligned_outputs(const Model& model, const Dataset& data, Arena* ar
 /// there (no labelled rows, one class only). Error(not_found) lists the known metrics.
 double metric_of(const Dataset& data, MatrixView<const float> outputs, std::string_view metric);
 
+/// Log loss or squared error of every row; 0 for a row without a target.
+std::vector<double> row_losses(const Model& model, const Dataset& data);
+
 /// "" -> the usual metric of the task: roc_auc or rmse.
 std::string metric_or_default(const std::string& metric, Task task);
 bool higher_is_better(std::string_view metric) noexcept;

@@ -173,12 +173,6 @@ Tensor<float> beside(const Tensor<float>& left, const Tensor<float>& right) {
   return both;
 }
 
-bool has_text(const Dataset& data) {
-  const auto features = data.schema().features();
-  return std::any_of(features.begin(), features.end(),
-                     [&](std::size_t c) { return data.schema()[c].type == ColumnType::text; });
-}
-
 /// Log odds of every class by a linear model that did not see the row: what trees miss of words, which are many and
 /// each of them rare. Zeros if some fold could not be trained.
 Tensor<float> linear_log_odds(const Dataset& data, const Folds& folds, const ScreenOptions& options) {
@@ -380,7 +374,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
         const RowGroups tied = burst_groups(data, options, false);
         const Folds folds = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
         Tensor<float> described = beside(features, describe_groups(data, copies, tied, sources));
-        if (has_text(data)) described = beside(described, linear_log_odds(data, folds, options));
+        if (encoder.has_text()) described = beside(described, linear_log_odds(data, folds, options));
         auto counts = encoder.category_counts();
         counts.resize(described.cols(), 0);
         probabilities = out_of_fold(data, described, counts, folds, options);

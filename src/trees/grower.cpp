@@ -344,9 +344,8 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   for (Job& job : jobs) total += job.cost += search_rows;
   // The largest first. One that would keep its thread busy when the others are done is better split by all.
   std::stable_sort(jobs.begin() + 1, jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
-  for (std::size_t second = 1; second < jobs.size() && jobs[second].cost > first_cost;) {
-    if (jobs[second].cost * parts <= total) break;
-    total -= jobs[second].cost;
+  while (jobs.size() > 1 && jobs[1].cost > first_cost && jobs[1].cost * parts > total) {
+    total -= jobs[1].cost;
     jobs.erase(jobs.begin() + 1);
   }
   const std::size_t longest = std::max({total / parts, first_cost, jobs.size() > 1 ? jobs[1].cost : 0});

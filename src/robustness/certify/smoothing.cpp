@@ -15,7 +15,8 @@
 namespace redoubt {
 namespace {
 
-constexpr std::size_t copies = 64;  // predicted together
+constexpr std::size_t copies = 64;     // predicted together
+constexpr std::size_t task_rows = 16;  // of one Noise, which is dearer to make than to use
 
 void check(const Predictor& model, MatrixView<const float> rows, const SmoothingOptions& o) {
   if (rows.cols() != model.inputs())
@@ -91,7 +92,7 @@ std::vector<SmoothedPrediction> smoothed_predict(const Predictor& model, MatrixV
   check(model, rows, options);
   std::vector<SmoothedPrediction> result(rows.rows());
   parallel_for(
-      rows.rows(), 1,
+      rows.rows(), task_rows,
       [&](std::size_t begin, std::size_t end) {
         Noise noise(model, options);
         for (std::size_t r = begin; r < end; ++r) {

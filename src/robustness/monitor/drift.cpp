@@ -103,20 +103,6 @@ void compare_column(const Column& before, const Column& after, std::vector<Compa
   }
 }
 
-std::vector<double> losses(const Model& model, const Dataset& data) {
-  const Tensor<float> out = detail::aligned_outputs(model, data, nullptr);
-  std::vector<double> loss;
-  for (std::size_t r = 0; r < data.rows(); ++r) {
-    if (data.task() == Task::classification) {
-      if (const auto label = data.labels()[r]; label >= 0)
-        loss.push_back(-std::log(std::max(static_cast<double>(out(r, static_cast<std::size_t>(label))), 1e-9)));
-    } else if (!std::isnan(data.targets()[r])) {
-      loss.push_back(std::abs(static_cast<double>(out(r, 0)) - data.targets()[r]));
-    }
-  }
-  return loss;
-}
-
 /// Losses on rows of both sides of a model that saw neither.
 std::vector<Comparison> of_relation(const Dataset& before, const Dataset& after, const DriftOptions& options) {
   if (before.task() == Task::none || before.task() != after.task()) return {};
@@ -132,7 +118,8 @@ std::vector<Comparison> of_relation(const Dataset& before, const Dataset& after,
     if (seen.front() == seen.back()) return {};
   }
   const Model model = GradientBoosting{{.trees = options.trees, .seed = options.seed}}.fit(training);
-  return {of_numbers("labels given features", losses(model, labelled.take(held)), losses(model, judged))};
+  return {of_numbers("labels given features", detail::row_losses(model, labelled.take(held)),
+                     detail::row_losses(model, judged))};
 }
 
 }  // namespace

@@ -206,14 +206,21 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   forget();
 }
 
+namespace {
+
+void require_reference(std::size_t rows) {
+  if (rows < fewest_reference)
+    detail::fail(errc::invalid_argument,
+                 fmt::format("QueryMonitor: the reference has {} rows; at least {} are needed to learn what is natural",
+                             rows, fewest_reference));
+}
+
+}  // namespace
+
 QueryMonitor::QueryMonitor(const Dataset& reference, const QueryMonitorOptions& options)
     : state_(Shared<State>::make(options)) {
   State& s = *state_;
-  if (reference.rows() < fewest_reference)
-    detail::fail(errc::invalid_argument,
-                 fmt::format("QueryMonitor: the reference has {} rows; at least {} are needed to "
-                             "learn what is natural",
-                             reference.rows(), fewest_reference));
+  require_reference(reference.rows());
   std::vector<ColumnSpec> specs;
   std::vector<ColumnType> types;
   for (std::size_t c : reference.schema().features()) {
@@ -245,11 +252,7 @@ QueryMonitor::QueryMonitor(const Dataset& reference, const QueryMonitorOptions& 
 QueryMonitor::QueryMonitor(MatrixView<const float> reference, const QueryMonitorOptions& options)
     : state_(Shared<State>::make(options)) {
   State& s = *state_;
-  if (reference.rows() < fewest_reference)
-    detail::fail(errc::invalid_argument,
-                 fmt::format("QueryMonitor: the reference has {} rows; at least {} are needed to "
-                             "learn what is natural",
-                             reference.rows(), fewest_reference));
+  require_reference(reference.rows());
   s.choose_fields(std::vector<ColumnType>(reference.cols(), ColumnType::numeric));
   const std::size_t rows = std::min(reference.rows(), most_reference);
   s.learn(

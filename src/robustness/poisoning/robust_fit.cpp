@@ -38,21 +38,6 @@ std::vector<double> target_of(const Dataset& data, std::size_t row, std::size_t 
   return target;
 }
 
-/// Log loss or squared error of every row; rows without a target have none.
-std::vector<double> losses(const Model& model, const Dataset& data) {
-  const Tensor<float> out = detail::aligned_outputs(model, data, nullptr);
-  std::vector<double> loss(data.rows(), 0.0);
-  for (std::size_t r = 0; r < loss.size(); ++r) {
-    const auto target = target_of(data, r, out.cols());
-    if (std::isnan(target[0])) continue;
-    if (data.task() != Task::classification)
-      loss[r] = std::pow(static_cast<double>(out(r, 0)) - target[0], 2);
-    else
-      loss[r] = -std::log(std::max(static_cast<double>(out(r, static_cast<std::size_t>(data.labels()[r]))), 1e-12));
-  }
-  return loss;
-}
-
 double mean_over(const Rows& rows, const std::vector<double>& values) {
   double sum = 0;
   for (const std::size_t r : rows) sum += values[r];
@@ -97,7 +82,7 @@ RobustFit trim(const Dataset& data, function_ref<Model(const Dataset&)> fit, con
     }
     for (int round = 1;; ++round) {
       Model model = fit(data.take(kept));
-      const auto loss = losses(model, data);
+      const auto loss = detail::row_losses(model, data);
       Rows next = least(loss, all_rows(data), count);
       if (round < options.rounds && next != kept) {
         kept = std::move(next);
@@ -119,7 +104,7 @@ RobustFit sever(const Dataset& data, function_ref<Model(const Dataset&)> fit, co
     const Dataset now = data.take(kept);
     Model model = fit(now);
     if (round == options.rounds) {
-      const double loss = mean_over(kept, losses(model, data));
+      const double loss = mean_over(kept, detail::row_losses(model, data));
       return result(data, std::move(model), kept, round + 1, loss);
     }
     const Tensor<float> x = model.encoder().apply(now), out = detail::aligned_outputs(model, now, nullptr);
