@@ -16,7 +16,7 @@ for package in pyod cleanlab scikit-learn numpy scipy; do
 done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
-  peers_torch adversarial-robustness-toolbox foolbox pyautoattack
+  peers_torch packaging tqdm adversarial-robustness-toolbox foolbox pyautoattack
   export PEERS_TORCH
   "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker \
     peer_robustness_certify_worker peer_robustness_monitor_worker peer_robustness_attack_worker >&2

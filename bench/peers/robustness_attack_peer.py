@@ -57,7 +57,7 @@ y = load("labels").long()
 
 def accuracy(rows):
     with torch.no_grad():
-        return (model(rows).argmax(1) == y[: len(rows)]).float().mean().item()
+        return (model(rows).argmax(1) == y[: len(rows)]).double().mean().item()
 
 
 def autoattack(radius, steps, queries, seed):
