@@ -61,6 +61,10 @@ struct Grower::Impl {
     Leaf left, right;
     bool made = false;
   };
+  /// Slots for the histograms of a leaf's children; that of the larger is -1 if it takes the leaf's.
+  struct ChildSlots {
+    int small = -1, large = -1;
+  };
   /// The tree that is being grown.
   struct Growing {
     GrownTree tree;
@@ -82,10 +86,12 @@ struct Grower::Impl {
   NodeRows rows_of(const Leaf& leaf) const noexcept;
   SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                std::vector<std::uint8_t>& columns) const;
-  void split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing, const Crew& crew);
+  void split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing, const Crew& crew);
   void split_ahead(std::span<const std::uint32_t> window, const Growing& growing);
   bool splittable(const Leaf& leaf) const noexcept;
-  int take_slot();
+  int take_slot(std::size_t of_rows);
+  ChildSlots take_slots(const Leaf& leaf);
+  void release_slot(int& slot);
   std::span<const std::uint8_t> columns_for(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                             std::vector<std::uint8_t>& out) const;
   void set_covers(GrownTree& tree) const;
@@ -106,7 +112,7 @@ struct Grower::Impl {
   std::vector<Children> children;  // of each leaf
   std::vector<std::int32_t> node_parents;
   std::vector<Histogram> slots;
-  std::vector<int> free_slots;
+  std::array<std::vector<int>, 2> free_slots;  // of compact ones the second
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
@@ -191,14 +197,27 @@ bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
          (options.max_depth == 0 || leaf.depth < options.max_depth);
 }
 
-int Grower::Impl::take_slot() {
-  if (free_slots.empty()) {
-    slots.emplace_back();
+int Grower::Impl::take_slot(std::size_t of_rows) {
+  const bool compact = builder.compact(of_rows);
+  std::vector<int>& free = free_slots[compact];
+  if (free.empty()) {
+    allocate(slots.emplace_back(), builder.layout(), compact);
     return static_cast<int>(slots.size()) - 1;
   }
-  const int slot = free_slots.back();
-  free_slots.pop_back();
+  const int slot = free.back();
+  free.pop_back();
   return slot;
+}
+
+Grower::Impl::ChildSlots Grower::Impl::take_slots(const Leaf& leaf) {
+  const std::size_t rows_here = leaf.end - leaf.begin, left = static_cast<std::size_t>(scale.rows(leaf.best.left));
+  const std::size_t small = std::min(left, rows_here - left), large = rows_here - small;
+  return {take_slot(small), builder.compact(large) != builder.compact(rows_here) ? take_slot(large) : -1};
+}
+
+void Grower::Impl::release_slot(int& slot) {
+  if (slot >= 0) free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
+  slot = -1;
 }
 
 /// The columns that may split a leaf: those that are on, that may meet the ones above, and that are drawn.
@@ -276,9 +295,9 @@ SearchedNode Grower::Impl::node_for_search(const Leaf& leaf, const Leaf* from, c
   return node;
 }
 
-/// Makes the children of a leaf, with their histograms and best splits if those are wanted; `slot` is for a histogram.
+/// Makes the children of a leaf, with their histograms and best splits if those are wanted; `to` is for the histograms.
 /// Touches nothing that belongs to another leaf.
-void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing,
+void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing,
                               const Crew& crew) {
   const Leaf& leaf = leaves[id];
   const Split& split = leaf.best;
@@ -310,8 +329,8 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
   const bool left_is_small = scale.rows(left.total) <= scale.rows(right.total);
   Leaf& small = left_is_small ? left : right;
   Leaf& large = left_is_small ? right : left;
-  large.histogram = leaf.histogram;
-  small.histogram = slot;
+  large.histogram = to.large >= 0 ? to.large : leaf.histogram;
+  small.histogram = to.small;
   const bool small_splits = search_children && splittable(small), large_splits = search_children && splittable(large);
   if (large_splits || small_splits) {
     std::vector<std::uint8_t> small_columns, large_columns;
@@ -322,7 +341,8 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
     if (small_splits) small_node = node_for_search(small, &leaf, growing, small_columns);
     if (large_splits) large_node = node_for_search(large, &leaf, growing, large_columns);
     search.find(small_splits ? &small_node : nullptr, &small_histogram, large_splits ? &large_node : nullptr,
-                &large_histogram, growing.column_on, &small.best, &large.best, crew.threads);
+                &large_histogram, &slots[static_cast<std::size_t>(leaf.histogram)], growing.column_on, &small.best,
+                &large.best, crew.threads);
   }
   made = true;
 }
@@ -334,11 +354,11 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   struct Job {
     std::uint32_t leaf;
     std::size_t turn, cost;
-    int slot;
+    ChildSlots slots;
   };
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < window.size(); ++i)
-    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, -1});
+    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, {}});
   const std::size_t parts = threads(), first_cost = jobs[0].cost + search_rows;
   std::size_t total = 0;
   for (Job& job : jobs) total += job.cost += search_rows;
@@ -353,13 +373,21 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
                           : first_cost >= RowPartition::parallel_rows   ? 1.5
                                                                         : 1.2;
   if (parts == 1 || static_cast<double>(total) < together * static_cast<double>(longest)) jobs.resize(1);
-  for (Job& job : jobs) job.slot = take_slot();
+  for (Job& job : jobs) job.slots = take_slots(leaves[job.leaf]);
   const auto split = [&](const Job& job, const Crew& crew) {
     // With this leaf and those before it split, is there room for more?
     const bool search_children = leaves.size() + job.turn + 1 < static_cast<std::size_t>(options.max_leaves);
-    split_leaf(job.leaf, search_children, job.slot, growing, crew);
+    split_leaf(job.leaf, search_children, job.slots, growing, crew);
   };
-  if (jobs.size() == 1) return split(jobs[0], {parts, 0});
+  const auto release_parents = [&] {
+    for (const Job& job : jobs)
+      if (job.slots.large >= 0) release_slot(leaves[job.leaf].histogram);
+  };
+  if (jobs.size() == 1) {
+    split(jobs[0], {parts, 0});
+    release_parents();
+    return;
+  }
   std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
   // Each lane first takes leaves whose rows it has written itself and so has near it, then any.
   std::vector<std::atomic<bool>> taken(jobs.size());
@@ -371,6 +399,7 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
             if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
       },
       options.arena);
+  release_parents();
 }
 
 GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
@@ -394,29 +423,27 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   search.use(scale, column_on);
   root.output = search.output(root.total, 0, root.lower, root.upper);
 
-  free_slots.clear();
-  for (std::size_t i = slots.size(); i-- > 0;) free_slots.push_back(static_cast<int>(i));
+  for (auto& free : free_slots) free.clear();
+  for (auto slot = static_cast<int>(slots.size()); slot-- > 0;)
+    free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
   // Depth-wise: the upper level first. Largest gain first, then the older leaf.
   const auto later = [&](std::uint32_t a, std::uint32_t b) {
     if (options.depthwise && leaves[a].depth != leaves[b].depth) return leaves[a].depth > leaves[b].depth;
     return leaves[a].best.gain != leaves[b].best.gain ? leaves[a].best.gain < leaves[b].best.gain : a > b;
   };
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> queue(later);
-  const auto release = [&](Leaf& leaf) {
-    if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
-    leaf.histogram = -1;
-  };
+  const auto release = [&](Leaf& leaf) { release_slot(leaf.histogram); };
   const auto offer = [&](std::uint32_t id) {
     Leaf& leaf = leaves[id];
     leaf.best.gain > 0 ? queue.push(id) : release(leaf);
   };
   if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
-    root.histogram = take_slot();
+    root.histogram = take_slot(bag.size());
     Histogram& histogram = slots[static_cast<std::size_t>(root.histogram)];
     builder.build(rows_of(root), histogram, threads());
     std::vector<std::uint8_t> columns;
     const SearchedNode node = node_for_search(root, nullptr, growing, columns);
-    search.find(&node, &histogram, nullptr, nullptr, column_on, &root.best, nullptr, threads());
+    search.find(&node, &histogram, nullptr, nullptr, nullptr, column_on, &root.best, nullptr, threads());
     offer(0);
   }
   // What the splits that are left cannot reach gives its histogram back; a few at a time.
