@@ -74,10 +74,11 @@ struct Grower::Impl {
   Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
       : bins(matrix),
         options(o),
-        builder(matrix, o.arena),
-        search(matrix, builder.layout(), options),
+        team(o.arena),
+        builder(matrix, team),
+        search(matrix, builder.layout(), options, team),
         kernels(kernels::detail::grow_table()),
-        rows(matrix, o.arena) {}
+        rows(matrix, team) {}
 
   GrownTree grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                  std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
@@ -95,12 +96,10 @@ struct Grower::Impl {
   std::span<const std::uint8_t> columns_for(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                             std::vector<std::uint8_t>& out) const;
   void set_covers(GrownTree& tree) const;
-  std::size_t threads() const {
-    return static_cast<std::size_t>(options.arena ? options.arena->threads() : Arena::default_arena().threads());
-  }
 
   const BinnedMatrix& bins;
   const GrowerOptions options;
+  Team team;
   HistogramBuilder builder;
   SplitSearch search;
   const kernels::detail::GrowTable& kernels;
@@ -145,15 +144,12 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
   };
   std::vector<Block> found(blocks);
   const std::uint32_t* listed = rows.all_rows() ? nullptr : rows.rows().data();
-  parallel_for(
-      n, quantised_block,
-      [&](std::size_t begin, std::size_t end) {
-        Block& block = found[begin / quantised_block];
-        const std::size_t first = listed ? 0 : begin;
-        kernels.bounds(g.data() + first, listed ? listed + begin : nullptr, end - begin, &block.g_low, &block.g_high);
-        kernels.bounds(h.data() + first, listed ? listed + begin : nullptr, end - begin, &block.h_low, &block.h_high);
-      },
-      options.arena);
+  team.parallel_for(n, quantised_block, [&](std::size_t begin, std::size_t end) {
+    Block& block = found[begin / quantised_block];
+    const std::size_t first = listed ? 0 : begin;
+    kernels.bounds(g.data() + first, listed ? listed + begin : nullptr, end - begin, &block.g_low, &block.g_high);
+    kernels.bounds(h.data() + first, listed ? listed + begin : nullptr, end - begin, &block.h_low, &block.h_high);
+  });
   Block all = found[0];
   for (const Block& block : found) {
     all.g_low = std::min(all.g_low, block.g_low);
@@ -174,14 +170,11 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
     h_scale = (1 + 0x1p-20) / static_cast<double>(all.h_high);
   }
   const std::uint64_t key = mix(tree_number);
-  parallel_for(
-      n, quantised_block,
-      [&](std::size_t begin, std::size_t end) {
-        kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
-                         static_cast<float>(g_scale), static_cast<float>(h_scale), key, rows.pairs() + begin,
-                         found[begin / quantised_block].sums);
-      },
-      options.arena);
+  team.parallel_for(n, quantised_block, [&](std::size_t begin, std::size_t end) {
+    kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
+                     static_cast<float>(g_scale), static_cast<float>(h_scale), key, rows.pairs() + begin,
+                     found[begin / quantised_block].sums);
+  });
   GradientSum total{0, n};
   for (const Block& block : found)
     total += {block.sums[0], static_cast<std::uint64_t>(block.sums[1]) << scale.count_bits};
@@ -359,7 +352,7 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < window.size(); ++i)
     if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, {}});
-  const std::size_t parts = threads(), first_cost = jobs[0].cost + search_rows;
+  const std::size_t parts = team.size(), first_cost = jobs[0].cost + search_rows;
   std::size_t total = 0;
   for (Job& job : jobs) total += job.cost += search_rows;
   // The largest first. One that would keep its thread busy when the others are done is better split by all.
@@ -391,20 +384,17 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
   // Each lane first takes leaves whose rows it has written itself and so has near it, then any.
   std::vector<std::atomic<bool>> taken(jobs.size());
-  parallel_for(
-      parts, 1,
-      [&](std::size_t lane, std::size_t) {
-        for (const bool own : {true, false})
-          for (std::size_t i = 0; i < jobs.size(); ++i)
-            if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
-      },
-      options.arena);
+  team.each([&](std::size_t lane) {
+    for (const bool own : {true, false})
+      for (std::size_t i = 0; i < jobs.size(); ++i)
+        if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
+  });
   release_parents();
 }
 
 GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                              std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
-  rows.start(bag, threads());
+  rows.start(bag, team.size());
   scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
   const bool is_wide = bag.size() <= wide_rows;
   Growing growing{{}, column_on};
@@ -440,10 +430,10 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
     root.histogram = take_slot(bag.size());
     Histogram& histogram = slots[static_cast<std::size_t>(root.histogram)];
-    builder.build(rows_of(root), histogram, threads());
+    builder.build(rows_of(root), histogram, team.size());
     std::vector<std::uint8_t> columns;
     const SearchedNode node = node_for_search(root, nullptr, growing, columns);
-    search.find(&node, &histogram, nullptr, nullptr, nullptr, column_on, &root.best, nullptr, threads());
+    search.find(&node, &histogram, nullptr, nullptr, nullptr, column_on, &root.best, nullptr, team.size());
     offer(0);
   }
   // What the splits that are left cannot reach gives its histogram back; a few at a time.
@@ -471,7 +461,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
     if (!children[left_id].made) {
       // Of the last splits half at most are prepared: their turn might not come.
       const std::size_t room = static_cast<std::size_t>(options.max_leaves) - leaves.size();
-      const std::size_t most = threads() == 1 ? 1 : std::min(ahead_per_thread * threads(), (room + 1) / 2);
+      const std::size_t most = team.size() == 1 ? 1 : std::min(ahead_per_thread * team.size(), (room + 1) / 2);
       for (window.clear(); window.size() < most && !queue.empty(); queue.pop()) window.push_back(queue.top());
       split_ahead(window, growing);
       for (const auto id : window) queue.push(id);
@@ -537,7 +527,9 @@ Grower::Grower(Grower&&) noexcept = default;
 
 GrownTree Grower::grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
                        std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
-  return impl_->grow(rows, g, h, tree_number, column_on);
+  GrownTree tree;
+  impl_->team.gather([&] { tree = impl_->grow(rows, g, h, tree_number, column_on); });
+  return tree;
 }
 
 std::span<const std::uint32_t> Grower::leaf_rows(std::size_t leaf) const noexcept {

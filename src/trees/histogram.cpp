@@ -97,10 +97,10 @@ void subtract(Histogram& large, const Histogram& parent, const Histogram& small,
   }
 }
 
-HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)
+HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Team& team)
     : bins_(bins),
       layout_(bins),
-      arena_(arena),
+      team_(team),
       stored_{bins.stored_rows(), bins.stored_stride(), bins.stored_columns(), false},
       packed_{bins.packed_rows(), bins.packed_stride(), bins.packs().size(), true},
       pack_of_(bins.stored_columns()) {
@@ -296,17 +296,12 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
     // By columns. With few of them by single groups.
     const std::size_t step = tiles >= 2 * threads ? tile_groups : 1;
     const std::size_t units = (groups + step - 1) / step;
-    parallel_for(
-        units + lists, 1,
-        [&](std::size_t begin, std::size_t end) {
-          for (std::size_t u = begin; u < end; ++u) {
-            if (u < units)
-              add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), false, out);
-            else
-              add_listed(node, 0, node.count, u - units, false, out);
-          }
-        },
-        arena_);
+    team_.parallel_for(units + lists, 1, [&](std::size_t u, std::size_t) {
+      if (u < units)
+        add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), false, out);
+      else
+        add_listed(node, 0, node.count, u - units, false, out);
+    });
     return;
   }
   // By rows, block by block. Sums are exact, so it does not matter in which part they are.
@@ -315,19 +310,17 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
   for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_, false);
   Phase blocks((node.count + smallest_part - 1) / smallest_part, parts);
   std::vector<std::uint8_t> used(parts, 0);
-  parallel_for(
-      parts, 1,
-      [&](std::size_t part, std::size_t) {
-        Histogram& mine = part == 0 ? out : parts_[part];
-        scratch();  // what may throw comes before the blocks
-        blocks.work(part, [&](std::size_t block) {
-          const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
-          if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
-          for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
-          used[part] = 1;
-        });
-      },
-      arena_);
+  team_.each([&](std::size_t part) {
+    if (part >= parts) return;
+    Histogram& mine = part == 0 ? out : parts_[part];
+    scratch();  // what may throw comes before the blocks
+    blocks.work(part, [&](std::size_t block) {
+      const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
+      if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
+      for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
+      used[part] = 1;
+    });
+  });
   if (!used[0]) out = parts_[static_cast<std::size_t>(std::find(used.begin(), used.end(), 1) - used.begin())];
   bool first = used[0] == 0;
   for (std::size_t p = 1; p < parts; ++p) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "redoubt/trees/binning.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 
@@ -64,7 +65,7 @@ struct NodeRows {
 
 class HistogramBuilder {
  public:
-  HistogramBuilder(const BinnedMatrix& bins, Arena* arena);
+  HistogramBuilder(const BinnedMatrix& bins, Team& team);
   HistogramBuilder(const HistogramBuilder&) = delete;  // points into itself
 
   const HistogramLayout& layout() const noexcept { return layout_; }
@@ -78,7 +79,7 @@ class HistogramBuilder {
   /// Whether the histogram of a node of so many rows is compact.
   bool compact(std::size_t rows) const noexcept;
   /// The entries of the common bins of listed columns are left undefined. With `threads` 1 on the calling thread alone,
-  /// which others may do at the same time for other nodes; otherwise with all of the arena.
+  /// which others may do at the same time for other nodes; otherwise with all of the team.
   void build(const NodeRows& node, Histogram& out, std::size_t threads);
 
  private:
@@ -115,7 +116,7 @@ class HistogramBuilder {
 
   const BinnedMatrix& bins_;
   HistogramLayout layout_;
-  Arena* arena_;
+  Team& team_;
   unsigned count_bits_ = 0;
   const WidePairs* wide_ = nullptr;
   Source stored_, packed_;

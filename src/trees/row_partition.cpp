@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "kernels/grow.hpp"
-#include "redoubt/core/parallel.hpp"
 #include "trees/phase.hpp"
 
 namespace redoubt::detail {
@@ -15,8 +14,8 @@ constexpr std::size_t serial_block = 4096;         // its masks stay in the cach
 
 }  // namespace
 
-RowPartition::RowPartition(const BinnedMatrix& bins, Arena* arena)
-    : bins_(bins), arena_(arena), kernels_(kernels::detail::grow_table()) {}
+RowPartition::RowPartition(const BinnedMatrix& bins, Team& team)
+    : bins_(bins), team_(team), kernels_(kernels::detail::grow_table()) {}
 
 void RowPartition::start(std::span<const std::uint32_t> rows, std::size_t lanes) {
   rows_ = rows;
@@ -96,23 +95,19 @@ void RowPartition::split(const NodeRows& node, int side, std::size_t first, cons
     masks_.resize((node.count + 15) / 16);
     const std::size_t blocks = (node.count + block - 1) / block;
     std::vector<std::size_t> counts(blocks);
-    const std::size_t parts = crew.threads;
-    Phase marked(blocks, parts), moved(blocks, parts);
-    parallel_for(
-        parts, 1,
-        [&](std::size_t part, std::size_t) {
-          marked.work(part, [&](std::size_t i) {
-            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
-            counts[i] = kernels_.mark(codes, listed(begin), begin, end - begin, set.data(), masks_.data() + begin / 16);
-          });
-          marked.wait();
-          moved.work(part, [&](std::size_t i) {
-            const std::size_t begin = i * block, end = std::min(node.count, begin + block);
-            const std::size_t before = std::accumulate(counts.data(), counts.data() + i, std::size_t{0});
-            split_block(begin, end, masks_.data() + begin / 16, counts[i], before);
-          });
-        },
-        arena_);
+    Phase marked(blocks, crew.threads), moved(blocks, crew.threads);
+    team_.each([&](std::size_t part) {
+      marked.work(part, [&](std::size_t i) {
+        const std::size_t begin = i * block, end = std::min(node.count, begin + block);
+        counts[i] = kernels_.mark(codes, listed(begin), begin, end - begin, set.data(), masks_.data() + begin / 16);
+      });
+      marked.wait();
+      moved.work(part, [&](std::size_t i) {
+        const std::size_t begin = i * block, end = std::min(node.count, begin + block);
+        const std::size_t before = std::accumulate(counts.data(), counts.data() + i, std::size_t{0});
+        split_block(begin, end, masks_.data() + begin / 16, counts[i], before);
+      });
+    });
   }
   forget_codes(split.column, crew.lane);
 }

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "kernels/grow.hpp"
-#include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 
 namespace redoubt::detail {
@@ -29,8 +28,9 @@ struct SplitSearch::Local {
   alignas(64) std::array<std::uint64_t, 264> hn, ordered_hn;
 };
 
-SplitSearch::SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options)
-    : bins_(bins), layout_(layout), options_(options), kernels_(kernels::detail::grow_table()) {
+SplitSearch::SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options,
+                         Team& team)
+    : bins_(bins), layout_(layout), options_(options), team_(team), kernels_(kernels::detail::grow_table()) {
   simple_ = options.l1 == 0 && options.max_delta_step == 0 && options.path_smooth == 0 && !options.random_thresholds &&
             options.monotone.empty();
   std::vector<std::vector<std::uint32_t>> of_unit(bins.stored_columns());
@@ -431,7 +431,7 @@ void SplitSearch::finish(Searching& s, Local& local) const {
 
 void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
                        Histogram* large_histogram, const Histogram* parent, std::span<const std::uint8_t> column_on,
-                       Split* small_best, Split* large_best, std::size_t threads) const {
+                       Split* small_best, Split* large_best, std::size_t threads) {
   const auto make_large = [&](std::uint32_t start, std::uint32_t bins) {
     subtract(*large_histogram, *parent, *small_histogram, start, bins, scale_.count_bits);
   };
@@ -465,15 +465,12 @@ void SplitSearch::find(const SearchedNode* small, Histogram* small_histogram, co
   } else {
     const std::size_t grain = (units + tasks - 1) / tasks;
     std::vector<Split> found(2 * tasks);
-    parallel_for(
-        units, grain,
-        [&](std::size_t begin, std::size_t end) {
-          std::optional<Searching> a = first, b = second;
-          search(begin, end, a ? &*a : nullptr, b ? &*b : nullptr);
-          if (a) found[2 * (begin / grain)] = a->best;
-          if (b) found[2 * (begin / grain) + 1] = b->best;
-        },
-        options_.arena);
+    team_.parallel_for(units, grain, [&](std::size_t begin, std::size_t end) {
+      std::optional<Searching> a = first, b = second;
+      search(begin, end, a ? &*a : nullptr, b ? &*b : nullptr);
+      if (a) found[2 * (begin / grain)] = a->best;
+      if (b) found[2 * (begin / grain) + 1] = b->best;
+    });
     for (std::size_t i = 0; i < found.size(); ++i)
       if (auto& s = i % 2 ? second : first; s)
         if (Split& best = s->best;

@@ -42,7 +42,7 @@ struct SearchedNode {
 
 class SplitSearch {
  public:
-  SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options);
+  SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options, Team& team);
 
   /// Of the tree that is grown next.
   void use(const GradientScale& scale, std::span<const std::uint8_t> column_on);
@@ -56,7 +56,7 @@ class SplitSearch {
   /// needed if large is given. With `threads` 1 on the calling thread alone.
   void find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
             Histogram* large_histogram, const Histogram* parent, std::span<const std::uint8_t> column_on,
-            Split* small_best, Split* large_best, std::size_t threads) const;
+            Split* small_best, Split* large_best, std::size_t threads);
 
  private:
   /// The bins of one column, for one node.
@@ -107,6 +107,7 @@ class SplitSearch {
   const BinnedMatrix& bins_;
   const HistogramLayout& layout_;
   const GrowerOptions& options_;
+  Team& team_;
   const kernels::detail::GrowTable& kernels_;
   GradientScale scale_;
   bool simple_;                               // no option that needs the slow search
