@@ -7,7 +7,7 @@ function(redoubt_isa_sources target)
   file(GLOB avx2 CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/avx2/*.cpp)
   file(GLOB avx512 CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/avx512/*.cpp)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-    set(avx2_flags -mavx2 -mfma -mf16c -mprfchw)
+    set(avx2_flags -mavx2 -mfma -mf16c)
     set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mprefer-vector-width=512)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # GCC's own _mm512_undefined_*() warns when inlined (GCC bug 105593).

@@ -152,6 +152,8 @@ void split(const uint32_t* rows, std::size_t first, const uint32_t* pairs, const
   }
 }
 
+void stream(const uint32_t* src, std::size_t n, uint32_t* dst) { std::copy_n(src, n, dst); }
+
 /// Makes these sums the left side of the best cut, if it is: of equal ones if `first` says so.
 void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bin, uint32_t missing_left, bool first,
               SplitFound* best) {
@@ -200,8 +202,9 @@ void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts
 
 }  // namespace
 
-extern const GrowTable naive_grow_table = {0,    bounds,   quantise,   expand, gather, accumulate, flush,     take,
-                                           fold, subtract, difference, mark,   split,  scan,       scan_each, assign};
+extern const GrowTable naive_grow_table = {0,     bounds, quantise, expand,    gather,     accumulate,
+                                           flush, take,   fold,     subtract,  difference, mark,
+                                           split, stream, scan,     scan_each, assign};
 
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -78,6 +78,8 @@ struct GrowTable {
   /// right_rows[0 .. n - lefts), pairs alike.
   void (*split)(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n,
                 size_t lefts, uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs);
+  /// dst[i] = src[i], past the caches where whole lines are written; other threads see it after they synchronise.
+  void (*stream)(const uint32_t* src, size_t n, uint32_t* dst);
   /// The best cut; of equal ones that of the lowest bin, then the one with the missing on the right. The missing alone
   /// are never the left side: that is the cut behind all values with the missing on the right.
   void (*scan)(const SplitScan& in, SplitFound* out);

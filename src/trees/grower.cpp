@@ -408,6 +408,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   root.path = mix(tree_number);
   if (bag.empty()) return tree;
   root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
+  team.measure_distance();
   builder.use_columns(column_on);
   builder.use_pairs(scale.count_bits, is_wide ? &wide : nullptr);
   search.use(scale, column_on);

@@ -27,8 +27,14 @@ class Team {
   /// step(0) on the leader and, for each member that comes before that returns, step(member), member < size(). What the
   /// members wrote can be read afterwards. Outside of `gather` only step(0). The first exception is rethrown.
   void each(function_ref<void(std::size_t member)> step);
-  /// Calls body(begin, end) over [0, count) in blocks of `grain`, as redoubt::parallel_for does.
+  /// Calls body(begin, end) over [0, count) in blocks of `grain`, as redoubt::parallel_for does; each member prefers
+  /// the same part of the range every time. body must not throw.
   void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t, std::size_t)> body);
+
+  /// Whether members see late what another wrote, as on CPUs without a common cache. Measured here, by a few round
+  /// trips of less than a microsecond; what is known is kept if nobody answers.
+  void measure_distance();
+  bool far() const noexcept { return far_; }
 
  private:
   static std::size_t arena_threads(Arena* arena) {
@@ -39,13 +45,15 @@ class Team {
 
   Arena* arena_;
   const std::size_t size_;
-  bool gathered_ = false;
+  bool gathered_ = false, far_ = false;
   const function_ref<void(std::size_t)>* step_ = nullptr;
   std::mutex error_guard_;
   std::exception_ptr error_;
   alignas(64) std::atomic<std::size_t> turn_ = 0;  // odd: a step is open
   std::atomic<bool> over_ = false;
+  std::atomic<std::size_t> call_ = 0;                // of one member: calls * size() + member
   alignas(64) std::atomic<std::size_t> inside_ = 0;  // members in the step
+  alignas(64) std::atomic<std::size_t> answer_ = 0;  // the call
 };
 
 }  // namespace redoubt::detail

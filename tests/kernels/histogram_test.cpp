@@ -334,6 +334,22 @@ TEST_CASE("sums of a block are taken and subtracted", "[grow]") {
   }
 }
 
+TEST_CASE("streamed rows arrive, and nothing beside them", "[grow]") {
+  for (const GrowTable* table : levels()) {
+    std::vector<std::uint32_t> src(300), dst(340);
+    for (std::size_t i = 0; i < src.size(); ++i) src[i] = static_cast<std::uint32_t>(i + 1);
+    for (std::size_t offset = 0; offset < 20; ++offset) {
+      for (const std::size_t n : {0u, 1u, 5u, 16u, 17u, 100u, 299u}) {
+        std::fill(dst.begin(), dst.end(), 0u);
+        table->stream(src.data() + offset % 2, n, dst.data() + offset);
+        std::vector<std::uint32_t> expected(dst.size());
+        std::copy_n(src.data() + offset % 2, n, expected.data() + offset);
+        REQUIRE(dst == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
   Random random(4);
   for (const GrowTable* table : levels()) {

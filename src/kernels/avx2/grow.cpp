@@ -340,14 +340,6 @@ __m256i packed(__m256i v, unsigned mask) {
   return _mm256_permutevar8x32_epi32(v, _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(packing.places[mask]))));
 }
 
-/// The places that a split writes soon: another CPU may have them, and stores wait for them one after the other.
-inline void ask_to_write(const uint32_t* rows, const uint32_t* pairs, size_t at, size_t end) {
-  constexpr size_t ahead = 256;
-  if (at + ahead >= end) return;
-  __builtin_prefetch(rows + at + ahead, 1);
-  __builtin_prefetch(pairs + at + ahead, 1);
-}
-
 void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n, size_t lefts,
            uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -358,10 +350,6 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
     const unsigned left = masks[i / 16] >> (i % 16) & 255, right = left ^ 255;
     const __m256i row = rows ? load(rows + i) : _mm256_add_epi32(_mm256_set1_epi32(int(uint32_t(first + i))), lanes);
     const __m256i pair = load(pairs + i);
-    if (i % 16 == 0) {
-      ask_to_write(left_rows, left_pairs, l, lefts);
-      ask_to_write(right_rows, right_pairs, r, rights);
-    }
     store(left_rows + l, packed(row, left));
     store(left_pairs + l, packed(pair, left));
     store(right_rows + r, packed(row, right));
@@ -397,6 +385,17 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
     l += to_left;
     r += !to_left;
   }
+}
+
+void stream(const uint32_t* src, size_t n, uint32_t* dst) {
+  size_t i = 0;
+  for (; i < n && (uintptr_t(dst + i) & 63); ++i) dst[i] = src[i];
+  for (; i + 16 <= n; i += 16) {
+    _mm256_stream_si256((__m256i*)(dst + i), load(src + i));
+    _mm256_stream_si256((__m256i*)(dst + i + 8), load(src + i + 8));
+  }
+  for (; i < n; ++i) dst[i] = src[i];
+  _mm_sfence();
 }
 
 /// Sums of lanes 0 .. i.
@@ -551,8 +550,8 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx2_grow_table = {1,     bounds, quantise,  expand,   gather,     accumulate,
-                                              flush, take,   fold,      subtract, difference, mark,
-                                              split, scan,   scan_each, assign};
+extern constexpr GrowTable avx2_grow_table = {1,     bounds, quantise, expand,    gather,     accumulate,
+                                              flush, take,   fold,     subtract,  difference, mark,
+                                              split, stream, scan,     scan_each, assign};
 
 }  // namespace redoubt::kernels::detail

@@ -317,14 +317,6 @@ size_t mark(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, 
   return count;
 }
 
-/// The places that a split writes soon: another CPU may have them, and stores wait for them one after the other.
-inline void ask_to_write(const uint32_t* rows, const uint32_t* pairs, size_t at, size_t end) {
-  constexpr size_t ahead = 256;
-  if (at + ahead >= end) return;
-  __builtin_prefetch(rows + at + ahead, 1);
-  __builtin_prefetch(pairs + at + ahead, 1);
-}
-
 void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n, size_t lefts,
            uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs) {
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -335,8 +327,6 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
     const __m512i row = rows ? _mm512_maskz_loadu_epi32(m, rows + i)
                              : _mm512_add_epi32(_mm512_set1_epi32(int(uint32_t(first + i))), lanes);
     const __m512i pair = _mm512_maskz_loadu_epi32(m, pairs + i);
-    ask_to_write(left_rows, left_pairs, l, lefts);
-    ask_to_write(right_rows, right_pairs, r, rights);
     const size_t nl = size_t(__builtin_popcount(left)), nr = size_t(__builtin_popcount(right));
     // Compressed in registers and stored whole where there is room: compressing stores are slow on Zen.
     const __mmask16 l_out = l + 16 <= lefts ? __mmask16(0xffff) : first16(nl);
@@ -348,6 +338,16 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
     l += nl;
     r += nr;
   }
+}
+
+void stream(const uint32_t* src, size_t n, uint32_t* dst) {
+  size_t i = (64 - (uintptr_t(dst) & 63)) % 64 / 4;
+  if (i > n) i = n;
+  _mm512_mask_storeu_epi32(dst, first16(i), _mm512_maskz_loadu_epi32(first16(i), src));
+  for (; i + 16 <= n; i += 16) _mm512_stream_si512((__m512i*)(dst + i), _mm512_loadu_si512(src + i));
+  const __mmask16 rest = first16(n - i);
+  _mm512_mask_storeu_epi32(dst + i, rest, _mm512_maskz_loadu_epi32(rest, src + i));
+  _mm_sfence();
 }
 
 constexpr double nearly = 1 - 1e-9;  // of a score: more than rounding can hide
@@ -549,8 +549,8 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx512_grow_table = {2,     bounds, quantise,  expand,   gather,     accumulate,
-                                                flush, take,   fold,      subtract, difference, mark,
-                                                split, scan,   scan_each, assign};
+extern constexpr GrowTable avx512_grow_table = {2,     bounds, quantise, expand,    gather,     accumulate,
+                                                flush, take,   fold,     subtract,  difference, mark,
+                                                split, stream, scan,     scan_each, assign};
 
 }  // namespace redoubt::kernels::detail
