@@ -11,8 +11,8 @@
 namespace redoubt::detail {
 namespace {
 
-constexpr std::size_t serial_bins = 48 * 1024;  // fewer bins than this are not worth a second thread
-constexpr std::size_t task_bins = 8 * 1024;
+constexpr std::size_t serial_bins = 6 * 1024;  // fewer bins than this are not worth a second thread
+constexpr std::size_t task_bins = 3 * 1024;
 constexpr std::size_t near_bins = 1024;  // made and searched together: they stay in the L1 cache
 
 /// Gains below this share of the scores they are the difference of are rounding errors.
