@@ -1,0 +1,41 @@
+"""Neural networks against ONNX Runtime and OpenVINO (inference). See nn.sh; prints "figure NAME VALUE" lines."""
+import argparse
+import pathlib
+import sys
+import tempfile
+
+import nn_infer
+from harness import cpu_name, run_parts
+
+
+class Context:
+    """Settings of a run: our workers, rounds."""
+
+    def __init__(self, build, quick):
+        self.build = pathlib.Path(build)
+        self.quick = quick
+        self.rounds = 5 if quick else 11
+        self.folder = tempfile.TemporaryDirectory()
+
+    def file(self, name):
+        return pathlib.Path(self.folder.name) / name
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    parts = nn_infer.figures()
+    if arguments.list:
+        print("\n".join(name for names, _ in parts for name in names))
+        return 0
+    print(f"cpu: {cpu_name()}")
+    nn_infer.say_versions()
+    return 1 if run_parts(parts, Context(arguments.build, arguments.quick), arguments.only) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
