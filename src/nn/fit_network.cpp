@@ -143,7 +143,6 @@ class Epochs {
                                     .clip_norm = options.clip_norm,
                                     .seed = options.seed,
                                     .callback = options.callback,
-                                    .objective = options.objective,
                                     .arena = options.arena});
   }
 
