@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+import robustness_attack
 import robustness_certify
 import robustness_monitor
 import robustness_poison
@@ -182,6 +183,7 @@ def parts():
     return [(["robust.outlier.auc_delta_vs_pyod", "robust.outlier.auc_behind_pyod"], auc_delta)] + [
         ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [
         (FLIPS, flips)] + robustness_poison.parts() + robustness_certify.parts() + (
+        robustness_attack.PARTS) + (
         robustness_monitor.PARTS)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Robustness: poisoning checks against PyOD and cleanlab, experiments with planted poison,
-# and query monitors against attackers.
+# Robustness: poisoning checks against PyOD and cleanlab, experiments with planted poison, attacks beside AutoAttack,
+# ART and Foolbox, and query monitors against attackers.
 # Usage: bash bench/peers/robustness.sh [--quick] [--only GLOB]... [--list]
 #   --quick  fewer rounds and seeds: under 20 minutes on two cores
 #   --only   parts that give a figure whose name matches, for example --only 'robust.ecod*'
@@ -16,7 +16,9 @@ for package in pyod cleanlab scikit-learn numpy scipy; do
 done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
+  peers_torch packaging tqdm adversarial-robustness-toolbox foolbox pyautoattack
+  export PEERS_TORCH
   "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker \
-    peer_robustness_certify_worker peer_robustness_monitor_worker >&2
+    peer_robustness_certify_worker peer_robustness_monitor_worker peer_robustness_attack_worker >&2
 fi
 exec "$PEERS_PYTHON" "$peers_root/bench/peers/robustness.py" --build "$PEERS_BUILD" "$@"

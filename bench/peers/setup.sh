@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sourced by the peer scripts: builds what they need and makes the one virtual environment, outside the tree.
 #   peers_setup PACKAGE...         sets $PEERS_PYTHON and $PEERS_BUILD
-#   peers_torch_setup              PyTorch for CPUs, in a virtual environment of its own: sets $PEERS_TORCH_PYTHON, or
-#                                  leaves it empty if it cannot be had
 #   peers_trees_setup PACKAGE...   installs only what is missing, one by one: a peer that cannot be had is left out and
 #                                  named by trees.py; sets $PEERS_XGBOOST, too
+#   peers_torch PACKAGE...         PyTorch for CPUs and packages that stand on it, in an environment of their own, which
+#                                  is kept; sets $PEERS_TORCH, its python
 set -euo pipefail
 peers_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$peers_root/cmake/setup.sh"
@@ -29,17 +29,6 @@ peers_setup() {
   peers_configure
 }
 
-peers_torch_setup() {
-  local folder=${REDOUBT_TORCH_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/redoubt-torch}
-  PEERS_TORCH_PYTHON=$folder/bin/python
-  redoubt_setup python3-venv python3-dev  # torch.compile builds an extension
-  [[ -x $PEERS_TORCH_PYTHON ]] || /usr/bin/python3 -m venv "$folder"
-  "$PEERS_TORCH_PYTHON" -c 'import torch, numpy' 2>/dev/null ||
-    "$folder/bin/pip" install -q --disable-pip-version-check numpy torch \
-      --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple >&2 ||
-    { echo "setup: PyTorch cannot be installed" >&2; PEERS_TORCH_PYTHON=; }
-}
-
 peers_trees_setup() {
   peers_venv
   local package
@@ -61,4 +50,19 @@ peers_beside() {
   local folder=$1
   shift
   [[ -d $folder ]] || "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$folder" "$@" >&2
+}
+
+peers_torch() {
+  redoubt_setup python3-venv
+  local torch_venv=${REDOUBT_TORCH_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/redoubt-torch} package
+  PEERS_TORCH=$torch_venv/bin/python
+  [[ -x $PEERS_TORCH ]] || /usr/bin/python3 -m venv "$torch_venv"
+  for package in torch "$@"; do
+    compgen -G "$torch_venv/lib/python3*/site-packages/${package//-/[_-]}-*.dist-info" >/dev/null && continue
+    # The index of CPU builds spares gigabytes of what other devices need.
+    [[ $package == torch ]] && "$torch_venv/bin/pip" install -q --disable-pip-version-check torch \
+      --index-url https://download.pytorch.org/whl/cpu >&2 && continue
+    "$torch_venv/bin/pip" install -q --disable-pip-version-check "$package" >&2 ||
+      echo "setup: $package cannot be installed" >&2
+  done
 }

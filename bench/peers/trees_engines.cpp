@@ -3,13 +3,12 @@
 // ENGINE: lightgbm, xgboost, onnxruntime, tl2cgen or lleaves. The libraries come from the peers' own packages and are
 // opened at run time; their few functions are declared here. Lines on stdin as for peer_trees_worker; a run prints
 // seconds per row. Every engine runs on one thread and gives raw scores.
-#include <dlfcn.h>
-
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 
+#include "bench/peers/engine_library.hpp"
 #include "bench/peers/trees_loop.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/npy.hpp"
@@ -17,28 +16,9 @@
 namespace {
 
 using namespace redoubt;
+using bench::Library;
 using bench::Settings;
-
-[[noreturn]] void stop(const std::string& what) {
-  std::fprintf(stderr, "%s\n", what.c_str());
-  std::exit(1);
-}
-
-class Library {
- public:
-  explicit Library(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-    if (!handle_) stop(dlerror());
-  }
-  template <class F>
-  F* get(const char* name) const {
-    void* symbol = dlsym(handle_, name);
-    if (!symbol) stop(std::string("no function ") + name);
-    return reinterpret_cast<F*>(symbol);
-  }
-
- private:
-  void* handle_;
-};
+using bench::stop;
 
 void check(int code, const char* what) {
   if (code != 0) stop(std::string(what) + " failed");
@@ -127,70 +107,26 @@ struct XgBoost final : Engine {
   int (*dense)(void*, const char*, const char*, void*, const std::uint64_t**, std::uint64_t*, const float**);
 };
 
-/// ONNX Runtime's interface is a table of functions whose order is its ABI; the places of those used here.
 struct OnnxRuntime final : Engine {
-  using Status = void*;
-  enum Place {
-    create_env = 3,
-    create_session = 7,
-    run = 9,
-    create_options = 10,
-    execution_mode = 13,
-    optimisation = 23,
-    intra_threads = 24,
-    inter_threads = 25,
-    tensor_with_data = 49,
-    cpu_memory = 69,
-    release_value = 96
-  };
-  struct Base {
-    void* const* (*get_api)(std::uint32_t);
-    const char* (*version)();
-  };
-
-  template <class... A>
-  void call(Place place, A... arguments) const {
-    if (reinterpret_cast<Status (*)(A...)>(api[place])(arguments...))
-      stop("ONNX Runtime: call " + std::to_string(place));
-  }
-
   OnnxRuntime(const Settings& settings, const Tensor<float>& rows)
-      : Engine(rows), library(settings.text("library")), values(rows.rows()) {
-    api = library.get<const Base*()>("OrtGetApiBase")()->get_api(16);
-    void *env = nullptr, *options = nullptr;
-    call(create_env, 3, static_cast<const char*>("bench"), &env);
-    call(create_options, &options);
-    call(execution_mode, options, 0);
-    call(optimisation, options, 99);
-    call(intra_threads, options, 1);
-    call(inter_threads, options, 1);
-    const std::string path = settings.text("model");
-    call(create_session, env, path.c_str(), static_cast<const void*>(options), &session);
-    call(cpu_memory, 1, 0, &memory);
-  }
+      : Engine(rows),
+        api(settings.text("library")),
+        session(api.session(settings.text("model"), 1)),
+        memory(api.memory()),
+        values(rows.rows()) {}
   void predict(std::size_t begin, std::size_t count) override {
-    void *in = nullptr, *result = nullptr;
     const std::int64_t shape[] = {static_cast<std::int64_t>(count), static_cast<std::int64_t>(x.cols())};
     const std::int64_t out_shape[] = {static_cast<std::int64_t>(count), 1};
-    call(tensor_with_data, static_cast<const void*>(memory),
-         static_cast<void*>(const_cast<float*>(x.row(begin).data())), count * x.cols() * sizeof(float), &shape[0],
-         std::size_t{2}, 1, &in);
-    call(tensor_with_data, static_cast<const void*>(memory), static_cast<void*>(&values[begin]), count * sizeof(float),
-         &out_shape[0], std::size_t{2}, 1, &result);
-    const char *in_name = "x", *out_name = "variable";
-    const void* inputs[] = {in};
-    call(run, session, static_cast<const void*>(nullptr), static_cast<const char* const*>(&in_name),
-         static_cast<const void* const*>(inputs), std::size_t{1}, static_cast<const char* const*>(&out_name),
-         std::size_t{1}, &result);
-    const auto release = reinterpret_cast<void (*)(void*)>(api[release_value]);
-    release(in);
-    release(result);
+    void* const in = api.tensor(memory, x.row(begin).data(), shape, 2);
+    void* const result = api.tensor(memory, &values[begin], out_shape, 2);
+    api.predict(session, "x", in, "variable", result);
+    api.release(in);
+    api.release(result);
   }
   double result(std::size_t row) const override { return values[row]; }
 
-  Library library;
-  void* const* api = nullptr;
-  void *session = nullptr, *memory = nullptr;
+  bench::OrtApi api;
+  void *session, *memory;
   std::vector<float> values;
 };
 

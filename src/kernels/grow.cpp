@@ -72,13 +72,23 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, std::size_t n, std
     for (std::size_t c = 0; c < columns; ++c) bins[c * 256 + (codes[i] >> (8 * c) & 255)] += pairs[i];
 }
 
+int64_t gradient_of(uint64_t sums) { return static_cast<int64_t>(sums) >> 38; }
+
+uint64_t hessian_and_rows_of(uint64_t sums, unsigned count_bits) {
+  return ((sums >> 12 & ((uint64_t{1} << 26) - 1)) << count_bits) + (sums & 4095);
+}
+
 void flush(uint64_t* bins, std::size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
   for (std::size_t b = 0; b < count; ++b) {
-    const uint64_t h = bins[b] >> 12 & ((uint64_t{1} << 26) - 1), rows = bins[b] & 4095;
-    g[b] = (add ? g[b] : 0) + (static_cast<int64_t>(bins[b]) >> 38);
-    hn[b] = (add ? hn[b] : 0) + (h << count_bits) + rows;
+    g[b] = (add ? g[b] : 0) + gradient_of(bins[b]);
+    hn[b] = (add ? hn[b] : 0) + hessian_and_rows_of(bins[b], count_bits);
     bins[b] = 0;
   }
+}
+
+void take(uint64_t* bins, std::size_t count, uint64_t* out) {
+  std::copy_n(bins, count, out);
+  std::fill_n(bins, count, uint64_t{0});
 }
 
 void fold(uint64_t* bins, std::size_t length, std::size_t runs, uint64_t* sums) {
@@ -99,6 +109,10 @@ void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* 
     g[b] -= other_g[b];
     hn[b] -= other_hn[b];
   }
+}
+
+void difference(const uint64_t* from, const uint64_t* less, std::size_t count, uint64_t* out) {
+  for (std::size_t b = 0; b < count; ++b) out[b] = from[b] - less[b];
 }
 
 std::size_t mark(const uint8_t* codes, const uint32_t* rows, std::size_t first, std::size_t n, const uint32_t* set,
@@ -138,6 +152,8 @@ void split(const uint32_t* rows, std::size_t first, const uint32_t* pairs, const
   }
 }
 
+void stream(const uint32_t* src, std::size_t n, uint32_t* dst) { std::copy_n(src, n, dst); }
+
 /// Makes these sums the left side of the best cut, if it is: of equal ones if `first` says so.
 void consider(const SplitScan& in, int64_t left_g, uint64_t left_hn, uint32_t bin, uint32_t missing_left, bool first,
               SplitFound* best) {
@@ -156,8 +172,13 @@ void scan(const SplitScan& in, SplitFound* out) {
   int64_t g = 0;
   uint64_t hn = 0;
   for (uint32_t b = 0; b < in.bins; ++b) {
-    g += in.g[b];
-    hn += in.hn[b];
+    if (in.sums) {
+      g += gradient_of(in.sums[b]);
+      hn += hessian_and_rows_of(in.sums[b], in.count_bits);
+    } else {
+      g += in.g[b];
+      hn += in.hn[b];
+    }
     consider(in, g, hn, b, 0, false, out);
     if (in.missing_hn && hn) consider(in, g + in.missing_g, hn + in.missing_hn, b, 1, false, out);
   }
@@ -181,8 +202,9 @@ void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts
 
 }  // namespace
 
-extern const GrowTable naive_grow_table = {0,    bounds,   quantise, expand, gather, accumulate, flush,
-                                           fold, subtract, mark,     split,  scan,   scan_each,  assign};
+extern const GrowTable naive_grow_table = {0,     bounds, quantise, expand,    gather,     accumulate,
+                                           flush, take,   fold,     subtract,  difference, mark,
+                                           split, stream, scan,     scan_each, assign};
 
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -17,6 +17,7 @@ enum : int { grow_largest_g = 1 << 13, grow_largest_h = 1 << 14 };
 struct SplitScan {
   const int64_t* g;  // bins 0 .. bins - 1; readable up to a multiple of 8
   const uint64_t* hn;
+  const uint64_t* sums;  // scan: of up to grow_block_rows rows, in the format of a bin, instead of g and hn; or null
   uint32_t bins;
   int64_t missing_g;
   uint64_t missing_hn;  // 0: no row is missing
@@ -24,8 +25,9 @@ struct SplitScan {
   uint64_t total_hn;
   unsigned count_bits;
   uint64_t min_rows;     // of a side, at least 1
-  uint64_t min_hessian;  // of a side, in units of hn >> count_bits
+  uint64_t min_hessian;  // of a side, in units of hn >> count_bits, at least 1 if l2 is 0
   double l2;             // in the same units
+  double floor;          // scan: what scores less by more than a part in 10^9 need not be found
   const uint32_t* ids;   // scan_each: of the bins, below 2^31 or no_bin; readable up to a multiple of 8. null: all 0
 };
 
@@ -59,11 +61,15 @@ struct GrowTable {
                      const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n);
   /// Adds `count` bins to a histogram, or stores them there, and clears them. Touches up to a multiple of 8.
   void (*flush)(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn);
+  /// out[b] = bins[b], and clears them. Touches up to a multiple of 8.
+  void (*take)(uint64_t* bins, size_t count, uint64_t* out);
   /// sums[k] = bins[k * length] + .. + bins[k * length + length - 1] for k < runs. The bins of all runs are added to
   /// the first run, the others are cleared.
   void (*fold)(uint64_t* bins, size_t length, size_t runs, uint64_t* sums);
   /// g -= other_g, hn -= other_hn
   void (*subtract)(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* other_hn, size_t count);
+  /// out = from - less; out may be from.
+  void (*difference)(const uint64_t* from, const uint64_t* less, size_t count, uint64_t* out);
   /// Bit i of masks: whether codes[rows[i]] (rows null: codes[first + i]) is in the set. Returns how many are.
   /// May read 3 bytes behind a code.
   size_t (*mark)(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, const uint32_t* set,
@@ -72,6 +78,8 @@ struct GrowTable {
   /// right_rows[0 .. n - lefts), pairs alike.
   void (*split)(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint16_t* masks, size_t n,
                 size_t lefts, uint32_t* left_rows, uint32_t* left_pairs, uint32_t* right_rows, uint32_t* right_pairs);
+  /// dst[i] = src[i], past the caches where whole lines are written; other threads see it after they synchronise.
+  void (*stream)(const uint32_t* src, size_t n, uint32_t* dst);
   /// The best cut; of equal ones that of the lowest bin, then the one with the missing on the right. The missing alone
   /// are never the left side: that is the cut behind all values with the missing on the right.
   void (*scan)(const SplitScan& in, SplitFound* out);

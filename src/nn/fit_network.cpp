@@ -143,6 +143,7 @@ class Epochs {
                                     .clip_norm = options.clip_norm,
                                     .seed = options.seed,
                                     .callback = options.callback,
+                                    .objective = options.objective,
                                     .arena = options.arena});
   }
 

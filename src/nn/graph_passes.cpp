@@ -1,11 +1,10 @@
-// Forward with all tensors kept, backward, gradients for attacks, bounds for certification.
+// Forward with all tensors kept, backward, gradients for attacks.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "nn/graph_internal.hpp"
-#include "nn/graph_plan.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/kernels/activation.hpp"
 
@@ -161,103 +160,6 @@ float Graph::loss_gradient(std::span<const float> src, std::size_t label, std::s
   const auto found = gradient(workspace, 0, 1).row(0);
   std::copy(found.begin(), found.end(), dst.begin());
   return loss;
-}
-
-struct Graph::Box {
-  std::vector<float> lower, upper;
-};
-
-/// Bounds of every tensor up to the scores.
-Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float> upper) const {
-  if (lower.size() != inputs() || upper.size() != inputs()) {
-    detail::fail(errc::shape_mismatch, fmt::format("graph: the box has {} lower and {} upper bounds; {} are needed",
-                                                   lower.size(), upper.size(), inputs()));
-  }
-  for (std::size_t i = 0; i < lower.size(); ++i) {
-    if (!(lower[i] <= upper[i]) || !std::isfinite(lower[i]) || !std::isfinite(upper[i])) {
-      detail::fail(
-          errc::invalid_argument,
-          fmt::format("graph: input {} lies in [{}, {}]; bounds must be finite and in order", i, lower[i], upper[i]));
-    }
-  }
-  Box box{std::vector<float>(value_size_), std::vector<float>(value_size_)};
-  for (std::size_t i = 0; i < score_tensor_; ++i) {
-    Call low, high;
-    OpBounds bounds;
-    const auto at = [&](std::span<const float> input, const std::vector<float>& values) {
-      return [this, input, &values](std::uint32_t t) -> MatrixView<const float> {
-        return t == 0 ? MatrixView<const float>{input.data(), 1, input.size()}
-                      : MatrixView<const float>{values.data() + value_at_[t], 1, sizes_[t]};
-      };
-    };
-    low.fill(*this, i, bounds, at(lower, box.lower));
-    high.fill(*this, i, bounds, at(upper, box.upper));
-    bounds.input_lower = low.used(*this, i);
-    bounds.input_upper = high.used(*this, i);
-    bounds.output_lower = {box.lower.data() + value_at_[i + 1], 1, sizes_[i + 1]};
-    bounds.output_upper = {box.upper.data() + value_at_[i + 1], 1, sizes_[i + 1]};
-    bounds.arena = &detail::serial_arena();
-    ops_[i]->bounds(bounds);
-    const std::span<const float> error = plan_ ? plan_->folding_error(i) : std::span<const float>{};
-    for (std::size_t v = 0; v < (error.empty() ? 0 : sizes_[i + 1]); ++v) {
-      bounds.output_lower(0, v) = std::nextafter(bounds.output_lower(0, v) - error[v % error.size()], -INFINITY);
-      bounds.output_upper(0, v) = std::nextafter(bounds.output_upper(0, v) + error[v % error.size()], INFINITY);
-    }
-  }
-  return box;
-}
-
-void Graph::bounds(std::span<const float> lower, std::span<const float> upper, std::span<float> dst_lower,
-                   std::span<float> dst_upper) const {
-  if (dst_lower.size() != score_count() || dst_upper.size() != score_count()) {
-    detail::fail(errc::shape_mismatch, fmt::format("graph: bounds into {} and {} floats; there are {} scores",
-                                                   dst_lower.size(), dst_upper.size(), score_count()));
-  }
-  const Box box = propagate(lower, upper);
-  const std::size_t at = value_at_[score_tensor_];
-  std::copy_n(box.lower.data() + at, score_count(), dst_lower.begin());
-  std::copy_n(box.upper.data() + at, score_count(), dst_upper.begin());
-}
-
-void Graph::margin_bounds(std::span<const float> lower, std::span<const float> upper, std::size_t label,
-                          std::span<float> dst) const {
-  const std::size_t count = score_count();
-  if (label >= count || dst.size() != count) {
-    detail::fail(errc::invalid_argument, fmt::format("graph: margins of label {} into {} floats; there are {} scores",
-                                                     label, dst.size(), count));
-  }
-  const Box box = propagate(lower, upper);
-  const std::size_t node = score_tensor_ - 1, at = value_at_[score_tensor_];
-  if (ops_[node]->name() != "dense" || nodes_[node].attributes[1] != 0) {
-    for (std::size_t k = 0; k < count; ++k) {
-      dst[k] = k == label ? 0.0f : box.lower[at + label] - box.upper[at + k];
-    }
-    return;
-  }
-  const std::uint32_t source = nodes_[node].inputs[0];
-  const std::size_t width = sizes_[source];
-  const float* low = source == 0 ? lower.data() : box.lower.data() + value_at_[source];
-  const float* high = source == 0 ? upper.data() : box.upper.data() + value_at_[source];
-  std::array<MatrixView<const float>, max_op_parameters> parameters;
-  Call::parameter_views(*this, node, parameters_.data(), parameters);
-  const auto weight = parameters[0], bias = parameters[1];
-  // What the served floats may differ from the real scores: (k + 1) roundings of each of the two products.
-  const double rounding = 2.0 * (static_cast<double>(width) + 2) * 0x1p-24;
-  for (std::size_t k = 0; k < count; ++k) {
-    if (k == label) {
-      dst[k] = 0;
-      continue;
-    }
-    double margin = static_cast<double>(bias(0, label)) - bias(0, k);
-    double size = std::abs(static_cast<double>(bias(0, label))) + std::abs(static_cast<double>(bias(0, k)));
-    for (std::size_t i = 0; i < width; ++i) {
-      const double own = weight(i, label), other = weight(i, k), difference = own - other;
-      margin += difference * (difference > 0 ? low[i] : high[i]);
-      size += (std::abs(own) + std::abs(other)) * std::max(std::abs(low[i]), std::abs(high[i]));
-    }
-    margin -= rounding * size;
-    dst[k] = std::nextafter(static_cast<float>(margin), -INFINITY);
-  }
 }
 
 }  // namespace redoubt

@@ -10,6 +10,7 @@
 #include "redoubt/core/version.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/parts.hpp"
+#include "redoubt/nn/training_objective.hpp"
 
 namespace redoubt {
 namespace {
@@ -29,14 +30,15 @@ std::string options_text(const NeuralNetworkOptions& o) {
   const Optimizer& p = o.optimizer;
   const Schedule& s = o.schedule;
   const NetworkLoss& l = o.loss;
+  const std::string objective = o.objective ? fmt::format(" objective={{{}}}", o.objective->name()) : "";
   return fmt::format(
       "optimizer={} learning_rate={} weight_decay={} momentum={} nesterov={} beta1={} beta2={} alpha={} epsilon={} "
       "schedule={} warmup={} final={} every={} factor={} loss={} smoothing={} gamma={} delta={} class_weights={} "
-      "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}",
+      "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}{}",
       name_of(optimizer_names, p.kind), p.learning_rate, p.weight_decay, p.momentum, p.nesterov, p.beta1, p.beta2,
       p.alpha, p.epsilon, name_of(schedule_names, s.kind), s.warmup, s.final, s.every, s.factor,
       name_of(loss_names, l.kind), l.smoothing, l.gamma, l.delta, fmt::join(l.class_weights, ","), o.balanced, o.epochs,
-      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction);
+      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction, objective);
 }
 
 }  // namespace

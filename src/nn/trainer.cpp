@@ -12,6 +12,7 @@
 #include "redoubt/data/archive.hpp"
 #include "redoubt/nn/graph.hpp"
 #include "redoubt/nn/training_callback.hpp"
+#include "redoubt/nn/training_objective.hpp"
 
 namespace redoubt {
 namespace {
@@ -122,6 +123,7 @@ struct Trainer::Impl {
     ids.resize(most_ids);
     for (const auto& range : ranges) blocks += (range.size + norm_block - 1) / norm_block;
     partial_norms.resize(blocks);
+    if (o.objective) o.objective->begin(g, heads, o.batch);
     last_rate = o.optimizer.learning_rate;
   }
 
@@ -171,7 +173,7 @@ struct Trainer::Impl {
 
   /// Sum of the losses; with `seed` their gradients times `share` go where the backward pass starts.
   double losses(std::size_t rows, MatrixView<const float> targets, std::span<const float> weights, bool seed,
-                float share) {
+                double share) {
     const auto scores = graph.value(workspace, graph.score_tensor(), rows);
     MatrixView<float> seeds;
     if (seed) {
@@ -189,12 +191,21 @@ struct Trainer::Impl {
         column += head.targets();
       }
       if (seed) {
-        const float factor = weight * share;
+        const auto factor = static_cast<float>(weight * share);
         for (float& g : seeds.row(r)) g *= factor;
       }
     }
     return sum;
   }
+
+  [[noreturn]] void fail_diverged(double mean, MatrixView<const float> rows) {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("trainer: the loss is {} in step {}; training diverged: {}. Lower the learning rate ({}), "
+                             "clip gradients or scale the inputs",
+                             mean, moves + 1, culprit(rows), last_rate));
+  }
+
+  class Pass;
 
   void mark_used(MatrixView<const float> rows) {
     for (SparseTable& table : tables) {
@@ -328,6 +339,45 @@ struct Trainer::Impl {
   }
 };
 
+class Trainer::Impl::Pass final : public TrainingPass {
+ public:
+  Pass(Impl& impl, MatrixView<const float> r, MatrixView<const float> t, std::span<const float> w) : my(impl) {
+    graph = &my.graph;
+    workspace = &my.workspace;
+    rows = r;
+    targets = t;
+    weights = w;
+    heads = my.heads;
+    training = {.seed = my.options.seed, .step = my.calls + 1};
+    moves = my.moves;
+    steps = my.options.steps;
+    share = 1.0f / (static_cast<float>(my.options.batch) * static_cast<float>(my.options.accumulate));
+    gradient = my.gradient;
+    arena = my.options.arena ? my.options.arena : &Arena::default_arena();
+  }
+  MatrixView<float> forward(MatrixView<const float> inputs) override {
+    my.graph.forward(inputs, my.workspace, &training, arena);
+    last = inputs;
+    return my.graph.value(my.workspace, my.graph.score_tensor(), rows.rows());
+  }
+  double loss(double factor) override {
+    const double mean =
+        my.losses(rows.rows(), targets, weights, true, factor * share) / static_cast<double>(rows.rows());
+    if (!std::isfinite(mean)) my.fail_diverged(mean, last);
+    return mean;
+  }
+  MatrixView<float> seeds() override { return my.graph.gradient(my.workspace, my.graph.score_tensor(), rows.rows()); }
+  void backward(MatrixView<const float> inputs) override {
+    my.mark_used(inputs);
+    my.graph.backward(inputs, my.workspace, my.gradient, false, &training, arena);
+    my.graph.update_state(inputs, my.workspace, training);
+  }
+
+ private:
+  Impl& my;
+  MatrixView<const float> last;
+};
+
 Trainer::Trainer(Graph& graph, NetworkLoss loss, const TrainerOptions& options)
     : Trainer(graph, std::vector<LossHead>{{.name = "output", .size = graph.score_count(), .loss = std::move(loss)}},
               options) {}
@@ -342,24 +392,17 @@ std::size_t Trainer::targets() const noexcept { return impl_->target_columns; }
 double Trainer::step(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights) {
   Impl& my = *impl_;
   my.check_call(rows, targets, weights);
-  const OpTraining training{.seed = my.options.seed, .step = my.calls + 1};
-  my.graph.forward(rows, my.workspace, &training, my.options.arena ? my.options.arena : &Arena::default_arena());
-  const float share = 1.0f / (static_cast<float>(my.options.batch) * static_cast<float>(my.options.accumulate));
-  const double mean = my.losses(rows.rows(), targets, weights, true, share) / static_cast<double>(rows.rows());
-  if (!std::isfinite(mean)) {
-    const std::uint64_t at = my.moves + 1;
-    const std::string what = my.culprit(rows);
+  Impl::Pass pass(my, rows, targets, weights);
+  double mean = 0;
+  try {
+    mean = my.options.objective ? my.options.objective->step(pass) : pass.learn(rows);
+    if (!std::isfinite(mean)) my.fail_diverged(mean, rows);
+  } catch (...) {
+    std::fill(my.gradient.begin(), my.gradient.end(), 0.0f);
     my.clear_gradient();
-    detail::fail(errc::invalid_argument,
-                 fmt::format("trainer: the loss is {} in step {}; training diverged: {}. Lower the learning rate ({}), "
-                             "clip gradients or scale the inputs",
-                             mean, at, what, my.last_rate));
+    throw;
   }
   ++my.calls;
-  my.mark_used(rows);
-  my.graph.backward(rows, my.workspace, my.gradient, false, &training,
-                    my.options.arena ? my.options.arena : &Arena::default_arena());
-  my.graph.update_state(rows, my.workspace, training);
   my.pending_rows += rows.rows();
   if (++my.pending == my.options.accumulate) my.move(rows, mean);
   return mean;

@@ -61,6 +61,10 @@ struct Grower::Impl {
     Leaf left, right;
     bool made = false;
   };
+  /// Slots for the histograms of a leaf's children; that of the larger is -1 if it takes the leaf's.
+  struct ChildSlots {
+    int small = -1, large = -1;
+  };
   /// The tree that is being grown.
   struct Growing {
     GrownTree tree;
@@ -70,10 +74,11 @@ struct Grower::Impl {
   Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
       : bins(matrix),
         options(o),
-        builder(matrix, o.arena),
-        search(matrix, builder.layout(), options),
+        team(o.arena),
+        builder(matrix, team),
+        search(matrix, builder.layout(), options, team),
         kernels(kernels::detail::grow_table()),
-        rows(matrix, o.arena) {}
+        rows(matrix, team) {}
 
   GrownTree grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                  std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
@@ -82,19 +87,19 @@ struct Grower::Impl {
   NodeRows rows_of(const Leaf& leaf) const noexcept;
   SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                std::vector<std::uint8_t>& columns) const;
-  void split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing, const Crew& crew);
+  void split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing, const Crew& crew);
   void split_ahead(std::span<const std::uint32_t> window, const Growing& growing);
   bool splittable(const Leaf& leaf) const noexcept;
-  int take_slot();
+  int take_slot(std::size_t of_rows);
+  ChildSlots take_slots(const Leaf& leaf);
+  void release_slot(int& slot);
   std::span<const std::uint8_t> columns_for(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                             std::vector<std::uint8_t>& out) const;
   void set_covers(GrownTree& tree) const;
-  std::size_t threads() const {
-    return static_cast<std::size_t>(options.arena ? options.arena->threads() : Arena::default_arena().threads());
-  }
 
   const BinnedMatrix& bins;
   const GrowerOptions options;
+  Team team;
   HistogramBuilder builder;
   SplitSearch search;
   const kernels::detail::GrowTable& kernels;
@@ -106,7 +111,7 @@ struct Grower::Impl {
   std::vector<Children> children;  // of each leaf
   std::vector<std::int32_t> node_parents;
   std::vector<Histogram> slots;
-  std::vector<int> free_slots;
+  std::array<std::vector<int>, 2> free_slots;  // of compact ones the second
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
@@ -139,15 +144,12 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
   };
   std::vector<Block> found(blocks);
   const std::uint32_t* listed = rows.all_rows() ? nullptr : rows.rows().data();
-  parallel_for(
-      n, quantised_block,
-      [&](std::size_t begin, std::size_t end) {
-        Block& block = found[begin / quantised_block];
-        const std::size_t first = listed ? 0 : begin;
-        kernels.bounds(g.data() + first, listed ? listed + begin : nullptr, end - begin, &block.g_low, &block.g_high);
-        kernels.bounds(h.data() + first, listed ? listed + begin : nullptr, end - begin, &block.h_low, &block.h_high);
-      },
-      options.arena);
+  team.parallel_for(n, quantised_block, [&](std::size_t begin, std::size_t end) {
+    Block& block = found[begin / quantised_block];
+    const std::size_t first = listed ? 0 : begin;
+    kernels.bounds(g.data() + first, listed ? listed + begin : nullptr, end - begin, &block.g_low, &block.g_high);
+    kernels.bounds(h.data() + first, listed ? listed + begin : nullptr, end - begin, &block.h_low, &block.h_high);
+  });
   Block all = found[0];
   for (const Block& block : found) {
     all.g_low = std::min(all.g_low, block.g_low);
@@ -168,14 +170,11 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
     h_scale = (1 + 0x1p-20) / static_cast<double>(all.h_high);
   }
   const std::uint64_t key = mix(tree_number);
-  parallel_for(
-      n, quantised_block,
-      [&](std::size_t begin, std::size_t end) {
-        kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
-                         static_cast<float>(g_scale), static_cast<float>(h_scale), key, rows.pairs() + begin,
-                         found[begin / quantised_block].sums);
-      },
-      options.arena);
+  team.parallel_for(n, quantised_block, [&](std::size_t begin, std::size_t end) {
+    kernels.quantise(g.data(), h.data(), listed ? listed + begin : nullptr, begin, end - begin,
+                     static_cast<float>(g_scale), static_cast<float>(h_scale), key, rows.pairs() + begin,
+                     found[begin / quantised_block].sums);
+  });
   GradientSum total{0, n};
   for (const Block& block : found)
     total += {block.sums[0], static_cast<std::uint64_t>(block.sums[1]) << scale.count_bits};
@@ -191,14 +190,27 @@ bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
          (options.max_depth == 0 || leaf.depth < options.max_depth);
 }
 
-int Grower::Impl::take_slot() {
-  if (free_slots.empty()) {
-    slots.emplace_back();
+int Grower::Impl::take_slot(std::size_t of_rows) {
+  const bool compact = builder.compact(of_rows);
+  std::vector<int>& free = free_slots[compact];
+  if (free.empty()) {
+    allocate(slots.emplace_back(), builder.layout(), compact);
     return static_cast<int>(slots.size()) - 1;
   }
-  const int slot = free_slots.back();
-  free_slots.pop_back();
+  const int slot = free.back();
+  free.pop_back();
   return slot;
+}
+
+Grower::Impl::ChildSlots Grower::Impl::take_slots(const Leaf& leaf) {
+  const std::size_t rows_here = leaf.end - leaf.begin, left = static_cast<std::size_t>(scale.rows(leaf.best.left));
+  const std::size_t small = std::min(left, rows_here - left), large = rows_here - small;
+  return {take_slot(small), builder.compact(large) != builder.compact(rows_here) ? take_slot(large) : -1};
+}
+
+void Grower::Impl::release_slot(int& slot) {
+  if (slot >= 0) free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
+  slot = -1;
 }
 
 /// The columns that may split a leaf: those that are on, that may meet the ones above, and that are drawn.
@@ -276,9 +288,9 @@ SearchedNode Grower::Impl::node_for_search(const Leaf& leaf, const Leaf* from, c
   return node;
 }
 
-/// Makes the children of a leaf, with their histograms and best splits if those are wanted; `slot` is for a histogram.
+/// Makes the children of a leaf, with their histograms and best splits if those are wanted; `to` is for the histograms.
 /// Touches nothing that belongs to another leaf.
-void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, const Growing& growing,
+void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing,
                               const Crew& crew) {
   const Leaf& leaf = leaves[id];
   const Split& split = leaf.best;
@@ -310,8 +322,8 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
   const bool left_is_small = scale.rows(left.total) <= scale.rows(right.total);
   Leaf& small = left_is_small ? left : right;
   Leaf& large = left_is_small ? right : left;
-  large.histogram = leaf.histogram;
-  small.histogram = slot;
+  large.histogram = to.large >= 0 ? to.large : leaf.histogram;
+  small.histogram = to.small;
   const bool small_splits = search_children && splittable(small), large_splits = search_children && splittable(large);
   if (large_splits || small_splits) {
     std::vector<std::uint8_t> small_columns, large_columns;
@@ -322,7 +334,8 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, int slot, 
     if (small_splits) small_node = node_for_search(small, &leaf, growing, small_columns);
     if (large_splits) large_node = node_for_search(large, &leaf, growing, large_columns);
     search.find(small_splits ? &small_node : nullptr, &small_histogram, large_splits ? &large_node : nullptr,
-                &large_histogram, growing.column_on, &small.best, &large.best, crew.threads);
+                &large_histogram, &slots[static_cast<std::size_t>(leaf.histogram)], growing.column_on, &small.best,
+                &large.best, crew.threads);
   }
   made = true;
 }
@@ -334,12 +347,12 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   struct Job {
     std::uint32_t leaf;
     std::size_t turn, cost;
-    int slot;
+    ChildSlots slots;
   };
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < window.size(); ++i)
-    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, -1});
-  const std::size_t parts = threads(), first_cost = jobs[0].cost + search_rows;
+    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, {}});
+  const std::size_t parts = team.size(), first_cost = jobs[0].cost + search_rows;
   std::size_t total = 0;
   for (Job& job : jobs) total += job.cost += search_rows;
   // The largest first. One that would keep its thread busy when the others are done is better split by all.
@@ -353,29 +366,35 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
                           : first_cost >= RowPartition::parallel_rows   ? 1.5
                                                                         : 1.2;
   if (parts == 1 || static_cast<double>(total) < together * static_cast<double>(longest)) jobs.resize(1);
-  for (Job& job : jobs) job.slot = take_slot();
+  for (Job& job : jobs) job.slots = take_slots(leaves[job.leaf]);
   const auto split = [&](const Job& job, const Crew& crew) {
     // With this leaf and those before it split, is there room for more?
     const bool search_children = leaves.size() + job.turn + 1 < static_cast<std::size_t>(options.max_leaves);
-    split_leaf(job.leaf, search_children, job.slot, growing, crew);
+    split_leaf(job.leaf, search_children, job.slots, growing, crew);
   };
-  if (jobs.size() == 1) return split(jobs[0], {parts, 0});
+  const auto release_parents = [&] {
+    for (const Job& job : jobs)
+      if (job.slots.large >= 0) release_slot(leaves[job.leaf].histogram);
+  };
+  if (jobs.size() == 1) {
+    split(jobs[0], {parts, 0});
+    release_parents();
+    return;
+  }
   std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
   // Each lane first takes leaves whose rows it has written itself and so has near it, then any.
   std::vector<std::atomic<bool>> taken(jobs.size());
-  parallel_for(
-      parts, 1,
-      [&](std::size_t lane, std::size_t) {
-        for (const bool own : {true, false})
-          for (std::size_t i = 0; i < jobs.size(); ++i)
-            if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
-      },
-      options.arena);
+  team.each([&](std::size_t lane) {
+    for (const bool own : {true, false})
+      for (std::size_t i = 0; i < jobs.size(); ++i)
+        if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
+  });
+  release_parents();
 }
 
 GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
                              std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
-  rows.start(bag, threads());
+  rows.start(bag, team.size());
   scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
   const bool is_wide = bag.size() <= wide_rows;
   Growing growing{{}, column_on};
@@ -389,34 +408,33 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   root.path = mix(tree_number);
   if (bag.empty()) return tree;
   root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
+  team.measure_distance();
   builder.use_columns(column_on);
   builder.use_pairs(scale.count_bits, is_wide ? &wide : nullptr);
   search.use(scale, column_on);
   root.output = search.output(root.total, 0, root.lower, root.upper);
 
-  free_slots.clear();
-  for (std::size_t i = slots.size(); i-- > 0;) free_slots.push_back(static_cast<int>(i));
+  for (auto& free : free_slots) free.clear();
+  for (auto slot = static_cast<int>(slots.size()); slot-- > 0;)
+    free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
   // Depth-wise: the upper level first. Largest gain first, then the older leaf.
   const auto later = [&](std::uint32_t a, std::uint32_t b) {
     if (options.depthwise && leaves[a].depth != leaves[b].depth) return leaves[a].depth > leaves[b].depth;
     return leaves[a].best.gain != leaves[b].best.gain ? leaves[a].best.gain < leaves[b].best.gain : a > b;
   };
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> queue(later);
-  const auto release = [&](Leaf& leaf) {
-    if (leaf.histogram >= 0) free_slots.push_back(leaf.histogram);
-    leaf.histogram = -1;
-  };
+  const auto release = [&](Leaf& leaf) { release_slot(leaf.histogram); };
   const auto offer = [&](std::uint32_t id) {
     Leaf& leaf = leaves[id];
     leaf.best.gain > 0 ? queue.push(id) : release(leaf);
   };
   if (options.max_leaves > 1 && splittable(root) && bins.cols() > 0) {
-    root.histogram = take_slot();
+    root.histogram = take_slot(bag.size());
     Histogram& histogram = slots[static_cast<std::size_t>(root.histogram)];
-    builder.build(rows_of(root), histogram, threads());
+    builder.build(rows_of(root), histogram, team.size());
     std::vector<std::uint8_t> columns;
     const SearchedNode node = node_for_search(root, nullptr, growing, columns);
-    search.find(&node, &histogram, nullptr, nullptr, column_on, &root.best, nullptr, threads());
+    search.find(&node, &histogram, nullptr, nullptr, nullptr, column_on, &root.best, nullptr, team.size());
     offer(0);
   }
   // What the splits that are left cannot reach gives its histogram back; a few at a time.
@@ -444,7 +462,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
     if (!children[left_id].made) {
       // Of the last splits half at most are prepared: their turn might not come.
       const std::size_t room = static_cast<std::size_t>(options.max_leaves) - leaves.size();
-      const std::size_t most = threads() == 1 ? 1 : std::min(ahead_per_thread * threads(), (room + 1) / 2);
+      const std::size_t most = team.size() == 1 ? 1 : std::min(ahead_per_thread * team.size(), (room + 1) / 2);
       for (window.clear(); window.size() < most && !queue.empty(); queue.pop()) window.push_back(queue.top());
       split_ahead(window, growing);
       for (const auto id : window) queue.push(id);
@@ -510,7 +528,9 @@ Grower::Grower(Grower&&) noexcept = default;
 
 GrownTree Grower::grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
                        std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
-  return impl_->grow(rows, g, h, tree_number, column_on);
+  GrownTree tree;
+  impl_->team.gather([&] { tree = impl_->grow(rows, g, h, tree_number, column_on); });
+  return tree;
 }
 
 std::span<const std::uint32_t> Grower::leaf_rows(std::size_t leaf) const noexcept {

@@ -42,6 +42,7 @@ HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
   std::vector<std::uint32_t> keys(bins.stored_columns(), 0), order(bins.stored_columns());
   for (std::size_t c = 0; c < bins.cols(); ++c) {
     const BinnedMatrix::Place& place = bins.place(c);
+    plain = plain && place.stored != BinnedMatrix::Place::none && !place.bundled;
     if (place.stored == BinnedMatrix::Place::none) continue;
     const bool categories = bins.column(c).categories > 0;
     if (place.bundled)
@@ -62,16 +63,44 @@ HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
   }
 }
 
-void allocate(Histogram& histogram, const HistogramLayout& layout) {
+void allocate(Histogram& histogram, const HistogramLayout& layout, bool compact) {
   // What lies between the columns stays 0.
+  if (compact) {
+    histogram.sums.resize(layout.size + 8, std::uint64_t{0});
+    return;
+  }
   histogram.g.resize(layout.size + 8, std::int64_t{0});
   histogram.hn.resize(layout.size + 8, std::uint64_t{0});
 }
 
-HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Arena* arena)
+void subtract(Histogram& large, const Histogram& parent, const Histogram& small, std::size_t start, std::size_t count,
+              unsigned count_bits) {
+  if (parent.compact()) {
+    kernels::detail::grow_table().difference(parent.sums.data() + start, small.sums.data() + start, count,
+                                             large.sums.data() + start);
+  } else if (large.compact()) {
+    const std::uint64_t rows_mask = (std::uint64_t{1} << count_bits) - 1;
+    for (std::size_t i = start; i < start + count; ++i) {
+      const std::uint64_t hn = parent.hn[i];
+      large.sums[i] = (static_cast<std::uint64_t>(parent.g[i]) << 38) + ((hn >> count_bits) << 12) + (hn & rows_mask) -
+                      small.sums[i];
+    }
+  } else if (small.compact()) {
+    for (std::size_t i = start; i < start + count; ++i) {
+      const GradientSum less = sum_of(small.sums[i], count_bits);
+      large.g[i] -= less.g;
+      large.hn[i] -= less.hn;
+    }
+  } else {
+    kernels::detail::grow_table().subtract(large.g.data() + start, large.hn.data() + start, small.g.data() + start,
+                                           small.hn.data() + start, count);
+  }
+}
+
+HistogramBuilder::HistogramBuilder(const BinnedMatrix& bins, Team& team)
     : bins_(bins),
       layout_(bins),
-      arena_(arena),
+      team_(team),
       stored_{bins.stored_rows(), bins.stored_stride(), bins.stored_columns(), false},
       packed_{bins.packed_rows(), bins.packed_stride(), bins.packs().size(), true},
       pack_of_(bins.stored_columns()) {
@@ -121,9 +150,18 @@ void HistogramBuilder::unpack(std::size_t pack, std::uint64_t* bins, bool add, H
       kernels.fold(bins, length, radices[m], sums.data());
       of_member = sums.data();
     }
-    const std::size_t at = layout_.stored[stored[m]];
-    kernels.flush(of_member, bins_.stored_bins(stored[m]), count_bits_, add, out.g.data() + at, out.hn.data() + at);
+    flush(of_member, stored[m], add, out);
   }
+}
+
+/// The sums of a block of rows for a stored column. Clears the bins.
+void HistogramBuilder::flush(std::uint64_t* bins, std::size_t stored, bool add, Histogram& out) const {
+  const std::size_t at = layout_.stored[stored], count = bins_.stored_bins(stored);
+  const auto& kernels = kernels::detail::grow_table();
+  if (out.compact())
+    kernels.take(bins, count, out.sums.data() + at);
+  else
+    kernels.flush(bins, count, count_bits_, add, out.g.data() + at, out.hn.data() + at);
 }
 
 /// What is read after rows [from, from + n) of a tile: the next tile of these rows if rows take several cache lines,
@@ -181,9 +219,7 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
             unpack(first + c, bins, add || from != begin, out);
             continue;
           }
-          const std::size_t at = layout_.stored[first + c];
-          kernels.flush(bins, bins_.stored_bins(first + c), count_bits_, add || from != begin, out.g.data() + at,
-                        out.hn.data() + at);
+          flush(bins, first + c, add || from != begin, out);
         }
       }
     }
@@ -235,8 +271,12 @@ void HistogramBuilder::add_wide(const NodeRows& node, Histogram& out) const {
   }
 }
 
+bool HistogramBuilder::compact(std::size_t rows) const noexcept {
+  return layout_.plain && !wide_ && rows <= grow_block_rows;
+}
+
 void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t threads) {
-  allocate(out, layout_);
+  allocate(out, layout_, compact(node.count));
   const bool packed = node.count * (stored_.columns - packed_.columns) >= unpacked_ * unpack_cost;
   const Source& source = packed_.columns > 0 && packed ? packed_ : stored_;
   const std::size_t groups = source.group_on.size(), tiles = (groups + tile_groups - 1) / tile_groups;
@@ -256,38 +296,31 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
     // By columns. With few of them by single groups.
     const std::size_t step = tiles >= 2 * threads ? tile_groups : 1;
     const std::size_t units = (groups + step - 1) / step;
-    parallel_for(
-        units + lists, 1,
-        [&](std::size_t begin, std::size_t end) {
-          for (std::size_t u = begin; u < end; ++u) {
-            if (u < units)
-              add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), false, out);
-            else
-              add_listed(node, 0, node.count, u - units, false, out);
-          }
-        },
-        arena_);
+    team_.parallel_for(units + lists, 1, [&](std::size_t u, std::size_t) {
+      if (u < units)
+        add_stored(source, node, 0, node.count, u * step, std::min(groups, (u + 1) * step), false, out);
+      else
+        add_listed(node, 0, node.count, u - units, false, out);
+    });
     return;
   }
   // By rows, block by block. Sums are exact, so it does not matter in which part they are.
   const std::size_t parts = std::min(threads, node.count / smallest_part);
   if (parts_.size() < parts) parts_.resize(parts);
-  for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_);
+  for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_, false);
   Phase blocks((node.count + smallest_part - 1) / smallest_part, parts);
   std::vector<std::uint8_t> used(parts, 0);
-  parallel_for(
-      parts, 1,
-      [&](std::size_t part, std::size_t) {
-        Histogram& mine = part == 0 ? out : parts_[part];
-        scratch();  // what may throw comes before the blocks
-        blocks.work(part, [&](std::size_t block) {
-          const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
-          if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
-          for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
-          used[part] = 1;
-        });
-      },
-      arena_);
+  team_.each([&](std::size_t part) {
+    if (part >= parts) return;
+    Histogram& mine = part == 0 ? out : parts_[part];
+    scratch();  // what may throw comes before the blocks
+    blocks.work(part, [&](std::size_t block) {
+      const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
+      if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
+      for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
+      used[part] = 1;
+    });
+  });
   if (!used[0]) out = parts_[static_cast<std::size_t>(std::find(used.begin(), used.end(), 1) - used.begin())];
   bool first = used[0] == 0;
   for (std::size_t p = 1; p < parts; ++p) {

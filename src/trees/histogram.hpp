@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "redoubt/trees/binning.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 
@@ -28,6 +29,9 @@ struct GradientSum {
 struct Histogram {
   PageVector<std::int64_t> g;
   PageVector<std::uint64_t> hn;
+  PageVector<std::uint64_t> sums;  ///< instead of both: all in one, as while a block of rows is summed
+
+  bool compact() const noexcept { return !sums.empty(); }
 };
 
 struct HistogramLayout {
@@ -36,6 +40,7 @@ struct HistogramLayout {
   std::vector<std::uint32_t> stored;  ///< start of each stored column, by eights
   std::vector<std::uint32_t> groups;  ///< start of each group of listed columns
   std::uint32_t size = 0;
+  bool plain = true;  ///< all columns are stored, none is bundled
 
   /// Start of column c: of its bins, or, if it is bundled, of the codes of its bundle.
   std::uint32_t start(const BinnedMatrix& bins, std::size_t c) const noexcept {
@@ -60,7 +65,7 @@ struct NodeRows {
 
 class HistogramBuilder {
  public:
-  HistogramBuilder(const BinnedMatrix& bins, Arena* arena);
+  HistogramBuilder(const BinnedMatrix& bins, Team& team);
   HistogramBuilder(const HistogramBuilder&) = delete;  // points into itself
 
   const HistogramLayout& layout() const noexcept { return layout_; }
@@ -71,8 +76,10 @@ class HistogramBuilder {
     count_bits_ = count_bits;
     wide_ = wide;
   }
+  /// Whether the histogram of a node of so many rows is compact.
+  bool compact(std::size_t rows) const noexcept;
   /// The entries of the common bins of listed columns are left undefined. With `threads` 1 on the calling thread alone,
-  /// which others may do at the same time for other nodes; otherwise with all of the arena.
+  /// which others may do at the same time for other nodes; otherwise with all of the team.
   void build(const NodeRows& node, Histogram& out, std::size_t threads);
 
  private:
@@ -102,13 +109,14 @@ class HistogramBuilder {
   void add_stored(const Source& source, const NodeRows& node, std::size_t begin, std::size_t end,
                   std::size_t first_group, std::size_t last_group, bool add, Histogram& out) const;
   void unpack(std::size_t pack, std::uint64_t* bins, bool add, Histogram& out) const;
+  void flush(std::uint64_t* bins, std::size_t stored, bool add, Histogram& out) const;
   void add_listed(const NodeRows& node, std::size_t begin, std::size_t end, std::size_t group, bool add,
                   Histogram& out) const;
   void add_wide(const NodeRows& node, Histogram& out) const;
 
   const BinnedMatrix& bins_;
   HistogramLayout layout_;
-  Arena* arena_;
+  Team& team_;
   unsigned count_bits_ = 0;
   const WidePairs* wide_ = nullptr;
   Source stored_, packed_;
@@ -119,6 +127,17 @@ class HistogramBuilder {
 };
 
 /// Room for a histogram, if it has none.
-void allocate(Histogram& histogram, const HistogramLayout& layout);
+void allocate(Histogram& histogram, const HistogramLayout& layout, bool compact);
+
+/// large = parent - small, for entries [start, start + count); large may be the parent itself. A compact parent has
+/// compact children.
+void subtract(Histogram& large, const Histogram& parent, const Histogram& small, std::size_t start, std::size_t count,
+              unsigned count_bits);
+
+/// An entry of a compact histogram.
+inline GradientSum sum_of(std::uint64_t sums, unsigned count_bits) noexcept {
+  constexpr std::uint64_t h_mask = (std::uint64_t{1} << 26) - 1;
+  return {static_cast<std::int64_t>(sums) >> 38, ((sums >> 12 & h_mask) << count_bits) + (sums & 4095)};
+}
 
 }  // namespace redoubt::detail

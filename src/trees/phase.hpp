@@ -7,6 +7,16 @@
 
 namespace redoubt::detail {
 
+/// Between two looks at what another thread is about to write. Steps are short: it is looked at again and again, and
+/// other threads are given way to only after about the time of several. Two threads on one CPU that give way to each
+/// other at once look like one to the scheduler, which then leaves the other CPU idle.
+inline void pause_between_looks(int looks) noexcept {
+  if (looks >= 4000) return std::this_thread::yield();
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 /// Blocks 0 .. count-1 of one step, in `parts` runs of neighbours. The thread of part p calls `work(p)`: it does its
 /// own run, so that in the next step it finds the same rows in its cache, and then helps with the others. Each block is
 /// done once. `wait` returns when all are done, whoever did them; it never waits for a thread that has not started.
@@ -30,24 +40,12 @@ class Phase {
       }
     }
   }
-  /// What was written by all blocks can be read afterwards. Blocks are short: it looks again and again, and gives way
-  /// to other threads only after about the time of several. Two threads on one CPU that give way to each other at once
-  /// look like one to the scheduler, which then leaves the other CPU idle.
+  /// What was written by all blocks can be read afterwards.
   void wait() const noexcept {
-    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks) {
-      if (looks < 4000)
-        pause();
-      else
-        std::this_thread::yield();
-    }
+    for (int looks = 0; done_.load(std::memory_order_acquire) < count_; ++looks) pause_between_looks(looks);
   }
 
  private:
-  static void pause() noexcept {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-  }
   struct alignas(64) Run {
     std::atomic<std::size_t> next = 0;
     std::size_t end = 0;

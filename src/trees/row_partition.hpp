@@ -8,6 +8,7 @@
 #include "kernels/grow_table.hpp"
 #include "trees/histogram.hpp"
 #include "trees/split_search.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 
@@ -22,7 +23,7 @@ class RowPartition {
  public:
   static constexpr std::size_t parallel_rows = 24 * 1024;  ///< fewer are moved by the calling thread
 
-  RowPartition(const BinnedMatrix& bins, Arena* arena);
+  RowPartition(const BinnedMatrix& bins, Team& team);
 
   /// The rows of the next tree, ascending, which stay the caller's; for so many lanes.
   void start(std::span<const std::uint32_t> rows, std::size_t lanes);
@@ -52,7 +53,7 @@ class RowPartition {
   void forget_codes(std::uint32_t column, std::size_t lane);
 
   const BinnedMatrix& bins_;
-  Arena* arena_;
+  Team& team_;
   const kernels::detail::GrowTable& kernels_;
   std::span<const std::uint32_t> rows_;
   std::array<PageVector<std::uint32_t>, 2> moved_, pairs_;

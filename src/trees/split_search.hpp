@@ -42,7 +42,7 @@ struct SearchedNode {
 
 class SplitSearch {
  public:
-  SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options);
+  SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout, const GrowerOptions& options, Team& team);
 
   /// Of the tree that is grown next.
   void use(const GradientScale& scale, std::span<const std::uint8_t> column_on);
@@ -51,19 +51,23 @@ class SplitSearch {
   double output(double g, double h, std::int64_t rows, double parent, double lower, double upper) const noexcept;
   /// Rows and hessian are enough.
   bool allowed(const GradientSum& side) const noexcept;
-  /// Splits of `small`, whose histogram is there, and of its sibling `large`, whose histogram is still that of their
-  /// parent: it is made the sibling's. Either may be null; small's histogram is needed if large is given.
-  /// With `threads` 1 on the calling thread alone.
+  /// Splits of `small`, whose histogram is there, and of its sibling `large`, whose histogram is made from that of
+  /// their parent, and may be the same, if both are compact or neither is. Either may be null; small's histogram is
+  /// needed if large is given. With `threads` 1 on the calling thread alone.
   void find(const SearchedNode* small, Histogram* small_histogram, const SearchedNode* large,
-            Histogram* large_histogram, std::span<const std::uint8_t> column_on, Split* small_best, Split* large_best,
-            std::size_t threads) const;
+            Histogram* large_histogram, const Histogram* parent, std::span<const std::uint8_t> column_on,
+            Split* small_best, Split* large_best, std::size_t threads);
 
  private:
   /// The bins of one column, for one node.
   struct Bins {
     const std::int64_t* g;
     const std::uint64_t* hn;
-    GradientSum operator[](std::uint32_t b) const noexcept { return {g[b], hn[b]}; }
+    const std::uint64_t* sums = nullptr;  // instead of g and hn
+    unsigned count_bits = 0;
+    GradientSum operator[](std::uint32_t b) const noexcept {
+      return sums ? sum_of(sums[b], count_bits) : GradientSum{g[b], hn[b]};
+    }
   };
   struct Local;
   /// A node while it is searched.
@@ -103,6 +107,7 @@ class SplitSearch {
   const BinnedMatrix& bins_;
   const HistogramLayout& layout_;
   const GrowerOptions& options_;
+  Team& team_;
   const kernels::detail::GrowTable& kernels_;
   GradientScale scale_;
   bool simple_;                               // no option that needs the slow search

@@ -11,6 +11,7 @@ UNTESTED = {
     "kernels/epilogue.hpp": "tests/kernels/matmul_test.cpp",
     "model/parts.hpp": "tests/model/model_test.cpp",
     "nn/layer.hpp": "tests/nn/sequential_test.cpp",
+    "nn/training_objective.hpp": "tests/nn/trainer_test.cpp",
     "nn/training_callback.hpp": "tests/nn/neural_network_test.cpp",
     "core/progress.hpp": "tests/trees/gradient_boosting_test.cpp",
 }

@@ -311,6 +311,45 @@ TEST_CASE("rows go to their side in order and nothing is written beyond", "[grow
   }
 }
 
+TEST_CASE("sums of a block are taken and subtracted", "[grow]") {
+  Random random(6);
+  for (const GrowTable* table : levels()) {
+    for (const std::size_t count : {1u, 3u, 8u, 17u, 255u, 256u}) {
+      std::vector<std::uint64_t> bins(264), less(count), out(264, 7);
+      for (std::size_t b = 0; b < count; ++b) bins[b] = random.below(1u << 31);
+      for (auto& v : less) v = random.below(1u << 30);
+      std::vector<std::uint64_t> expected(bins.begin(), bins.begin() + static_cast<std::ptrdiff_t>(count));
+      table->take(bins.data(), count, out.data());
+      REQUIRE(std::vector(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count)) == expected);
+      REQUIRE(std::count(bins.begin(), bins.end(), 0u) == 264);
+      std::vector<std::uint64_t> difference(count + 1, 7);
+      table->difference(out.data(), less.data(), count, difference.data());
+      table->difference(out.data(), less.data(), count, out.data());
+      for (std::size_t b = 0; b < count; ++b) {
+        REQUIRE(difference[b] == expected[b] - less[b]);
+        REQUIRE(out[b] == difference[b]);
+      }
+      REQUIRE(difference[count] == 7);
+    }
+  }
+}
+
+TEST_CASE("streamed rows arrive, and nothing beside them", "[grow]") {
+  for (const GrowTable* table : levels()) {
+    std::vector<std::uint32_t> src(300), dst(340);
+    for (std::size_t i = 0; i < src.size(); ++i) src[i] = static_cast<std::uint32_t>(i + 1);
+    for (std::size_t offset = 0; offset < 20; ++offset) {
+      for (const std::size_t n : {0u, 1u, 5u, 16u, 17u, 100u, 299u}) {
+        std::fill(dst.begin(), dst.end(), 0u);
+        table->stream(src.data() + offset % 2, n, dst.data() + offset);
+        std::vector<std::uint32_t> expected(dst.size());
+        std::copy_n(src.data() + offset % 2, n, expected.data() + offset);
+        REQUIRE(dst == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
   Random random(4);
   for (const GrowTable* table : levels()) {
@@ -342,6 +381,7 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
       in.min_rows = 1 + random.below(40);
       in.min_hessian = random.below(2) ? 0 : random.below(1000);
       in.l2 = random.below(2) ? 0 : random.uniform(0, 100);
+      if (in.l2 == 0) in.min_hessian = std::max<std::uint64_t>(in.min_hessian, 1);
       SplitFound a, b;
       table->scan(in, &a);
       naive_grow_table.scan(in, &b);
@@ -350,6 +390,32 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
       REQUIRE(a.missing_left == b.missing_left);
       found += a.score >= 0;
       to_the_left += static_cast<int>(a.missing_left);
+      {
+        // The same bins as sums over a block of rows.
+        std::vector<std::uint64_t> sums(272);
+        for (std::size_t k = 0; k < hn.size(); ++k)
+          sums[k] = (static_cast<std::uint64_t>(g[k]) << 38) + ((hn[k] >> 12) << 12) + (hn[k] & 4095);
+        SplitScan compact = in;
+        compact.g = nullptr;
+        compact.hn = nullptr;
+        compact.sums = sums.data();
+        SplitFound c;
+        table->scan(compact, &c);
+        REQUIRE(c.score == b.score);
+        REQUIRE(c.bin == b.bin);
+        REQUIRE(c.missing_left == b.missing_left);
+        // A floor hides nothing that reaches it, or nearly.
+        for (SplitScan* with_floor : {&in, &compact}) {
+          with_floor->floor = b.score * (1 + 1e-10);
+          table->scan(*with_floor, &c);
+          REQUIRE(c.score == b.score);
+          REQUIRE(c.bin == b.bin);
+          with_floor->floor = b.score * 1.5 + 1;
+          table->scan(*with_floor, &c);
+          REQUIRE(c.score <= b.score);
+          with_floor->floor = 0;
+        }
+      }
       in.min_rows = 1 + random.below(4);
       std::vector<std::uint32_t> ids(264);
       for (auto& id : ids) id = random.below(5) ? static_cast<std::uint32_t>(random.below(300)) : no_bin;

@@ -264,6 +264,91 @@ TEST_CASE("Ops: what is computed inside a box stays inside its bounds", "[op]") 
   }
 }
 
+TEST_CASE("Ops: affine and monotone ones are, and lines enclose activations", "[op]") {
+  std::size_t affine = 0, monotone = 0, with_lines = 0;
+  for (const OpCase& c : op_cases()) {
+    INFO(label(c));
+    const Bench bench(c, 6);
+    Random random(7);
+    const auto moved = [&](double step) {
+      auto x = bench.inputs;
+      for (auto& input : x)
+        for (float& v : input.flat()) v += static_cast<float>(step * random.uniform());
+      return x;
+    };
+    if (bench.op.affine_terms(bench.shapes, bench.attributes) > 0) {
+      ++affine;
+      // Slopes that are asked for at zero explain every difference.
+      std::vector<Tensor<float>> zero, slopes;
+      for (const auto& x : bench.inputs) {
+        zero.push_back(Tensor<float>{rows, x.cols()});
+        slopes.push_back(Tensor<float>{rows, x.cols()});
+      }
+      const Tensor<float> y0 = bench.forward(zero), y = bench.forward(bench.inputs);
+      Tensor<float> seed{rows, bench.width};
+      for (float& v : seed.flat()) v = static_cast<float>(random.normal());
+      std::vector<MatrixView<const float>> views(zero.begin(), zero.end());
+      std::vector<MatrixView<float>> slope_views(slopes.begin(), slopes.end());
+      const std::vector<MatrixView<float>> none(bench.parameters.size());
+      auto backward = bench.call<OpBackward>(true);
+      backward.inputs = views;
+      backward.output = y0;
+      backward.output_gradient = seed;
+      backward.input_gradients = slope_views;
+      backward.parameter_gradients = none;
+      bench.op.backward(backward);
+      for (std::size_t r = 0; r < rows; ++r) {
+        double left = 0, right = 0, size = 1;
+        for (std::size_t i = 0; i < bench.width; ++i) left += seed(r, i) * (static_cast<double>(y(r, i)) - y0(r, i));
+        for (std::size_t s = 0; s < zero.size(); ++s) {
+          for (std::size_t i = 0; i < slopes[s].cols(); ++i) {
+            right += static_cast<double>(slopes[s](r, i)) * bench.inputs[s](r, i);
+            size += std::abs(static_cast<double>(slopes[s](r, i)) * bench.inputs[s](r, i));
+          }
+        }
+        CHECK(left == Approx(right).margin(1e-5 * size));
+      }
+    }
+    if (bench.op.monotone()) {
+      ++monotone;
+      for (int trial = 0; trial < 20; ++trial) {
+        auto low = moved(1), high = low;
+        for (auto& input : high)
+          for (float& v : input.flat()) v += static_cast<float>(random.below(2) * random.uniform());
+        const Tensor<float> a = bench.forward(low), b = bench.forward(high);
+        for (std::size_t i = 0; i < a.flat().size(); ++i) REQUIRE(b.flat()[i] >= a.flat()[i] - 1e-6f);
+      }
+    }
+    const std::size_t n = bench.inputs[0].cols();
+    std::vector<float> lower(n), upper(n), below(n), above(n);
+    std::vector<double> offset_below(n), offset_above(n);
+    for (const double radius : {0.0, 0.1, 2.0, 30.0}) {
+      for (std::size_t i = 0; i < n; ++i) {
+        lower[i] = bench.inputs[0](0, i) - static_cast<float>(radius * random.uniform());
+        upper[i] = bench.inputs[0](0, i) + static_cast<float>(radius * random.uniform());
+      }
+      if (!bench.op.lines({bench.attributes, lower, upper, below, above, offset_below, offset_above})) break;
+      with_lines += radius == 0;
+      for (int k = 0; k <= 100; ++k) {
+        auto x = bench.inputs;
+        for (std::size_t i = 0; i < n; ++i) {
+          const double at = lower[i] + k / 100.0 * (static_cast<double>(upper[i]) - lower[i]);
+          x[0](0, i) = std::clamp(static_cast<float>(at), lower[i], upper[i]);
+        }
+        const Tensor<float> y = bench.forward(x);
+        for (std::size_t i = 0; i < n; ++i) {
+          const double at = x[0](0, i);
+          REQUIRE(below[i] * at + offset_below[i] <= y(0, i));
+          REQUIRE(y(0, i) <= above[i] * at + offset_above[i]);
+        }
+      }
+    }
+  }
+  CHECK(affine >= 12);
+  CHECK(monotone >= 12);
+  CHECK(with_lines >= 4);
+}
+
 TEST_CASE("Ops: generated source compiles and agrees", "[op]") {
   const TempDir folder;
   std::string program = "#include <cmath>\n#include <cstdio>\n";

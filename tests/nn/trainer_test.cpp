@@ -11,6 +11,7 @@
 #include "redoubt/data/archive.hpp"
 #include "redoubt/nn/builder.hpp"
 #include "redoubt/nn/sequential.hpp"
+#include "redoubt/nn/training_objective.hpp"
 #include "support/counting_allocator.hpp"
 #include "support/test_data.hpp"
 
@@ -280,4 +281,51 @@ TEST_CASE("Trainer: errors say what and where, and change nothing", "[trainer]")
   Graph other = make({Dense{2}}, 5);
   Trainer small(other, NetworkLoss{}, {});
   CHECK_THAT(message([&] { small.load(archive); }), Catch::Contains("trainer.parameters"));
+}
+
+namespace {
+
+/// The plain loss in `parts`, or an error after the first.
+struct Parts final : TrainingObjective {
+  int parts = 1, calls = 0;
+  bool fail = false;
+  std::string name() const override { return "parts"; }
+  double step(TrainingPass& pass) override {
+    ++calls;
+    double mean = 0;
+    for (int i = 0; i < parts; ++i) mean += pass.learn(pass.rows, 1.0 / parts) / parts;
+    if (fail) throw Error(errc::refused, "no");
+    return mean;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Trainer: an objective takes the place of the loss", "[trainer]") {
+  for (const Sequential& layers : {image, text}) {
+    const bool ids = layers.layers[0].kind == text.layers[0].kind;
+    const Batch batch(16, ids ? 8 : 36, 2, ids);
+    const auto inputs = static_cast<std::uint32_t>(batch.rows.cols());
+    Graph plain = make(layers, inputs), one = make(layers, inputs), two = make(layers, inputs);
+    Parts whole, halves;
+    halves.parts = 2;
+    TrainerOptions options{.batch = 16, .accumulate = 2};
+    Trainer first(plain, NetworkLoss{}, options);
+    options.objective = &whole;
+    Trainer second(one, NetworkLoss{}, options);
+    options.objective = &halves;
+    Trainer third(two, NetworkLoss{}, options);
+    for (int step = 0; step < 4; ++step) {
+      const double loss = first.step(batch.rows, batch.targets, batch.weights);
+      CHECK(second.step(batch.rows, batch.targets, batch.weights) == loss);
+      CHECK(third.step(batch.rows, batch.targets, batch.weights) == Approx(loss).epsilon(0.02));
+    }
+    CHECK(whole.calls == 4);
+    CHECK(copy(one) == copy(plain));
+    whole.fail = true;
+    CHECK_THROWS_AS(second.step(batch.rows, batch.targets), Error);
+    whole.fail = false;
+    second.flush();  // nothing is left of it
+    CHECK(second.steps() == 2);
+  }
 }

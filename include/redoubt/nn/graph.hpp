@@ -39,6 +39,15 @@ struct GraphParameter {
   std::size_t offset = 0, size = 0;
 };
 
+/// How `Graph::bounds` are found; each is sound, the later ones are tighter and slower.
+enum class GraphBounds : std::uint8_t {
+  interval,   ///< op by op (interval bound propagation, Gowal et al., arXiv:1810.12715): about two predictions
+  crown_ibp,  ///< one linear function per score, taken back to the inputs through the lines around each activation
+              ///< whose box is that of `interval` (CROWN-IBP, Zhang et al., arXiv:1906.06316): as many backward passes
+  crown       ///< every activation's box is found that way too (CROWN, Zhang et al., arXiv:1811.00866): a backward pass
+              ///< per activation whose sign, or place on its curve, is open
+};
+
 /// Tensors of one pass over up to `rows` rows. Reusable; one per thread.
 class GraphWorkspace {
  public:
@@ -134,14 +143,16 @@ class Graph final : public Predictor {
 
   // --- bounds over a box, for certification -----------------------------------------------------------
   /// For every row x with lower <= x <= upper: dst_lower <= scores(x) <= dst_upper, for the floats that `predict`
-  /// uses (interval bound propagation, Gowal et al., arXiv:1810.12715). Throws Error(shape_mismatch), or
-  /// Error(invalid_argument) if a lower bound exceeds its upper bound or is not finite. Allocates.
+  /// uses. Linear bounds pass through affine ops (Op::affine_terms: dense, convolution, average pool, batch norm, add,
+  /// moves), ReLU, leaky ReLU, sigmoid and tanh; they end at the interval bounds of any other op, and are never looser
+  /// than those of the scores. Throws Error(shape_mismatch), or Error(invalid_argument) if a lower bound exceeds its
+  /// upper bound or is not finite. Allocates; on the calling thread.
   void bounds(std::span<const float> lower, std::span<const float> upper, std::span<float> dst_lower,
-              std::span<float> dst_upper) const;
+              std::span<float> dst_upper, GraphBounds method = GraphBounds::interval) const;
   /// dst[k] <= score[label] - score[k] for every row of the box; all others positive means certified. Tighter than
   /// the difference of `bounds`: a last dense layer is folded into the margins. dst has score_count() floats.
   void margin_bounds(std::span<const float> lower, std::span<const float> upper, std::size_t label,
-                     std::span<float> dst) const;
+                     std::span<float> dst, GraphBounds method = GraphBounds::interval) const;
 
  private:
   friend class GraphWorkspace;
@@ -154,7 +165,8 @@ class Graph final : public Predictor {
   std::size_t plan(OpShape input);
   void plan_scratch();
   struct Box;
-  Box propagate(std::span<const float> lower, std::span<const float> upper) const;
+  struct LinearPass;
+  Box propagate(std::span<const float> lower, std::span<const float> upper, GraphBounds method) const;
   void run(MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch) const;
 
   std::vector<GraphNode> nodes_;

@@ -15,6 +15,7 @@
 namespace redoubt {
 
 class TrainingCallback;
+class TrainingObjective;
 
 struct NeuralNetworkOptions {
   int epochs = 20;               ///< at most; see patience
@@ -39,7 +40,10 @@ struct NeuralNetworkOptions {
   EncoderOptions encoder = EncoderOptions::dense();
   ProgressSink* progress = nullptr;      ///< stage "epochs"
   TrainingCallback* callback = nullptr;  ///< after every step and epoch
-  Arena* arena = nullptr;                ///< null = the default arena
+  /// What a step minimises instead of `loss` alone, for example robustly; null: `loss`. Held-out rows are measured by
+  /// `loss` all the same: with an objective whose demands rise, train all epochs and hold nothing out.
+  TrainingObjective* objective = nullptr;
+  Arena* arena = nullptr;  ///< null = the default arena
 };
 
 /// Any network as an estimator: encodes the columns, trains by minibatches, returns a Model whose learned form is the

@@ -91,6 +91,14 @@ struct OpBounds : OpContext {
   MatrixView<float> output_lower, output_upper;
 };
 
+/// Two lines around a function of one value: slope * x + offset, for each x in [lower, upper]. One entry per value.
+struct OpLines {
+  std::span<const double> attributes;
+  std::span<const float> lower, upper;
+  std::span<float> slope_below, slope_above;
+  std::span<double> offset_below, offset_above;
+};
+
 /// Names of C arrays in generated source.
 struct OpSource {
   std::span<const double> attributes;
@@ -134,6 +142,14 @@ class Op {
   /// Bounds of the inference pass over the box. Sound for the floats that `forward` computes, not only for the
   /// real numbers they stand for.
   virtual void bounds(const OpBounds& call) const = 0;
+  /// At inference the output is an affine function of the inputs, whose slopes `backward` gives whatever the inputs:
+  /// the most roundings on the way to a value of `forward` or of an input gradient. 0: it is not affine.
+  virtual std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double> attributes) const;
+  /// No output falls when an input rises, at inference, whatever the parameters.
+  virtual bool monotone() const noexcept;
+  /// For ops that map every value alone: lines below and above the floats that `forward` computes from the floats of
+  /// the box. False: has none, and linear bounds end at the interval bounds of this op.
+  virtual bool lines(const OpLines& call) const;
   /// C++ statements that compute the output; "" if the op cannot be written as source.
   virtual std::string source(const OpSource& call) const;
 };

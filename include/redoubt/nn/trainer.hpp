@@ -13,17 +13,19 @@
 namespace redoubt {
 
 class TrainingCallback;
+class TrainingObjective;
 
 struct TrainerOptions {
   std::uint32_t batch = 128;     ///< most rows of one call of `step`
   std::uint32_t accumulate = 1;  ///< calls of `step` per move of the weights: large batches in little memory
   Optimizer optimizer{};
   Schedule schedule{};
-  std::uint64_t steps = 0;               ///< moves that are planned, for the schedule; 0: no schedule
-  double clip_norm = 0;                  ///< scale gradients down to this l2 norm; 0 = as they are
-  std::uint64_t seed = 0;                ///< dropout
-  TrainingCallback* callback = nullptr;  ///< after_step only
-  Arena* arena = nullptr;                ///< null = the default arena
+  std::uint64_t steps = 0;                 ///< moves that are planned, for the schedule; 0: no schedule
+  double clip_norm = 0;                    ///< scale gradients down to this l2 norm; 0 = as they are
+  std::uint64_t seed = 0;                  ///< dropout
+  TrainingCallback* callback = nullptr;    ///< after_step only
+  TrainingObjective* objective = nullptr;  ///< null: the mean loss of the rows as they are
+  Arena* arena = nullptr;                  ///< null = the default arena
 };
 
 /// Trains the parameters of a graph batch by batch; rows come from the caller, so data may be larger than memory.

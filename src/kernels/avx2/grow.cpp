@@ -232,6 +232,13 @@ void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t*
   }
 }
 
+void take(uint64_t* bins, size_t count, uint64_t* out) {
+  for (size_t b = 0; b < count; b += 4) {
+    store(out + b, load(bins + b));
+    store(bins + b, _mm256_setzero_si256());
+  }
+}
+
 void fold(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
   for (size_t k = 0; k < runs; ++k) {
     uint64_t* const run = bins + k * length;
@@ -267,6 +274,12 @@ void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* 
     g[b] -= other_g[b];
     hn[b] -= other_hn[b];
   }
+}
+
+void difference(const uint64_t* from, const uint64_t* less, size_t count, uint64_t* out) {
+  size_t b = 0;
+  for (; b + 4 <= count; b += 4) store(out + b, _mm256_sub_epi64(load(from + b), load(less + b)));
+  for (; b < count; ++b) out[b] = from[b] - less[b];
 }
 
 size_t mark(const uint8_t* codes, const uint32_t* rows, size_t first, size_t n, const uint32_t* set, uint16_t* masks) {
@@ -374,6 +387,17 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
   }
 }
 
+void stream(const uint32_t* src, size_t n, uint32_t* dst) {
+  size_t i = 0;
+  for (; i < n && (uintptr_t(dst + i) & 63); ++i) dst[i] = src[i];
+  for (; i + 16 <= n; i += 16) {
+    _mm256_stream_si256((__m256i*)(dst + i), load(src + i));
+    _mm256_stream_si256((__m256i*)(dst + i + 8), load(src + i + 8));
+  }
+  for (; i < n; ++i) dst[i] = src[i];
+  _mm_sfence();
+}
+
 /// Sums of lanes 0 .. i.
 __m256i prefix(__m256i x) {
   x = _mm256_add_epi64(x, _mm256_slli_si256(x, 8));
@@ -393,18 +417,15 @@ __m256d to_double(__m256i x) {
 __m256i less(__m256i a, __m256i b) { return _mm256_cmpgt_epi64(b, a); }
 
 struct Scanner {
-  __m256i total_g, total_hn, rows_mask, min_rows, min_h;
+  __m256i total_g, total_h, total_n, min_rows, min_h;
   __m256d l2, best;
   __m256i best_at;
-  __m128i shift;
 
   /// ordered: whether places come in ascending order.
   template <bool ordered>
-  void consider(__m256i left_g, __m256i left_hn, __m256i at, __m256i not_here) {
-    const __m256i right_hn = _mm256_sub_epi64(total_hn, left_hn);
-    const __m256i left_h = _mm256_srl_epi64(left_hn, shift), right_h = _mm256_srl_epi64(right_hn, shift);
-    const __m256i few = _mm256_or_si256(less(_mm256_and_si256(left_hn, rows_mask), min_rows),
-                                        less(_mm256_and_si256(right_hn, rows_mask), min_rows));
+  void consider(__m256i left_g, __m256i left_h, __m256i left_n, __m256i at, __m256i not_here) {
+    const __m256i right_h = _mm256_sub_epi64(total_h, left_h), right_n = _mm256_sub_epi64(total_n, left_n);
+    const __m256i few = _mm256_or_si256(less(left_n, min_rows), less(right_n, min_rows));
     const __m256i light = _mm256_or_si256(less(left_h, min_h), less(right_h, min_h));
     const __m256d bad = _mm256_castsi256_pd(_mm256_or_si256(_mm256_or_si256(few, light), not_here));
     if (_mm256_movemask_pd(bad) == 15) return;
@@ -422,46 +443,67 @@ struct Scanner {
   }
 };
 
-/// apart: each bin against the rest, without missing ones.
-template <bool apart>
+enum class Bins { plain, sums, apart };
+
+/// apart: each bin against the rest, without missing ones. sums: in the format of a bin.
+template <Bins kind>
 void scan_bins(const SplitScan& in, SplitFound* out) {
+  const __m128i shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
+  const __m256i rows_mask = _mm256_set1_epi64x((int64_t{1} << in.count_bits) - 1);
   Scanner s;
   s.total_g = _mm256_set1_epi64x(in.total_g);
-  s.total_hn = _mm256_set1_epi64x(int64_t(in.total_hn));
-  s.rows_mask = _mm256_set1_epi64x((int64_t{1} << in.count_bits) - 1);
+  s.total_h = _mm256_set1_epi64x(int64_t(in.total_hn >> in.count_bits));
+  s.total_n = _mm256_and_si256(_mm256_set1_epi64x(int64_t(in.total_hn)), rows_mask);
   s.min_rows = _mm256_set1_epi64x(int64_t(in.min_rows));
   s.min_h = _mm256_set1_epi64x(int64_t(in.min_hessian));
   s.l2 = _mm256_set1_pd(in.l2);
   s.best = _mm256_set1_pd(-1);
   s.best_at = _mm256_setzero_si256();
-  s.shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
-  const __m256i missing_g = _mm256_set1_epi64x(in.missing_g), missing_hn = _mm256_set1_epi64x(int64_t(in.missing_hn));
+  const __m256i missing_g = _mm256_set1_epi64x(in.missing_g);
+  const __m256i missing_h = _mm256_set1_epi64x(int64_t(in.missing_hn >> in.count_bits));
+  const __m256i missing_n = _mm256_and_si256(_mm256_set1_epi64x(int64_t(in.missing_hn)), rows_mask);
   const __m256i zero = _mm256_setzero_si256(), end = _mm256_set1_epi64x(int64_t{in.bins} * 2 - 1);
   __m256i at = _mm256_setr_epi64x(0, 2, 4, 6);  // twice the bin, and 1 if the missing go left
-  __m256i g_carry = zero, hn_carry = zero;
+  __m256i carry = zero, hn_carry = zero;
   for (uint32_t b = 0; b < in.bins; b += 4) {
-    if constexpr (apart) {
-      __m256i place = at, not_here = _mm256_cmpgt_epi64(at, end);
+    // What is read behind the last bin changes only sums that are not used.
+    __m256i g, h, n;
+    if constexpr (kind == Bins::sums) {
+      const __m256i block = prefix(load(in.sums + b)), sums = _mm256_add_epi64(block, carry);
+      carry = _mm256_add_epi64(carry, last_lane(block));
+      const __m256i sign = _mm256_set1_epi64x(int64_t{1} << 25);  // of the upper 26 bits
+      g = _mm256_sub_epi64(_mm256_xor_si256(_mm256_srli_epi64(sums, 38), sign), sign);
+      h = _mm256_srli_epi64(_mm256_slli_epi64(sums, 26), 38);
+      n = _mm256_and_si256(sums, _mm256_set1_epi64x(4095));
+    } else {
+      g = load(in.g + b);
+      __m256i hn = load(in.hn + b);
+      if constexpr (kind == Bins::plain) {
+        const __m256i g_block = prefix(g), hn_block = prefix(hn);
+        g = _mm256_add_epi64(g_block, carry);
+        hn = _mm256_add_epi64(hn_block, hn_carry);
+        carry = _mm256_add_epi64(carry, last_lane(g_block));
+        hn_carry = _mm256_add_epi64(hn_carry, last_lane(hn_block));
+      }
+      h = _mm256_srl_epi64(hn, shift);
+      n = _mm256_and_si256(hn, rows_mask);
+    }
+    const __m256i behind = _mm256_cmpgt_epi64(at, end);
+    if constexpr (kind == Bins::apart) {
+      __m256i place = at, not_here = behind;
       if (in.ids) {  // above the place
         const __m256i ids = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i*)(in.ids + b)));
         place = _mm256_or_si256(place, _mm256_slli_epi64(ids, 32));
         not_here = _mm256_or_si256(not_here, less(ids, zero));
       }
-      s.consider<false>(load(in.g + b), load(in.hn + b), place, not_here);
-      at = _mm256_add_epi64(at, _mm256_set1_epi64x(8));
-      continue;
+      s.consider<false>(g, h, n, place, not_here);
+    } else {
+      s.consider<true>(g, h, n, at, behind);
+      if (in.missing_hn)
+        s.consider<true>(_mm256_add_epi64(g, missing_g), _mm256_add_epi64(h, missing_h), _mm256_add_epi64(n, missing_n),
+                         _mm256_add_epi64(at, _mm256_set1_epi64x(1)),
+                         _mm256_or_si256(behind, _mm256_cmpeq_epi64(n, zero)));
     }
-    // What is read behind the last bin changes only sums that are not used.
-    const __m256i g_block = prefix(load(in.g + b)), hn_block = prefix(load(in.hn + b));
-    const __m256i g = _mm256_add_epi64(g_block, g_carry), hn = _mm256_add_epi64(hn_block, hn_carry);
-    g_carry = _mm256_add_epi64(g_carry, last_lane(g_block));
-    hn_carry = _mm256_add_epi64(hn_carry, last_lane(hn_block));
-    const __m256i behind = _mm256_cmpgt_epi64(at, end);
-    s.consider<true>(g, hn, at, behind);
-    if (in.missing_hn)
-      s.consider<true>(_mm256_add_epi64(g, missing_g), _mm256_add_epi64(hn, missing_hn),
-                       _mm256_add_epi64(at, _mm256_set1_epi64x(1)),
-                       _mm256_or_si256(behind, _mm256_cmpeq_epi64(hn, zero)));
     at = _mm256_add_epi64(at, _mm256_set1_epi64x(8));
   }
   double scores[4];
@@ -481,9 +523,11 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
   out->missing_left = best < 0 ? 0 : uint32_t(where & 1);
 }
 
-void scan(const SplitScan& in, SplitFound* out) { scan_bins<false>(in, out); }
+void scan(const SplitScan& in, SplitFound* out) {
+  in.sums ? scan_bins<Bins::sums>(in, out) : scan_bins<Bins::plain>(in, out);
+}
 
-void scan_each(const SplitScan& in, SplitFound* out) { scan_bins<true>(in, out); }
+void scan_each(const SplitScan& in, SplitFound* out) { scan_bins<Bins::apart>(in, out); }
 
 void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
   // Which sixteenth, then how many within it: all cuts are compared at once and the lesser ones counted.
@@ -506,7 +550,8 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx2_grow_table = {1,    bounds,   quantise, expand, gather, accumulate, flush,
-                                              fold, subtract, mark,     split,  scan,   scan_each,  assign};
+extern constexpr GrowTable avx2_grow_table = {1,     bounds, quantise, expand,    gather,     accumulate,
+                                              flush, take,   fold,     subtract,  difference, mark,
+                                              split, stream, scan,     scan_each, assign};
 
 }  // namespace redoubt::kernels::detail

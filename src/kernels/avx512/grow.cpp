@@ -208,6 +208,13 @@ void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t*
   }
 }
 
+void take(uint64_t* bins, size_t count, uint64_t* out) {
+  for (size_t b = 0; b < count; b += 8) {
+    _mm512_storeu_si512(out + b, _mm512_loadu_si512(bins + b));
+    _mm512_storeu_si512(bins + b, _mm512_setzero_si512());
+  }
+}
+
 /// Runs of up to 8 * blocks bins: their sum stays in registers.
 template <size_t blocks>
 void fold_short(uint64_t* bins, size_t length, size_t runs, uint64_t* sums) {
@@ -264,6 +271,14 @@ void subtract(int64_t* g, uint64_t* hn, const int64_t* other_g, const uint64_t* 
         g + b, m, _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, g + b), _mm512_maskz_loadu_epi64(m, other_g + b)));
     _mm512_mask_storeu_epi64(
         hn + b, m, _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, hn + b), _mm512_maskz_loadu_epi64(m, other_hn + b)));
+  }
+}
+
+void difference(const uint64_t* from, const uint64_t* less, size_t count, uint64_t* out) {
+  for (size_t b = 0; b < count; b += 8) {
+    const __mmask8 m = first8(count - b);
+    _mm512_mask_storeu_epi64(
+        out + b, m, _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, from + b), _mm512_maskz_loadu_epi64(m, less + b)));
   }
 }
 
@@ -325,6 +340,18 @@ void split(const uint32_t* rows, size_t first, const uint32_t* pairs, const uint
   }
 }
 
+void stream(const uint32_t* src, size_t n, uint32_t* dst) {
+  size_t i = (64 - (uintptr_t(dst) & 63)) % 64 / 4;
+  if (i > n) i = n;
+  _mm512_mask_storeu_epi32(dst, first16(i), _mm512_maskz_loadu_epi32(first16(i), src));
+  for (; i + 16 <= n; i += 16) _mm512_stream_si512((__m512i*)(dst + i), _mm512_loadu_si512(src + i));
+  const __mmask16 rest = first16(n - i);
+  _mm512_mask_storeu_epi32(dst + i, rest, _mm512_maskz_loadu_epi32(rest, src + i));
+  _mm_sfence();
+}
+
+constexpr double nearly = 1 - 1e-9;  // of a score: more than rounding can hide
+
 /// Sums of lanes 0 .. i, plus `carry`.
 __m512i prefix(__m512i x, __m512i carry) {
   const __m512i zero = _mm512_setzero_si512();
@@ -334,80 +361,71 @@ __m512i prefix(__m512i x, __m512i carry) {
   return _mm512_add_epi64(x, carry);
 }
 
+/// The best cut so far, in each lane.
 struct Scanner {
-  __m512i total_g, total_hn, rows_mask, min_rows, min_h;
+  __m512i total_g, total_h, total_n, missing_g, missing_h, missing_n, min_rows, min_h;
   __m512d l2, best;
   __m512i best_at;
-  __m128i shift;
+  double near;  // a little less than the best score or the floor
   bool any = false;
 
   /// ordered: whether places come in ascending order.
   template <bool ordered>
-  void consider(__m512i left_g, __m512i left_hn, __m512i at, __mmask8 lanes) {
-    const __m512i right_hn = _mm512_sub_epi64(total_hn, left_hn);
-    const __m512i left_h = _mm512_srl_epi64(left_hn, shift), right_h = _mm512_srl_epi64(right_hn, shift);
-    __mmask8 ok = _mm512_mask_cmpge_epu64_mask(lanes, _mm512_and_si512(left_hn, rows_mask), min_rows);
-    ok = _mm512_mask_cmpge_epu64_mask(ok, _mm512_and_si512(right_hn, rows_mask), min_rows);
+  void consider(__m512i left_g, __m512i left_h, __m512i left_n, __m512i at, __mmask8 lanes) {
+    const __m512i right_h = _mm512_sub_epi64(total_h, left_h), right_n = _mm512_sub_epi64(total_n, left_n);
+    __mmask8 ok = _mm512_mask_cmpge_epu64_mask(lanes, left_n, min_rows);
+    ok = _mm512_mask_cmpge_epu64_mask(ok, right_n, min_rows);
     ok = _mm512_mask_cmpge_epu64_mask(ok, left_h, min_h);
     ok = _mm512_mask_cmpge_epu64_mask(ok, right_h, min_h);
     if (!ok) return;
-    any = true;
     const __m512d gl = _mm512_cvtepi64_pd(left_g), gr = _mm512_cvtepi64_pd(_mm512_sub_epi64(total_g, left_g));
     const __m512d hl = _mm512_add_pd(_mm512_cvtepi64_pd(left_h), l2);
     const __m512d hr = _mm512_add_pd(_mm512_cvtepi64_pd(right_h), l2);
     const __m512d a = _mm512_mul_pd(_mm512_mul_pd(gl, gl), hr), b = _mm512_mul_pd(_mm512_mul_pd(gr, gr), hl);
-    const __m512d score = _mm512_div_pd(_mm512_add_pd(a, b), _mm512_mul_pd(hl, hr));
+    const __m512d above = _mm512_add_pd(a, b), below = _mm512_mul_pd(hl, hr);
+    // Dividing takes longest: only for what may be better.
+    ok = _mm512_mask_cmp_pd_mask(ok, above, _mm512_mul_pd(_mm512_set1_pd(near), below), _CMP_GE_OQ);
+    if (!ok) return;
+    any = true;
+    const __m512d score = _mm512_div_pd(above, below);
     __mmask8 better = _mm512_mask_cmp_pd_mask(ok, score, best, _CMP_GT_OQ);
     if constexpr (!ordered)
       better |= _mm512_mask_cmplt_epu64_mask(_mm512_mask_cmp_pd_mask(ok, score, best, _CMP_EQ_OQ), at, best_at);
     best = _mm512_mask_mov_pd(best, better, score);
     best_at = _mm512_mask_mov_epi64(best_at, better, at);
+    const double best_nearly = _mm512_reduce_max_pd(best) * nearly;
+    if (best_nearly > near) near = best_nearly;
+  }
+
+  /// Places are twice the bins, and 1 more if the missing go left.
+  void consider_cut(__m512i left_g, __m512i left_h, __m512i left_n, __m512i at, __mmask8 lanes, bool missing) {
+    consider<true>(left_g, left_h, left_n, at, lanes);
+    if (missing)
+      consider<true>(_mm512_add_epi64(left_g, missing_g), _mm512_add_epi64(left_h, missing_h),
+                     _mm512_add_epi64(left_n, missing_n), _mm512_add_epi64(at, _mm512_set1_epi64(1)),
+                     _mm512_mask_test_epi64_mask(lanes, left_n, left_n));
   }
 };
 
-/// apart: each bin against the rest, without missing ones.
-template <bool apart>
-void scan_bins(const SplitScan& in, SplitFound* out) {
+Scanner scanner(const SplitScan& in, double floor) {
   Scanner s;
   s.total_g = _mm512_set1_epi64(in.total_g);
-  s.total_hn = _mm512_set1_epi64(int64_t(in.total_hn));
-  s.rows_mask = _mm512_set1_epi64((int64_t{1} << in.count_bits) - 1);
+  s.total_h = _mm512_set1_epi64(int64_t(in.total_hn >> in.count_bits));
+  s.total_n = _mm512_set1_epi64(int64_t(in.total_hn & ((uint64_t{1} << in.count_bits) - 1)));
+  s.missing_g = _mm512_set1_epi64(in.missing_g);
+  s.missing_h = _mm512_set1_epi64(int64_t(in.missing_hn >> in.count_bits));
+  s.missing_n = _mm512_set1_epi64(int64_t(in.missing_hn & ((uint64_t{1} << in.count_bits) - 1)));
   s.min_rows = _mm512_set1_epi64(int64_t(in.min_rows));
   s.min_h = _mm512_set1_epi64(int64_t(in.min_hessian));
   s.l2 = _mm512_set1_pd(in.l2);
   s.best = _mm512_set1_pd(-1);
+  s.near = floor > 0 ? floor * nearly : 0;
   s.best_at = _mm512_setzero_si512();
-  s.shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
-  const __m512i last = _mm512_set1_epi64(7);
-  const __m512i missing_g = _mm512_set1_epi64(in.missing_g), missing_hn = _mm512_set1_epi64(int64_t(in.missing_hn));
-  // Twice the bin, and 1 if the missing go left; apart: the bin.
-  __m512i at = apart ? _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0) : _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
-  __m512i g_carry = _mm512_setzero_si512(), hn_carry = g_carry;
-  for (uint32_t b = 0; b < in.bins; b += 8) {
-    const __mmask8 m = first8(in.bins - b);
-    __m512i g = _mm512_maskz_loadu_epi64(m, in.g + b), hn = _mm512_maskz_loadu_epi64(m, in.hn + b);
-    if constexpr (apart) {
-      // The id above the place.
-      __m512i place = _mm512_add_epi64(at, _mm512_set1_epi64(b));
-      __mmask8 looked_at = m;
-      if (in.ids) {
-        const __m256i ids = _mm256_maskz_loadu_epi32(m, in.ids + b);
-        looked_at = _mm256_mask_cmpneq_epi32_mask(m, ids, _mm256_set1_epi32(-1));
-        place = _mm512_or_si512(place, _mm512_slli_epi64(_mm512_cvtepu32_epi64(ids), 32));
-      }
-      s.consider<false>(g, hn, place, looked_at);
-      continue;
-    }
-    g = prefix(g, g_carry);
-    hn = prefix(hn, hn_carry);
-    g_carry = _mm512_permutexvar_epi64(last, g);
-    hn_carry = _mm512_permutexvar_epi64(last, hn);
-    s.consider<true>(g, hn, at, m);
-    if (in.missing_hn)
-      s.consider<true>(_mm512_add_epi64(g, missing_g), _mm512_add_epi64(hn, missing_hn),
-                       _mm512_add_epi64(at, _mm512_set1_epi64(1)), _mm512_mask_test_epi64_mask(m, hn, hn));
-    at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
-  }
+  return s;
+}
+
+/// with_missing: places are those of consider_cut, otherwise the bins.
+void finish(const Scanner& s, bool with_missing, SplitFound* out) {
   if (!s.any) {  // as in most nodes for rare values
     *out = {-1, 0, 0};
     return;
@@ -416,13 +434,99 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
   const __mmask8 equal = _mm512_cmp_pd_mask(s.best, _mm512_set1_pd(best), _CMP_EQ_OQ);
   const uint64_t where = _mm512_mask_reduce_min_epu64(equal, s.best_at);
   out->score = best;
-  out->bin = apart ? uint32_t(where) : uint32_t(where >> 1);
-  out->missing_left = apart ? 0 : uint32_t(where & 1);
+  out->bin = with_missing ? uint32_t(where >> 1) : uint32_t(where);
+  out->missing_left = with_missing ? uint32_t(where & 1) : 0;
 }
 
-void scan(const SplitScan& in, SplitFound* out) { scan_bins<false>(in, out); }
+void scan_bins(const SplitScan& in, SplitFound* out) {
+  const __m128i shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
+  const __m512i rows_mask = _mm512_set1_epi64((int64_t{1} << in.count_bits) - 1), last = _mm512_set1_epi64(7);
+  Scanner s = scanner(in, in.floor);
+  __m512i at = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), g_carry = _mm512_setzero_si512(), hn_carry = g_carry;
+  for (uint32_t b = 0; b < in.bins; b += 8) {
+    const __mmask8 m = first8(in.bins - b);
+    const __m512i g = prefix(_mm512_maskz_loadu_epi64(m, in.g + b), g_carry);
+    const __m512i hn = prefix(_mm512_maskz_loadu_epi64(m, in.hn + b), hn_carry);
+    g_carry = _mm512_permutexvar_epi64(last, g);
+    hn_carry = _mm512_permutexvar_epi64(last, hn);
+    s.consider_cut(g, _mm512_srl_epi64(hn, shift), _mm512_and_si512(hn, rows_mask), at, m, in.missing_hn != 0);
+    at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
+  }
+  finish(s, true, out);
+}
 
-void scan_each(const SplitScan& in, SplitFound* out) { scan_bins<true>(in, out); }
+/// Of 16 cuts at once, in single precision, whose error is below 10^-6 here: which may be nearly as good as the best.
+struct Coarse {
+  __m512i total_g, total_h, total_n, min_rows;
+  __m512 l2;
+
+  __mmask16 worth(__m512i first, __m512i second, double near) const {
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    const __m512i low = _mm512_permutex2var_epi32(first, even, second);
+    const __m512i high = _mm512_permutex2var_epi32(first, odd, second);
+    const __m512i g = _mm512_srai_epi32(high, 6), n = _mm512_and_si512(low, _mm512_set1_epi32(4095));
+    const __m512i h = _mm512_or_si512(_mm512_srli_epi32(_mm512_slli_epi32(high, 26), 6), _mm512_srli_epi32(low, 12));
+    __mmask16 ok = _mm512_cmpge_epi32_mask(n, min_rows);
+    ok = _mm512_mask_cmpge_epi32_mask(ok, _mm512_sub_epi32(total_n, n), min_rows);
+    const __m512 gl = _mm512_cvtepi32_ps(g), gr = _mm512_cvtepi32_ps(_mm512_sub_epi32(total_g, g));
+    const __m512 hl = _mm512_add_ps(_mm512_cvtepi32_ps(h), l2);
+    const __m512 hr = _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total_h, h)), l2);
+    const __m512 above = _mm512_fmadd_ps(_mm512_mul_ps(gl, gl), hr, _mm512_mul_ps(_mm512_mul_ps(gr, gr), hl));
+    const __m512 least = _mm512_mul_ps(_mm512_mul_ps(hl, hr), _mm512_set1_ps(float(near * (1 - 1e-5))));
+    return _mm512_mask_cmp_ps_mask(ok, above, least, _CMP_GE_OQ);
+  }
+};
+
+/// Bins in the format of sums over a block of rows.
+void scan_sums(const SplitScan& in, SplitFound* out) {
+  const __m512i last = _mm512_set1_epi64(7), eight = _mm512_set1_epi64(16);
+  Scanner s = scanner(in, in.floor);
+  const int64_t rows = int64_t(in.total_hn & ((uint64_t{1} << in.count_bits) - 1));
+  const Coarse coarse{_mm512_set1_epi32(int(in.total_g)), _mm512_set1_epi32(int(in.total_hn >> in.count_bits)),
+                      _mm512_set1_epi32(int(rows)),
+                      _mm512_set1_epi32(int(in.min_rows < grow_block_rows ? in.min_rows : grow_block_rows)),
+                      _mm512_set1_ps(float(in.l2))};
+  const bool missing = in.missing_hn != 0, exact_only = missing || in.l2 > 0x1p40;
+  __m512i at = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), carry = _mm512_setzero_si512();
+  const auto consider = [&](__m512i sums, __m512i place, __mmask8 lanes) {
+    s.consider_cut(_mm512_srai_epi64(sums, 38), _mm512_srli_epi64(_mm512_slli_epi64(sums, 26), 38),
+                   _mm512_and_si512(sums, _mm512_set1_epi64(4095)), place, lanes, missing);
+  };
+  for (uint32_t b = 0; b < in.bins; b += 16) {
+    const __mmask16 m = first16(in.bins - b);
+    const __m512i first = prefix(_mm512_maskz_loadu_epi64(__mmask8(m), in.sums + b), carry);
+    const __m512i second =
+        prefix(_mm512_maskz_loadu_epi64(__mmask8(m >> 8), in.sums + b + 8), _mm512_permutexvar_epi64(last, first));
+    carry = _mm512_permutexvar_epi64(last, second);
+    const __mmask16 worth = exact_only ? m : __mmask16(m & coarse.worth(first, second, s.near));
+    if (worth & 0xff) consider(first, at, __mmask8(worth));
+    if (worth >> 8) consider(second, _mm512_add_epi64(at, eight), __mmask8(worth >> 8));
+    at = _mm512_add_epi64(at, _mm512_add_epi64(eight, eight));
+  }
+  finish(s, true, out);
+}
+
+void scan(const SplitScan& in, SplitFound* out) { in.sums ? scan_sums(in, out) : scan_bins(in, out); }
+
+void scan_each(const SplitScan& in, SplitFound* out) {
+  const __m128i shift = _mm_cvtsi64_si128(int64_t(in.count_bits));
+  const __m512i rows_mask = _mm512_set1_epi64((int64_t{1} << in.count_bits) - 1);
+  const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+  Scanner s = scanner(in, 0);
+  for (uint32_t b = 0; b < in.bins; b += 8) {
+    __mmask8 m = first8(in.bins - b);
+    const __m512i g = _mm512_maskz_loadu_epi64(m, in.g + b), hn = _mm512_maskz_loadu_epi64(m, in.hn + b);
+    __m512i place = _mm512_add_epi64(lanes, _mm512_set1_epi64(b));
+    if (in.ids) {  // above the place
+      const __m256i ids = _mm256_maskz_loadu_epi32(m, in.ids + b);
+      m = _mm256_mask_cmpneq_epi32_mask(m, ids, _mm256_set1_epi32(-1));
+      place = _mm512_or_si512(place, _mm512_slli_epi64(_mm512_cvtepu32_epi64(ids), 32));
+    }
+    s.consider<false>(g, _mm512_srl_epi64(hn, shift), _mm512_and_si512(hn, rows_mask), place, m);
+  }
+  finish(s, false, out);
+}
 
 void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t count, uint8_t* out) {
   // Which sixteenth, then how many within it: 16 cuts are compared at once and the lesser ones counted. A load costs
@@ -445,7 +549,8 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx512_grow_table = {2,    bounds,   quantise, expand, gather, accumulate, flush,
-                                                fold, subtract, mark,     split,  scan,   scan_each,  assign};
+extern constexpr GrowTable avx512_grow_table = {2,     bounds, quantise, expand,    gather,     accumulate,
+                                                flush, take,   fold,     subtract,  difference, mark,
+                                                split, stream, scan,     scan_each, assign};
 
 }  // namespace redoubt::kernels::detail

@@ -44,6 +44,8 @@ class Add final : public Op {
       }
     }
   }
+  std::size_t affine_terms(std::span<const OpShape>, std::span<const double>) const override { return 2; }
+  bool monotone() const noexcept override { return true; }
   std::string source(const OpSource& call) const override {
     return fmt::format("  for (int i = 0; i < {}; ++i) {}[i] = {}[i] + {}[i];\n", call.output_size, call.output,
                        call.inputs[0], call.inputs[1]);

@@ -30,6 +30,11 @@ class Arrange : public Op {
     move(call, call.input_upper, call.output_upper);
   }
 
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double>) const override {
+    return inputs.size();  // of a tensor that is given more than once
+  }
+  bool monotone() const noexcept override { return true; }
+
  private:
   static void move(const OpContext& call, std::span<const MatrixView<const float>> inputs, MatrixView<float> output) {
     for (std::size_t s = 0; s < inputs.size(); ++s) {

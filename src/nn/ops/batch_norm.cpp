@@ -96,6 +96,7 @@ class BatchNorm final : public Op {
       }
     }
   }
+  std::size_t affine_terms(std::span<const OpShape>, std::span<const double>) const override { return 2; }
 
  private:
   struct Moments {

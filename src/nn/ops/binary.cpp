@@ -84,6 +84,9 @@ class Sub final : public BinaryOp {
  public:
   std::string_view name() const noexcept override { return "sub"; }
   std::string_view onnx_name() const noexcept override { return "Sub"; }
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double>) const override {
+    return op_size(inputs[0]) / op_size(inputs[1]) + 1;
+  }
 
  private:
   void compute(const float* a, const float* b, float* y, std::size_t count) const override {

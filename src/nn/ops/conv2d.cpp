@@ -164,6 +164,12 @@ class Conv2d final : public Op {
     }
   }
 
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double> attributes) const override {
+    const Conv conv = make(inputs[0], attributes);
+    const std::size_t taps = conv.window.kernel_height * conv.window.kernel_width;
+    return std::max(conv.depth(), taps * conv.group_filters()) + taps + 1;
+  }
+
  private:
   static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
     if (conv.depthwise()) {

@@ -172,6 +172,10 @@ class ConvTranspose2d final : public Op {
       for (std::size_t i = 0; i < call.output_gradient.cols(); ++i) to[i % conv.filters()] += from[i];
     }
   }
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double> attributes) const override {
+    const ConvTranspose conv = make(inputs[0], attributes);
+    return std::max(conv.group_channels() * conv.taps() + conv.taps(), conv.patch()) + 2;
+  }
   void bounds(const OpBounds& call) const override {
     const ConvTranspose conv = make(call.shapes[0], call.attributes);
     const std::size_t size = call.output_lower.cols(), width = conv.group_filters();

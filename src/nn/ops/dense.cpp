@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "nn/ops/op_table.hpp"
@@ -88,6 +89,10 @@ class Dense final : public Op {
       kernels::affine_bounds(part(call.input_lower[0]), part(call.input_upper[0]), call.parameters[0],
                              call.parameters[1].data(), part(call.output_lower), part(call.output_upper), call.arena);
     }
+  }
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double> attributes) const override {
+    const std::size_t width = attributes[1] == 0 ? op_size(inputs[0]) : inputs[0].back();
+    return std::max(width, static_cast<std::size_t>(attributes[0])) + 1;
   }
   std::string source(const OpSource& call) const override {
     const std::size_t units = static_cast<std::size_t>(call.attributes[0]), count = call.output_size / units;

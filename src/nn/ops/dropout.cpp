@@ -48,6 +48,8 @@ class Dropout final : public Op {
       for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = src[i];
     });
   }
+  std::size_t affine_terms(std::span<const OpShape>, std::span<const double>) const override { return 1; }
+  bool monotone() const noexcept override { return true; }
   std::string source(const OpSource& call) const override { return elementwise_source(call, "x"); }
 
  private:

@@ -2,6 +2,7 @@
 // What ops that map every value alone have in common.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -42,6 +43,42 @@ void monotone_bounds(const OpBounds& call, float relative, Function function) {
     for (float& v : call.output_lower.row(r)) v = lower_by(v, 2 * relative);
     for (float& v : call.output_upper.row(r)) v = upper_by(v, 2 * relative);
   }
+}
+
+/// Lines of x for x > 0, else alpha x (0 <= alpha <= 1): above the chord, below the steeper of the two slopes that
+/// leaves the smaller area (Zhang et al., arXiv:1811.00866).
+inline bool relu_lines(const OpLines& call, float alpha) {
+  for (std::size_t i = 0; i < call.lower.size(); ++i) {
+    const double low = call.lower[i], high = call.upper[i];
+    const bool unstable = low < 0 && high > 0;
+    const float side = low >= 0 ? 1.0f : alpha;
+    call.slope_below[i] = unstable && high > -low ? 1.0f : side;
+    call.slope_above[i] = unstable ? static_cast<float>((high - alpha * low) / (high - low)) : side;
+    // alpha x is rounded.
+    const double rounding = alpha == 0 || low >= 0 ? 0 : 0x1p-23 * std::abs(low) * alpha + 1e-37;
+    call.offset_below[i] = -rounding;
+    call.offset_above[i] = rounding;
+    if (!unstable) continue;
+    const double slope = call.slope_above[i];
+    call.offset_above[i] += std::max({0.0, alpha * low - slope * low, high - slope * high});
+  }
+  return true;
+}
+
+/// Lines of an increasing function that is convex before 0 and concave behind it, whose float form is off by
+/// `relative`: through both ends, with the smaller of the slopes there.
+template <class Function, class Derivative>
+bool s_lines(const OpLines& call, double relative, Function value, Derivative derivative) {
+  for (std::size_t i = 0; i < call.lower.size(); ++i) {
+    const double low = call.lower[i], high = call.upper[i];
+    const double slope = static_cast<float>((1 - 1e-6) * std::min(derivative(low), derivative(high)));
+    const double slack = 1e-36 + relative * std::max(std::abs(value(low)), std::abs(value(high))) +
+                         1e-14 * slope * std::max(std::abs(low), std::abs(high));
+    call.slope_below[i] = call.slope_above[i] = static_cast<float>(slope);
+    call.offset_below[i] = value(low) - slope * low - slack;
+    call.offset_above[i] = value(high) - slope * high + slack;
+  }
+  return true;
 }
 
 /// Loop over all values; in `expression` {x} is the input value.

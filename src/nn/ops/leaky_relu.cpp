@@ -25,6 +25,8 @@ class LeakyRelu final : public Op {
     elementwise_backward(call, [alpha](float x, float) { return x > 0 ? 1.0f : alpha; });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, function(call)); }
+  bool monotone() const noexcept override { return true; }
+  bool lines(const OpLines& call) const override { return relu_lines(call, static_cast<float>(call.attributes[0])); }
   std::string source(const OpSource& call) const override {
     return elementwise_source(call, fmt::format("x > 0 ? x : {:.9g}f * x", static_cast<float>(call.attributes[0])));
   }

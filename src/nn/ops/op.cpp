@@ -25,6 +25,12 @@ std::size_t Op::scratch(std::span<const OpShape>, std::span<const double>, bool)
 
 void Op::update_state(const OpForward&, std::span<const MatrixView<float>>) const {}
 
+std::size_t Op::affine_terms(std::span<const OpShape>, std::span<const double>) const { return 0; }
+
+bool Op::monotone() const noexcept { return false; }
+
+bool Op::lines(const OpLines&) const { return false; }
+
 std::string Op::source(const OpSource&) const { return ""; }
 
 std::size_t Op::used_rows(std::span<const float>, std::span<const double>, std::span<std::uint32_t>) const { return 0; }

@@ -29,6 +29,7 @@ class Pool2d : public Op {
     pool(call, call.input_lower[0], call.output_lower);
     pool(call, call.input_upper[0], call.output_upper);
   }
+  bool monotone() const noexcept override { return true; }
 
  protected:
   Window make(const OpShape& input, std::span<const double> a) const {
@@ -82,6 +83,9 @@ class AveragePool2d final : public Pool2d {
  public:
   std::string_view name() const noexcept override { return "average_pool2d"; }
   std::string_view onnx_name() const noexcept override { return "AveragePool"; }
+  std::size_t affine_terms(std::span<const OpShape>, std::span<const double> attributes) const override {
+    return static_cast<std::size_t>(attributes[0] * attributes[1]) + 2;
+  }
   void backward(const OpBackward& call) const override {
     const auto to = call.input_gradients[0];
     if (!to.data()) return;

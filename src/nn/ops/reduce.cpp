@@ -58,6 +58,7 @@ class Reduce : public Op {
     reduce(call, call.input_lower[0], call.output_lower);
     reduce(call, call.input_upper[0], call.output_upper);
   }
+  bool monotone() const noexcept override { return true; }
 
  protected:
   virtual void reduce(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const = 0;
@@ -75,6 +76,10 @@ class ReduceSum : public Reduce {
       for_each(call.shapes[0], call.attributes,
                [&](std::size_t i, std::size_t o) { to(r, i) += share * call.output_gradient(r, o); });
     }
+  }
+
+  std::size_t affine_terms(std::span<const OpShape> inputs, std::span<const double>) const override {
+    return op_size(inputs[0]) + 2;
   }
 
  private:

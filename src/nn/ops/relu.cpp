@@ -17,6 +17,8 @@ class Relu final : public Op {
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, kernels::relu); }
+  bool monotone() const noexcept override { return true; }
+  bool lines(const OpLines& call) const override { return relu_lines(call, 0.0f); }
   std::string source(const OpSource& call) const override { return elementwise_source(call, "x < 0 ? 0 : x"); }
 };
 

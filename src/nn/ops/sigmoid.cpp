@@ -19,6 +19,11 @@ class Sigmoid final : public Op {
     elementwise_backward(call, [](float, float y) { return y * (1.0f - y); });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, relative_error, kernels::sigmoid); }
+  bool monotone() const noexcept override { return true; }
+  bool lines(const OpLines& call) const override {
+    const auto value = [](double x) { return 1 / (1 + std::exp(-x)); };
+    return s_lines(call, 2 * relative_error, value, [&](double x) { return value(x) * value(-x); });
+  }
   std::string source(const OpSource& call) const override {
     return elementwise_source(call, "1.0f / (1.0f + std::exp(-x))");
   }

@@ -19,6 +19,11 @@ class Tanh final : public Op {
     elementwise_backward(call, [](float, float y) { return 1.0f - y * y; });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, relative_error, kernels::tanh); }
+  bool monotone() const noexcept override { return true; }
+  bool lines(const OpLines& call) const override {
+    const auto value = [](double x) { return std::tanh(x); };
+    return s_lines(call, 2 * relative_error, value, [&](double x) { return 1 - value(x) * value(x); });
+  }
   std::string source(const OpSource& call) const override { return elementwise_source(call, "std::tanh(x)"); }
 };
 

@@ -165,10 +165,13 @@ void certify_graph(const Graph& graph, Rows& rows) {
     if (!right(graph, rows.row(r), rows.labels[r])) return Robustness::broken;
     std::vector<float> lower, upper, margins(graph.score_count());
     rows.box(r, radius, lower, upper);
-    graph.margin_bounds(lower, upper, rows.labels[r], margins);
-    for (std::size_t k = 0; k < margins.size(); ++k)
-      if (k != rows.labels[r] && !(margins[k] > 0)) return Robustness::unknown;
-    return Robustness::certified;
+    for (const auto method : {GraphBounds::interval, GraphBounds::crown_ibp, GraphBounds::crown}) {
+      if (method == GraphBounds::crown && !rows.options.crown) break;
+      graph.margin_bounds(lower, upper, rows.labels[r], margins, method);
+      margins[rows.labels[r]] = 1;
+      if (std::all_of(margins.begin(), margins.end(), [](float m) { return m > 0; })) return Robustness::certified;
+    }
+    return Robustness::unknown;
   });
   if (rows.options.attack_steps == 0 || rows.encoded.rows() == 0) return;
   // An encoded column moves by a constant times the raw one. Whole numbers are left alone: a step may not be whole.
@@ -238,7 +241,7 @@ CertifiedAccuracy certify(const Model& model, const Dataset& data, const Certifi
     report.method = "exact";
     certify_linear(*linear, rows);
   } else if (const auto* graph = dynamic_cast<const Graph*>(&model.predictor())) {
-    report.method = "interval bounds";
+    report.method = "linear bounds";
     certify_graph(*graph, rows);
   } else {
     detail::fail(errc::unsupported,

@@ -69,6 +69,9 @@ AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::s
   result.rows = Tensor<float>({n, d});
   std::copy_n(rows.data(), n * d, result.rows.data());
   result.broken.assign(n, 0);
+  const bool blind = options.method == AttackMethod::square || options.method == AttackMethod::hop_skip_jump ||
+                     options.method == AttackMethod::leaf_tuple;
+  const auto form = blind ? nullptr : detail::gradient_form(model);
   constexpr std::size_t block = 64;
   const std::size_t blocks = (n + block - 1) / block;
   std::vector<std::size_t> gradients(blocks, 0), queries(blocks, 0);
@@ -77,8 +80,8 @@ AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::s
       [&](std::size_t begin, std::size_t end) {
         for (std::size_t b = begin; b < end; ++b) {
           const std::size_t first = b * block, count = std::min(block, n - first);
-          detail::AttackBlock work(model, options, {rows.data() + first * d, count, d}, labels.subspan(first, count),
-                                   first);
+          detail::AttackBlock work(model, form.get(), options, {rows.data() + first * d, count, d},
+                                   labels.subspan(first, count), first);
           work.run({result.rows.data() + first * d, count, d}, std::span(result.broken).subspan(first, count));
           gradients[b] = work.gradients();
           queries[b] = work.queries();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "robustness/evasion/hop_skip_jump.hpp"
@@ -74,16 +75,12 @@ double logits_ratio(std::span<const float> z, std::size_t label, std::int32_t ta
 
 }  // namespace
 
-AttackBlock::AttackBlock(const Predictor& model, const AttackOptions& options, MatrixView<const float> rows,
-                         std::span<const std::int32_t> labels, std::size_t first)
+AttackBlock::AttackBlock(const Predictor& model, const GradientForm* gradients, const AttackOptions& options,
+                         MatrixView<const float> rows, std::span<const std::int32_t> labels, std::size_t first)
     : model_(model), options_(options), rows_(rows), labels_(labels), first_(first), d_(rows.cols()) {
   const std::size_t n = rows.rows();
-  switch (options.method) {
-    case AttackMethod::square:
-    case AttackMethod::hop_skip_jump: break;
-    case AttackMethod::leaf_tuple: walk_ = std::make_unique<LeafWalk>(model, options, rows); break;
-    default: target_ = gradient_target(model, n);
-  }
+  if (gradients) target_ = gradients->target();
+  if (options.method == AttackMethod::leaf_tuple) walk_ = std::make_unique<LeafWalk>(model, options, rows);
   lower_.resize(n * d_);
   upper_.resize(n * d_);
   for (std::size_t r = 0; r < n; ++r)
@@ -115,6 +112,8 @@ AttackBlock::AttackBlock(const Predictor& model, const AttackOptions& options, M
   if (target_) gradient_.resize(n * d_);
   scores_.resize(n * model.outputs());
   upstream_.resize(n * model.outputs());
+  out_.resize(model.outputs());
+  scratch_.resize(model.scratch_size());
 }
 
 const FeatureRule& AttackBlock::rule(std::size_t column) const {
@@ -129,7 +128,7 @@ void AttackBlock::keep(std::size_t at, std::span<const float> x) {
 
 void AttackBlock::predict() {
   std::vector<float> out(rows_.rows() * model_.outputs());
-  model_.predict_batch(rows_, {out.data(), rows_.rows(), model_.outputs()}, nullptr);
+  model_.predict_batch(rows_, {out.data(), rows_.rows(), model_.outputs()}, options_.arena);
   queries_ += rows_.rows();
   for (std::size_t r = 0; r < rows_.rows(); ++r)
     if (largest(std::span(out).subspan(r * model_.outputs(), model_.outputs())) != static_cast<std::size_t>(labels_[r]))
@@ -215,11 +214,16 @@ void AttackBlock::move(std::size_t at, std::span<const float> from, std::span<co
   if (options_.norm == AttackNorm::linf) {
     const auto step = static_cast<float>(eta);
     const float *x = from.data(), *g = gradient.data(), *units = units_.data();
+    const float *lo = lower_.data() + at * d_, *hi = upper_.data() + at * d_;
     float* moved = to.data();
-    for (std::size_t c = 0; c < d_; ++c) {
-      const float by = step * units[c];
-      moved[c] = x[c] + (g[c] > 0 ? by : 0.0f) - (g[c] < 0 ? by : 0.0f);
+#pragma GCC ivdep
+    for (std::size_t c = 0; c < d_; ++c) {  // in place or apart; without branches, or it is not vectorised
+      const float least = lo[c], most = hi[c];
+      const float v = x[c] + static_cast<float>((g[c] > 0) - (g[c] < 0)) * (step * units[c]);
+      const float w = v > least ? v : least;
+      moved[c] = w < most ? w : most;
     }
+    if (!whole_) return;  // where nothing moves, both bounds are the row's own value
   } else {
     double square = 0;
     for (std::size_t c = 0; c < d_; ++c)
@@ -268,28 +272,32 @@ void AttackBlock::leave(std::span<const std::uint8_t> marks) {
 
 void AttackBlock::evaluate(bool want_gradient) {
   const std::size_t n = alive_.size(), k = target_->classes();
-  const MatrixView<const float> rows(x_.data(), n, d_);
-  target_->scores(rows, {scores_.data(), n, k});
   std::vector<std::uint8_t> leaves(n, 0);
   bool any = false;
   const bool entropy = options_.method != AttackMethod::apgd_dlr && options_.method != AttackMethod::apgd_targeted;
-  for (std::size_t i = 0; i < n; ++i) {
-    const auto z = std::span(scores_).subspan(i * k, k), upstream = std::span(upstream_).subspan(i * k, k);
-    const std::size_t at = alive_[i].at;
-    const auto label = static_cast<std::size_t>(labels_[at]);
-    alive_[i].loss = entropy ? cross_entropy(z, label, upstream)
-                             : logits_ratio(z, label, target_of_.empty() ? -1 : target_of_[at], upstream);
-    if (largest(z) == label) continue;
-    // The model's own word counts: its outputs may tie where its scores do not.
-    std::vector<float> out(model_.outputs()), scratch(model_.scratch_size());
-    model_.predict(row(x_, i), out, scratch);
-    if (largest(out) == label) continue;
-    keep(at, row(x_, i));
-    leaves[i] = 1;
-    any = true;
+  for (std::size_t begin = 0; begin < n; begin += target_->rows()) {
+    const std::size_t count = std::min(target_->rows(), n - begin);
+    const MatrixView<const float> rows(x_.data() + begin * d_, count, d_);
+    target_->scores(rows, {scores_.data(), count, k});
+    for (std::size_t i = begin; i < begin + count; ++i) {
+      const auto z = std::span(scores_).subspan((i - begin) * k, k);
+      const auto upstream = std::span(upstream_).subspan((i - begin) * k, k);
+      const std::size_t at = alive_[i].at;
+      const auto label = static_cast<std::size_t>(labels_[at]);
+      alive_[i].loss = entropy ? cross_entropy(z, label, upstream)
+                               : logits_ratio(z, label, target_of_.empty() ? -1 : target_of_[at], upstream);
+      if (largest(z) == label) continue;
+      // The model's own word counts: its outputs may tie where its scores do not.
+      model_.predict(row(x_, i), out_, scratch_);
+      if (largest(out_) == label) continue;
+      keep(at, row(x_, i));
+      leaves[i] = 1;
+      any = true;
+    }
+    if (want_gradient)
+      target_->backward(rows, {upstream_.data(), count, k}, {gradient_.data() + begin * d_, count, d_});
   }
   (want_gradient ? gradients_ : queries_) += n;
-  if (want_gradient) target_->backward(rows, {upstream_.data(), n, k}, {gradient_.data(), n, d_});
   if (any) leave(leaves);
 }
 
@@ -298,9 +306,28 @@ void AttackBlock::descend(int restart) {
   const int steps = one ? 1 : options_.steps;
   const double eta = one ? options_.radius : options_.step > 0 ? options_.step : 2.5 * options_.radius / steps;
   start(restart, restart > 0);
+  // A step depends on the point alone: a row that comes back to an earlier one would go round for ever, and leaves.
+  // Compared with the points after 1, 2, 4, 8... steps (Brent's cycle detection), and after every fourth, as most go
+  // round in two or four.
+  previous_ = best_ = x_;
+  int next = 1;
+  std::vector<std::uint8_t> round(alive_.size());
   for (int step = 0; step < steps && !alive_.empty(); ++step) {
     evaluate(true);
-    for (std::size_t i = 0; i < alive_.size(); ++i) move(alive_[i].at, row(x_, i), row(gradient_, i), eta, row(x_, i));
+    round.assign(alive_.size(), 0);
+    for (std::size_t i = 0; i < alive_.size(); ++i) {
+      const auto x = row(x_, i);
+      move(alive_[i].at, x, row(gradient_, i), eta, x);
+      const auto met = [&](std::vector<float>& points) {
+        return std::memcmp(x.data(), row(points, i).data(), d_ * sizeof(float)) == 0;
+      };
+      round[i] = met(previous_) || met(best_);
+    }
+    leave(round);
+    if (step % 2 == 1) std::copy_n(x_.begin(), alive_.size() * d_, best_.begin());
+    if (step + 1 != next) continue;
+    std::copy_n(x_.begin(), alive_.size() * d_, previous_.begin());
+    next *= 2;
   }
   if (!alive_.empty()) evaluate(false);
 }
@@ -310,7 +337,10 @@ void AttackBlock::targeted(int restart) {
   const std::size_t k = target_->classes();
   if (k < 4) return adaptive(restart);
   std::vector<float> clean(rows_.rows() * k);
-  target_->scores(rows_, {clean.data(), rows_.rows(), k});
+  for (std::size_t r = 0; r < rows_.rows(); r += target_->rows()) {
+    const std::size_t end = std::min(r + target_->rows(), rows_.rows());
+    target_->scores(rows_.slice(r, end), {clean.data() + r * k, end - r, k});
+  }
   queries_ += rows_.rows();
   std::vector<std::vector<std::size_t>> order(rows_.rows());
   for (std::size_t r = 0; r < rows_.rows(); ++r) {
@@ -444,7 +474,7 @@ void AttackBlock::square(int restart) {
       project(at, x);
     }
     const std::size_t n = alive_.size();
-    model_.predict_batch({x_.data(), n, d_}, {scores_.data(), n, k}, nullptr);
+    model_.predict_batch({x_.data(), n, d_}, {scores_.data(), n, k}, options_.arena);
     queries_ += n;
     std::vector<std::uint8_t> leaves(n, 0);
     for (std::size_t i = 0; i < n; ++i) {

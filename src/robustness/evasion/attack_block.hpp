@@ -15,9 +15,9 @@ namespace redoubt::detail {
 
 class AttackBlock {
  public:
-  /// `first`: number of the first row, for its random numbers.
-  AttackBlock(const Predictor& model, const AttackOptions& options, MatrixView<const float> rows,
-              std::span<const std::int32_t> labels, std::size_t first);
+  /// `first`: number of the first row, for its random numbers. `gradients`: null for attacks that need none.
+  AttackBlock(const Predictor& model, const GradientForm* gradients, const AttackOptions& options,
+              MatrixView<const float> rows, std::span<const std::int32_t> labels, std::size_t first);
   /// Fills in `found` and `broken` for the rows that break.
   void run(MatrixView<float> found, std::span<std::uint8_t> broken);
   std::size_t gradients() const noexcept { return gradients_; }
@@ -58,7 +58,7 @@ class AttackBlock {
   MatrixView<const float> rows_;
   std::span<const std::int32_t> labels_;
   std::size_t first_, d_;
-  std::unique_ptr<GradientTarget> target_;  // null for black-box attacks
+  std::unique_ptr<GradientTarget> target_;  // null for attacks without gradients
   std::unique_ptr<LeafWalk> walk_;          // of leaf_tuple
   std::vector<float> lower_, upper_;        // rows x d: what the rules (and for linf the radius) allow
   std::vector<std::uint8_t> broken_;
@@ -69,7 +69,7 @@ class AttackBlock {
   std::vector<std::int32_t> target_of_;     // per row of the block: the class to reach; empty: any other
   std::vector<float> x_, previous_, best_;  // row i: of alive_[i]
   std::vector<float> gradient_, best_gradient_;
-  std::vector<float> scores_, upstream_;
+  std::vector<float> scores_, upstream_, out_, scratch_;
   std::size_t gradients_ = 0, queries_ = 0;
 };
 

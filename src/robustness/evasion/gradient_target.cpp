@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <vector>
-
+#include "nn/gradient_plan.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/linear/linear_form.hpp"
 #include "redoubt/nn/graph.hpp"
@@ -14,30 +12,33 @@ namespace {
 
 class GraphTarget final : public GradientTarget {
  public:
-  GraphTarget(const Graph& graph, std::size_t rows) : graph_(graph), workspace_(graph, rows) {}
-  std::size_t classes() const noexcept override { return graph_.score_count(); }
-  void scores(MatrixView<const float> rows, MatrixView<float> dst) override {
-    graph_.forward(rows, workspace_);
-    const auto scores = graph_.value(workspace_, graph_.score_tensor(), rows.rows());
-    std::copy_n(scores.data(), dst.rows() * dst.cols(), dst.data());
-  }
+  explicit GraphTarget(const GradientPlan& plan) : plan_(plan), pass_(plan) {}
+  std::size_t rows() const noexcept override { return plan_.rows(); }
+  std::size_t classes() const noexcept override { return plan_.graph().score_count(); }
+  void scores(MatrixView<const float> rows, MatrixView<float> dst) override { pass_.scores(rows, dst); }
   void backward(MatrixView<const float> rows, MatrixView<const float> upstream, MatrixView<float> dst) override {
-    const auto seed = graph_.gradient(workspace_, graph_.score_tensor(), rows.rows());
-    std::copy_n(upstream.data(), upstream.rows() * upstream.cols(), seed.data());
-    graph_.backward(rows, workspace_, {}, true);
-    const auto gradient = graph_.gradient(workspace_, 0, rows.rows());
-    std::copy_n(gradient.data(), dst.rows() * dst.cols(), dst.data());
+    pass_.backward(rows, upstream, dst);
   }
 
  private:
-  const Graph& graph_;
-  GraphWorkspace workspace_;
+  const GradientPlan& plan_;
+  GradientPass pass_;
+};
+
+class GraphGradients final : public GradientForm {
+ public:
+  explicit GraphGradients(const Graph& graph) : plan_(graph) {}
+  std::unique_ptr<GradientTarget> target() const override { return std::make_unique<GraphTarget>(plan_); }
+
+ private:
+  GradientPlan plan_;
 };
 
 /// One score with a sigmoid counts as the scores 0 and s.
 class LinearTarget final : public GradientTarget {
  public:
   explicit LinearTarget(const LinearForm& form) : form_(form), one_(form.link() == LinearLink::sigmoid) {}
+  std::size_t rows() const noexcept override { return 64; }
   std::size_t classes() const noexcept override { return form_.outputs(); }
   void scores(MatrixView<const float> rows, MatrixView<float> dst) override {
     for (std::size_t r = 0; r < rows.rows(); ++r) {
@@ -54,13 +55,22 @@ class LinearTarget final : public GradientTarget {
   bool one_;
 };
 
+class LinearGradients final : public GradientForm {
+ public:
+  explicit LinearGradients(const LinearForm& form) : form_(form) {}
+  std::unique_ptr<GradientTarget> target() const override { return std::make_unique<LinearTarget>(form_); }
+
+ private:
+  const LinearForm& form_;
+};
+
 }  // namespace
 
-std::unique_ptr<GradientTarget> gradient_target(const Predictor& model, std::size_t rows) {
+std::unique_ptr<const GradientForm> gradient_form(const Predictor& model) {
   if (const auto* graph = dynamic_cast<const Graph*>(&model); graph && graph->score_count() >= 2)
-    return std::make_unique<GraphTarget>(*graph, rows);
+    return std::make_unique<GraphGradients>(*graph);
   if (const auto* linear = dynamic_cast<const LinearForm*>(&model); linear && linear->outputs() >= 2)
-    return std::make_unique<LinearTarget>(*linear);
+    return std::make_unique<LinearGradients>(*linear);
   fail(errc::unsupported, fmt::format("attack: needs the gradients of a classifier, form '{}' with {} outputs has none",
                                       model.form(), model.outputs()));
 }

@@ -11,6 +11,8 @@ namespace redoubt::detail {
 class GradientTarget {
  public:
   virtual ~GradientTarget() = default;
+  /// Of one call, at most.
+  virtual std::size_t rows() const noexcept = 0;
   virtual std::size_t classes() const noexcept = 0;
   /// rows x classes.
   virtual void scores(MatrixView<const float> rows, MatrixView<float> dst) = 0;
@@ -18,7 +20,14 @@ class GradientTarget {
   virtual void backward(MatrixView<const float> rows, MatrixView<const float> upstream, MatrixView<float> dst) = 0;
 };
 
-/// For calls of up to `rows` rows. Error(unsupported) naming the form if it has no gradients.
-std::unique_ptr<GradientTarget> gradient_target(const Predictor& model, std::size_t rows);
+/// What is made ready once for all blocks; must outlive their targets. Thread-safe.
+class GradientForm {
+ public:
+  virtual ~GradientForm() = default;
+  virtual std::unique_ptr<GradientTarget> target() const = 0;
+};
+
+/// Error(unsupported) naming the form if it has no gradients. The model must outlive it.
+std::unique_ptr<const GradientForm> gradient_form(const Predictor& model);
 
 }  // namespace redoubt::detail

@@ -162,7 +162,7 @@ class BoundaryWalk {
       for (std::size_t c = 0; c < d_; ++c) step[c] = (points[i][c] - at[c]) / size;
       steps[i] = std::move(step);
     }
-    model_.predict_batch(rows, out, nullptr);
+    model_.predict_batch(rows, out, options_.arena);
     queries_ += directions;
     std::vector<double> side(directions);
     double mean = 0;

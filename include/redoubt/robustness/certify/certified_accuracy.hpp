@@ -14,6 +14,10 @@ struct CertificationOptions {
   std::vector<double> radii{0.0, 0.01, 0.05, 0.1, 0.2};  ///< in standard deviations of each column, rising
   std::size_t max_rows = 1000;                           ///< a seeded choice of so many rows; 0 = all
   std::size_t max_states = 20'000;                       ///< trees: as in TreeVerifierOptions
+  /// Networks: GraphBounds::crown for what faster bounds leave open. A backward pass per activation that is not
+  /// settled, so milliseconds a row for a few hundred of them, seconds for convolutions on images; false: crown_ibp at
+  /// most.
+  bool crown = true;
   int attack_steps = 30;  ///< networks: gradients per row and radius to find what is broken; 0: none
   std::uint64_t seed = 0;
   Arena* arena = nullptr;
@@ -28,7 +32,7 @@ struct CertifiedPoint {
 
 /// Certified accuracy of a classifier over growing radii.
 struct CertifiedAccuracy {
-  std::string method;  ///< "search over the trees", "interval bounds", "exact"
+  std::string method;  ///< "search over the trees", "linear bounds", "exact"
   std::size_t rows = 0;
   std::vector<CertifiedPoint> points;
 
@@ -43,8 +47,8 @@ std::ostream& operator<<(std::ostream& stream, const CertifiedAccuracy& report);
 /// columns keep to the range that the data shows, whole numbers stay whole, everything else is fixed; a radius counts
 /// standard deviations of the column.
 ///  - forests: TreeVerifier, exact up to its budget;
-///  - networks: interval bounds (Gowal et al., arXiv:1810.12715), which a network that was not trained for them soon
-///    fails, and an attack for what is broken; the open share is what neither settles;
+///  - networks: interval bounds, then linear ones (GraphBounds), which a network that was not trained for them fails
+///    at larger radii, and an attack for what is broken; the open share is what neither settles;
 ///  - linear models: exact.
 /// Parallel over rows, equal at any thread count. Error(unsupported) for other forms, Error(invalid_argument) naming
 /// the option, or data without labelled rows.

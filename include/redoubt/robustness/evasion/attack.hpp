@@ -52,8 +52,8 @@ struct AttackResult {
 /// keep to the rules; a found row is checked by the model's own prediction, so that robust accuracy is an upper bound
 /// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; leaf_tuple needs a
 /// "forest" (what is exact there: TreeVerifier); Error(unsupported) otherwise. The class is that of the largest output,
-/// of equal ones the first. Works on 64 rows at a time, in parallel; equal at any thread count. Error(shape_mismatch),
-/// Error(invalid_argument).
+/// of equal ones the first. A row of pgd that comes back to where it was leaves: it would go round. Works on 64 rows at
+/// a time, in parallel; equal at any thread count. Error(shape_mismatch), Error(invalid_argument).
 AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                     const AttackOptions& options = {});
 
