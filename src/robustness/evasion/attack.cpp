@@ -9,6 +9,7 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/data/encoder.hpp"
 #include "redoubt/model/predictor.hpp"
 #include "robustness/evasion/attack_block.hpp"
 
@@ -55,6 +56,18 @@ const char* to_string(AttackMethod method) noexcept {
 double AttackResult::robust_accuracy() const noexcept {
   if (broken.empty()) return 0;
   return 1 - static_cast<double>(std::count(broken.begin(), broken.end(), 1)) / static_cast<double>(broken.size());
+}
+
+std::vector<FeatureRule> encoded_rules(const Encoder& encoder) {
+  std::vector<FeatureRule> rules(encoder.width(), FeatureRule{.fixed = true});
+  const std::vector<std::uint32_t> origins = encoder.origins();
+  for (std::size_t c = 0; c < rules.size(); ++c) {
+    const ColumnType type = encoder.schema()[origins[c]].type;
+    if (type == ColumnType::numeric) rules[c].fixed = false;
+    if (type == ColumnType::categorical && encoder.options().categorical == CategoricalEncoding::one_hot)
+      rules[c] = {.group = static_cast<int>(origins[c]) + 1};
+  }
+  return rules;
 }
 
 AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,

@@ -77,7 +77,7 @@ double logits_ratio(std::span<const float> z, std::size_t label, std::int32_t ta
 
 AttackBlock::AttackBlock(const Predictor& model, const GradientForm* gradients, const AttackOptions& options,
                          MatrixView<const float> rows, std::span<const std::int32_t> labels, std::size_t first)
-    : model_(model), options_(options), rows_(rows), labels_(labels), first_(first), d_(rows.cols()) {
+    : model_(model), options_(options), rows_(rows), labels_(labels), first_(first), d_(rows.cols()), groups_(options) {
   const std::size_t n = rows.rows();
   if (gradients) target_ = gradients->target();
   if (options.method == AttackMethod::leaf_tuple) walk_ = std::make_unique<LeafWalk>(model, options, rows);
@@ -104,6 +104,9 @@ AttackBlock::AttackBlock(const Predictor& model, const GradientForm* gradients, 
         hi = std::max(std::floor(hi), x);
       }
     }
+  whole_ = !groups_.empty();
+  if (whole_)
+    for (std::size_t r = 0; r < n; ++r) groups_.bound(rows.row(r), row(lower_, r), row(upper_, r));
   for (std::size_t c = 0; c < d_; ++c) {
     units_.push_back(static_cast<float>(unit(c)));
     whole_ = whole_ || rule(c).whole;
@@ -182,18 +185,25 @@ void AttackBlock::project(std::size_t at, std::span<float> x) const {
     }
     return;
   }
+  double spent = 0;  // on changes of category
+  if (!groups_.empty()) {
+    const bool l2 = options_.norm == AttackNorm::l2;
+    const double budget = options_.radius * options_.radius * (1 - 1e-6);
+    spent = groups_.snap(origin, bounds(lower_, at), bounds(upper_, at), l2 ? budget : HUGE_VAL, x);
+  }
   if (options_.norm == AttackNorm::l2) {
     double square = 0;
     for (std::size_t c = 0; c < d_; ++c) {
+      if (grouped(c)) continue;
       const double by = (static_cast<double>(x[c]) - origin[c]) / unit(c);
       if (std::isfinite(by)) square += by * by;
     }
     // A little inside, for the rounding of the sum and of the floats.
-    const double allowed = options_.radius * (1 - 1e-6);
+    const double most = options_.radius * (1 - 1e-6), allowed = std::sqrt(std::max(0.0, most * most - spent));
     if (const double length = std::sqrt(square); length > allowed) {
       const double shrink = length > 0 ? allowed / length : 0;
       for (std::size_t c = 0; c < d_; ++c)
-        if (std::isfinite(origin[c]))
+        if (std::isfinite(origin[c]) && !grouped(c))
           x[c] = static_cast<float>(origin[c] + (static_cast<double>(x[c]) - origin[c]) * shrink);
     }
   }
@@ -227,10 +237,11 @@ void AttackBlock::move(std::size_t at, std::span<const float> from, std::span<co
   } else {
     double square = 0;
     for (std::size_t c = 0; c < d_; ++c)
-      if (lower_[at * d_ + c] < upper_[at * d_ + c]) square += std::pow(gradient[c] * unit(c), 2);
+      if (lower_[at * d_ + c] < upper_[at * d_ + c] && !grouped(c)) square += std::pow(gradient[c] * unit(c), 2);
     const double scale = square > 0 ? eta / std::sqrt(square) : 0;
     for (std::size_t c = 0; c < d_; ++c) to[c] = static_cast<float>(from[c] + scale * gradient[c] * unit(c) * unit(c));
   }
+  if (!groups_.empty()) groups_.follow(rows_.row(at), bounds(lower_, at), bounds(upper_, at), gradient, to);
   project(at, to);
 }
 
@@ -428,6 +439,10 @@ void AttackBlock::square(int restart) {
   for (std::size_t r = 0; r < rows_.rows(); ++r)
     numbers.emplace_back(options_.seed + 0xda942042e4dd58b5ull * static_cast<std::uint64_t>(restart + 1), first_ + r);
   const auto push = [&](std::size_t at, std::span<float> x, std::size_t c, double sign) {
+    if (grouped(c)) {  // of the columns that are raised, a random one gets the 1
+      if (sign > 0) x[c] = static_cast<float>(numbers[at].uniform(2, 3));
+      return;
+    }
     const double by = options_.norm == AttackNorm::linf
                           ? options_.radius
                           : options_.radius / std::sqrt(static_cast<double>(std::max<std::size_t>(1, d_ / 4)));

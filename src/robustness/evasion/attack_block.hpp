@@ -10,6 +10,7 @@
 #include "redoubt/robustness/evasion/attack.hpp"
 #include "robustness/evasion/gradient_target.hpp"
 #include "robustness/evasion/leaf_walk.hpp"
+#include "robustness/evasion/one_hot.hpp"
 
 namespace redoubt::detail {
 
@@ -49,6 +50,10 @@ class AttackBlock {
             std::span<float> to) const;
   double unit(std::size_t column) const { return options_.rules.empty() ? 1 : options_.rules[column].unit; }
   const FeatureRule& rule(std::size_t column) const;
+  bool grouped(std::size_t column) const { return !options_.rules.empty() && options_.rules[column].group > 0; }
+  std::span<const float> bounds(const std::vector<float>& values, std::size_t at) const {
+    return std::span(values).subspan(at * d_, d_);
+  }
   std::span<float> row(std::vector<float>& values, std::size_t i) const {
     return std::span(values).subspan(i * d_, d_);
   }
@@ -63,7 +68,8 @@ class AttackBlock {
   std::vector<float> lower_, upper_;        // rows x d: what the rules (and for linf the radius) allow
   std::vector<std::uint8_t> broken_;
   MatrixView<float> found_;
-  bool whole_ = false;        // some rule wants whole numbers
+  OneHotGroups groups_;
+  bool whole_ = false;        // some rule wants whole numbers, or there are groups
   std::vector<float> units_;  // per column
   std::vector<Row> alive_;
   std::vector<std::int32_t> target_of_;     // per row of the block: the class to reach; empty: any other

@@ -7,6 +7,7 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/model/predictor.hpp"
+#include "robustness/evasion/one_hot.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -16,13 +17,29 @@ class BoundaryWalk {
  public:
   BoundaryWalk(const Predictor& model, const AttackOptions& options, std::span<const float> origin, std::size_t label,
                Random random)
-      : model_(model), options_(options), origin_(origin), label_(label), random_(random), d_(origin.size()) {
+      : model_(model),
+        options_(options),
+        origin_(origin),
+        label_(label),
+        random_(random),
+        d_(origin.size()),
+        groups_(options) {
     static const FeatureRule any;
     for (std::size_t c = 0; c < d_; ++c) {
       const FeatureRule& r = options.rules.empty() ? any : options.rules[c];
       rules_.push_back(&r);
       free_.push_back(!r.fixed && std::isfinite(origin[c]) && origin[c] >= r.lower && origin[c] <= r.upper);
       moving_ += free_.back();
+    }
+    if (!groups_.empty()) {
+      lower_.assign(origin.begin(), origin.end());
+      upper_ = lower_;
+      groups_.bound(origin, lower_, upper_);
+      moving_ = 0;
+      for (std::size_t c = 0; c < d_; ++c) {
+        if (rules_[c]->group > 0) free_[c] = lower_[c] < upper_[c];
+        moving_ += free_[c];
+      }
     }
     scratch_.resize(model.scratch_size());
     out_.resize(model.outputs());
@@ -76,11 +93,16 @@ class BoundaryWalk {
           if (x < r.lower) x = origin_[c];  // no whole number is allowed
         }
         row[c] = std::clamp(static_cast<float>(x), r.lower, r.upper);
+        if (r.group > 0) row[c] = static_cast<float>(origin_[c] + by[c] * r.unit);
         by[c] = (static_cast<double>(row[c]) - origin_[c]) / r.unit;
       } else {
         by[c] = 0;
       }
     }
+    if (groups_.empty()) return;
+    groups_.snap(origin_, lower_, upper_, HUGE_VAL, row);
+    for (std::size_t c = 0; c < d_; ++c)
+      if (rules_[c]->group > 0) by[c] = (static_cast<double>(row[c]) - origin_[c]) / rules_[c]->unit;
   }
 
   /// Is this row of another class? One that is near enough ends the walk.
@@ -115,7 +137,8 @@ class BoundaryWalk {
       for (std::size_t c = 0; c < d_; ++c) {
         const FeatureRule& r = *rules_[c];
         if (!free_[c]) continue;
-        at[c] = std::isfinite(r.lower) && std::isfinite(r.upper)
+        at[c] = r.group > 0 ? random_.uniform(-1, 2) / r.unit  // a random category
+                : std::isfinite(r.lower) && std::isfinite(r.upper)
                     ? (random_.uniform(r.lower, r.upper) - origin_[c]) / r.unit
                     : reach * random_.normal();
       }
@@ -200,6 +223,8 @@ class BoundaryWalk {
   std::size_t d_, moving_ = 0, queries_ = 0;
   std::vector<const FeatureRule*> rules_;
   std::vector<char> free_;
+  OneHotGroups groups_;
+  std::vector<float> lower_, upper_;  // of the columns of groups
   std::vector<float> scratch_, out_;
   std::span<float> found_;
   bool success_ = false;

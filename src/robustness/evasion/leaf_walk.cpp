@@ -65,7 +65,9 @@ bool LeafWalk::run(std::size_t at, std::size_t label, int restart, std::uint64_t
     const FeatureRule& r = options_.rules.empty() ? any : options_.rules[c];
     const float x = origin_[c];
     allowed_[c] = {x, x};
-    if (r.fixed || !std::isfinite(x) || x < r.lower || x > r.upper || categorical_[c] || cuts_[c].empty()) continue;
+    if (r.fixed || r.group > 0 || !std::isfinite(x) || x < r.lower || x > r.upper || categorical_[c] ||
+        cuts_[c].empty())
+      continue;
     moving_.push_back(c);
     allowed_[c] = {std::max(r.lower, std::numeric_limits<float>::lowest()),
                    std::min(r.upper, std::numeric_limits<float>::max())};

@@ -208,6 +208,117 @@ TEST_CASE("attacks keep to rules and to the second norm", "[attack]") {
   CHECK(found.rows(0, 1) == std::floor(found.rows(0, 1)));
 }
 
+TEST_CASE("attacks change a category as a whole", "[attack]") {
+  // Two numbers, a category of four, one of three, a column that is no part of a group.
+  std::vector<FeatureRule> rules(10);
+  for (std::size_t c = 2; c < 6; ++c) rules[c].group = 7;
+  for (std::size_t c = 6; c < 9; ++c) rules[c] = {.unit = 2, .group = 3};
+  rules[5].fixed = true;  // nobody may become the fourth category, who is it stays
+  Random random(5, 0);
+  std::vector<float> weights(10 * 3);
+  for (float& w : weights) w = static_cast<float>(random.normal());
+  const LinearForm form(weights, {0.1f, 0, 0}, LinearLink::softmax);
+  Tensor<float> rows({400, 10});
+  std::vector<std::int32_t> labels;
+  for (std::size_t r = 0; r < 400; ++r) {
+    for (const std::size_t c : {0, 1, 9}) rows(r, c) = static_cast<float>(random.normal());
+    rows(r, 2 + random.below(4)) = 1;
+    if (r % 10 != 0) rows(r, 6 + random.below(3)) = 1;  // else an unknown category
+    labels.push_back(static_cast<std::int32_t>(class_of(form, rows.row(r))));
+  }
+  for (const AttackNorm norm : {AttackNorm::linf, AttackNorm::l2})
+    for (const double radius : {0.3, 0.75, 1.6}) {
+      // The largest margin by going through all pairs of categories, the rest in closed form.
+      std::vector<std::uint8_t> truth;
+      for (std::size_t r = 0; r < 400; ++r) {
+        bool broken = false;
+        std::vector<float> x(rows.row(r).begin(), rows.row(r).end());
+        for (std::size_t one = 2; one < 6; ++one)
+          for (std::size_t two = 6; two < 9; ++two) {
+            double spent = 0;
+            std::copy(rows.row(r).begin(), rows.row(r).end(), x.begin());
+            if (x[one] == 0) {
+              if (one == 5 || x[5] == 1 || radius < 1) continue;
+              std::fill(x.begin() + 2, x.begin() + 6, 0.0f);
+              x[one] = 1;
+              spent += 2;
+            }
+            if (x[two] == 0) {
+              if (r % 10 == 0 ? two > 6 : radius < 0.5) continue;
+              if (r % 10 != 0) {
+                std::fill(x.begin() + 6, x.begin() + 9, 0.0f);
+                x[two] = 1;
+                spent += 0.5;
+              }
+            }
+            if (norm == AttackNorm::l2 && spent > radius * radius) continue;
+            const double left = norm == AttackNorm::l2 ? std::sqrt(radius * radius - spent) : radius;
+            std::vector<float> z(3);
+            form.scores(x, z);
+            const auto label = static_cast<std::size_t>(labels[r]);
+            for (std::size_t k = 0; k < 3; ++k) {
+              double l1 = 0, l2 = 0;
+              for (const std::size_t c : {0, 1, 9}) {
+                std::vector<float> slope(10), upstream(3);
+                upstream[k] = 1, upstream[label] -= 1;
+                form.input_gradient(upstream, slope);
+                l1 += std::abs(slope[c]), l2 += double(slope[c]) * slope[c];
+              }
+              const double reach = left * (norm == AttackNorm::linf ? l1 : std::sqrt(l2));
+              broken = broken || (k != label && z[k] + reach > z[label] + 1e-4);
+            }
+          }
+        truth.push_back(broken);
+      }
+      const auto all = std::count(truth.begin(), truth.end(), 1);
+      for (const AttackMethod method : {AttackMethod::fgsm, AttackMethod::pgd, AttackMethod::apgd_ce,
+                                        AttackMethod::apgd_dlr, AttackMethod::square, AttackMethod::hop_skip_jump}) {
+        const bool jump = method == AttackMethod::hop_skip_jump;
+        const AttackOptions options{
+            .method = method, .norm = norm, .radius = radius, .steps = jump ? 600 : 200, .rules = rules};
+        const AttackResult result = attack(form, rows, labels, options);
+        long found = 0, changed = 0;
+        for (std::size_t r = 0; r < 400; ++r) {
+          const auto x = result.rows.row(r);
+          double largest = 0, squares = 0;
+          for (std::size_t c = 0; c < 10; ++c) {
+            const double by = std::abs(double(x[c]) - rows(r, c)) / rules[c].unit;
+            largest = std::max(largest, by);
+            squares += by * by;
+            if (c < 2 || c == 9) continue;
+            CHECK((x[c] == 0 || x[c] == 1));
+            changed += by > 0;
+          }
+          CHECK((norm == AttackNorm::linf ? largest : std::sqrt(squares)) <= radius);
+          CHECK(x[2] + x[3] + x[4] + x[5] == 1);
+          CHECK(x[5] == rows(r, 5));
+          CHECK(x[6] + x[7] + x[8] == (r % 10 == 0 ? 0 : 1));
+          CHECK((class_of(form, x) != static_cast<std::size_t>(labels[r])) == (result.broken[r] == 1));
+          if (result.broken[r] && !truth[r]) ++found;  // within 1e-4 of the boundary
+        }
+        CHECK(found <= 1);
+        const auto broken = std::count(result.broken.begin(), result.broken.end(), 1);
+        CAPTURE(to_string(method), int(norm), radius, all, broken, changed);
+        if (radius > 1) CHECK(changed > 0);
+        CHECK(broken * 100 >= all * (jump ? 55 : method == AttackMethod::fgsm ? 70 : 90));
+      }
+    }
+  // From an encoder.
+  std::vector<Column> columns(2);
+  columns[0].spec = {"size", ColumnType::numeric, ColumnRole::feature, {}};
+  columns[0].numbers = {1, 2, 3};
+  columns[1].spec = {"kind", ColumnType::categorical, ColumnRole::feature, {"a", "b"}};
+  columns[1].codes = {0, 1, 0};
+  const Dataset data(columns);
+  const auto derived = encoded_rules(Encoder::fit(data, EncoderOptions::dense()));
+  REQUIRE(derived.size() == 3);
+  CHECK((derived[0].group == 0 && !derived[0].fixed));
+  CHECK((derived[1].group > 0 && derived[1].group == derived[2].group && !derived[1].fixed));
+  const auto codes = encoded_rules(Encoder::fit(data, EncoderOptions::for_trees()));
+  REQUIRE(codes.size() == 2);
+  CHECK((!codes[0].fixed && codes[1].fixed));
+}
+
 TEST_CASE("the black-box attack works on forests and never crosses their certificates", "[attack][threads]") {
   const Dataset data = generate_blobs({.rows = 150, .features = 4, .classes = 3, .spread = 2.5, .seed = 6});
   const Fitted f(GradientBoosting{{.trees = 12, .max_leaves = 8}}.fit(data), data);

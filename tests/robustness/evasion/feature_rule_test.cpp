@@ -9,4 +9,5 @@ TEST_CASE("a rule allows everything unless told otherwise", "[feature_rule]") {
   CHECK(rule.lower < -3e38f);
   CHECK(rule.upper > 3e38f);
   CHECK(rule.unit == 1);
+  CHECK(rule.group == 0);
 }
