@@ -52,6 +52,7 @@
 #include "redoubt/robustness/poisoning/provenance.hpp"
 #include "redoubt/robustness/poisoning/robust_fit.hpp"
 #include "redoubt/robustness/poisoning/spectral.hpp"
+#include "redoubt/robustness/report.hpp"
 #include "redoubt/robustness/screen.hpp"
 #include "redoubt/serve/admission.hpp"
 #include "redoubt/serve/observer.hpp"

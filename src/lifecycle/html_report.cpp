@@ -11,7 +11,10 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/version.hpp"
 #include "redoubt/lifecycle/gate.hpp"
+#include "redoubt/robustness/certify/certified_accuracy.hpp"
+#include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
+#include "redoubt/robustness/report.hpp"
 
 namespace redoubt {
 
@@ -180,6 +183,127 @@ HtmlReport& HtmlReport::robustness(const SensitivityReport& report, std::string_
     }
   }
   return chart(curves);
+}
+
+HtmlReport& HtmlReport::certificate(const CertifiedAccuracy& report, std::string_view title) {
+  Chart curves{
+      .title = std::string(title), .x_label = "radius (standard deviations)", .y_label = "share of rows", .lines = {}};
+  ChartLine proved{.name = "proved right", .x = {}, .y = {}, .low = {}, .high = {}}, open = proved;
+  open.name = "not broken";
+  std::vector<std::vector<std::string>> rows;
+  for (const CertifiedPoint& p : report.points) {
+    proved.x.push_back(p.radius);
+    proved.y.push_back(p.certified);
+    open.x.push_back(p.radius);
+    open.y.push_back(1 - p.broken);
+    rows.push_back({fmt::format("{:g}", p.radius), number(p.certified), number(p.broken),
+                    number(std::max(0.0, 1 - p.certified - p.broken))});
+  }
+  curves.lines = {std::move(proved), std::move(open)};
+  chart(curves);
+  return table(fmt::format("{} ({} rows, by {})", title, report.rows, report.method),
+               {"radius", "proved right", "broken", "open"}, rows);
+}
+
+HtmlReport& HtmlReport::certificate(const PartitionEvaluation& report, std::string_view title) {
+  Chart curve{.title = std::string(title),
+              .x_label = "changed training rows (or sources)",
+              .y_label = "certified accuracy",
+              .lines = {}};
+  ChartLine& line = curve.lines.emplace_back();
+  line.name = "certified";
+  for (std::size_t r = 0; r < report.certified.size(); ++r) {
+    line.x.push_back(static_cast<double>(r));
+    line.y.push_back(report.certified[r]);
+  }
+  chart(curve);
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t r = 0; r < report.certified.size(); r = r == 0 ? 1 : 2 * r)
+    rows.push_back({std::to_string(r), number(report.certified[r])});
+  return table(fmt::format("{} ({} rows, accuracy {}; half of the rows tolerate {} changes or more)", title,
+                           report.rows, number(report.accuracy), report.median_tolerated),
+               {"changes", "right whatever they are"}, rows);
+}
+
+HtmlReport& HtmlReport::robustness(const RobustnessReport& report) {
+  body_ += fmt::format("<div class=\"banner {0}\">Outcome: {0}. {1}</div>\n", to_string(report.outcome()),
+                       report.outcome() == Outcome::block     ? "Something should be stopped or taken out."
+                       : report.outcome() == Outcome::warn    ? "Somebody should look at what is below."
+                       : report.outcome() == Outcome::abstain ? "Some checks could not look: this is no pass."
+                                                              : "Nothing was found by the checks that ran.");
+  if (!report.origins.empty()) {
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& [name, value] : report.origins) rows.push_back({name, value});
+    table("What this is about", {"what", "value"}, rows);
+  }
+  section("What was checked", "Every check says what it found; its findings fold out.");
+  std::vector<Verdict> looked, abstained;
+  for (const Verdict& v : report.verdicts) (v.outcome == Outcome::abstain ? abstained : looked).push_back(v);
+  looked.empty() ? paragraph("No check ran.") : verdicts(looked);
+
+  section("What could not be checked");
+  if (abstained.empty()) paragraph("Every check had what it needs.");
+  std::vector<std::vector<std::string>> reasons;
+  for (const Verdict& v : abstained) reasons.push_back({v.check, v.summary});
+  if (!reasons.empty()) table("Checks that abstained", {"check", "why"}, reasons);
+
+  section(
+      "Measured detection",
+      "Known poison was planted in a copy of this data: how much of it each check named (recall), and what share of "
+      "the other rows it named, too (false-positive rate).");
+  std::vector<std::vector<std::string>> measured;
+  std::vector<std::string> kinds;
+  for (const Verdict& v : looked) {
+    if (v.calibration.empty()) measured.push_back({v.check, "not measured"});
+    for (const Calibration& c : v.calibration) {
+      measured.push_back({v.check, c.planted, std::to_string(c.positives), fmt::format("{:.3f}", c.recall),
+                          fmt::format("{:.4f}", c.false_positive_rate)});
+      if (std::find(kinds.begin(), kinds.end(), c.planted) == kinds.end()) kinds.push_back(c.planted);
+    }
+  }
+  for (const std::string& kind : kinds) {
+    std::vector<Bar> recalls;
+    for (const Verdict& v : looked)
+      for (const Calibration& c : v.calibration)
+        if (c.planted == kind)
+          recalls.push_back(
+              {v.check, c.recall, false, fmt::format("at false-positive rate {:.4f}", c.false_positive_rate)});
+    std::stable_sort(recalls.begin(), recalls.end(), [](const Bar& a, const Bar& b) { return a.value > b.value; });
+    bars("Recall: " + kind, recalls);
+  }
+  table("Recall at false-positive rate", {"check", "planted", "planted rows", "recall", "false-positive rate"},
+        measured);
+
+  if (!report.sources.empty()) {
+    section("Sources", "Suspicious rows of each source beyond what chance gives a source of its size.");
+    std::vector<Bar> shares;
+    for (const SourceSuspicion& s : report.sources)
+      shares.push_back({s.source, s.score, s.q_value <= 0.02,
+                        fmt::format("{} of {} rows, q = {:.2g}", s.suspicious, s.rows, s.q_value)});
+    bars("Share of suspicious rows beyond chance", shares);
+  }
+  section("Robustness curves",
+          "How the metric falls when inputs are perturbed. Searches show weakness; they prove no strength.");
+  if (report.curves.empty()) paragraph("Not measured.");
+  for (const SensitivityReport& c : report.curves) {
+    robustness(c, fmt::format("{} on {} rows, {} without perturbation", c.metric, c.rows, number(c.clean)));
+    std::vector<std::vector<std::string>> points;
+    for (const SensitivityCurve& curve : c.curves)
+      for (const SensitivityPoint& p : curve.points)
+        points.push_back(
+            {to_string(curve.perturbation), fmt::format("{:g}", p.size), number(p.metric), number(p.changed)});
+    table("Robustness curves", {"perturbation", "size", c.metric, "changed"}, points);
+  }
+  section("Certificates", "What is proved, for the rows that were verified.");
+  if (report.certificates.empty() && report.poisoning_certificates.empty()) paragraph("Nothing was certified.");
+  for (const CertifiedAccuracy& c : report.certificates) certificate(c);
+  for (const PartitionEvaluation& p : report.poisoning_certificates) certificate(p);
+
+  section("Limits", "What must not be concluded from this report.");
+  body_ += "<ul>";
+  for (const std::string& limit : report.limits()) body_ += fmt::format("<li>{}</li>", escape(limit));
+  body_ += "</ul>\n";
+  return *this;
 }
 
 HtmlReport& HtmlReport::bars(std::string_view title, const std::vector<Bar>& bars, std::size_t limit) {

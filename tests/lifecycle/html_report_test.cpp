@@ -10,6 +10,7 @@
 #include "redoubt/lifecycle/registry.hpp"
 #include "redoubt/metrics/evaluation.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
+#include "redoubt/robustness/report.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -134,6 +135,44 @@ TEST_CASE("all text is escaped") {
                        4));
   CHECK(broken.str().find("a\xef\xbf\xbd\xef\xbf\xbd"
                           "b") != std::string::npos);
+}
+
+TEST_CASE("a robustness report is one page that names what is missing, and hostile names stay text") {
+  HtmlReport empty("nothing");
+  empty.robustness(RobustnessReport{});
+  for (const char* part : {"No check ran", "Not measured.", "Nothing was certified.", "Limits", "banner abstain"})
+    CHECK_THAT(empty.str(), Catch::Contains(part));
+
+  const std::string evil = "</td><img onerror=alert('x')>\"&";
+  RobustnessReport report;
+  report.subject = evil;
+  report.origins = {{evil, evil}};
+  report.verdicts = {sample_verdict(evil), Verdict::abstain(evil, Stage::pre_train, evil)};
+  report.verdicts[0].calibration = {{evil, 30, 0.75, 0.01}, {"clean-label pattern", 30, 0.125, 0.01}};
+  report.sources.push_back({evil, 30, 20, 1.5, 1e-9, 1e-8, 0.6});
+  report.remarks = {evil};
+  SensitivityReport curves;
+  curves.metric = evil;
+  curves.curves = {{Perturbation::noise, {{0, 0.9, 0}, {0.5, 0.6, 0.3}}}};
+  report.curves = {curves};
+  CertifiedAccuracy certified;
+  certified.method = evil;
+  certified.points = {{0, 0.9, 0.1}, {0.1, 0.625, 0.25}};
+  report.certificates = {certified};
+  PartitionEvaluation votes;
+  votes.certified = {0.85, 0.7, 0.4};
+  report.poisoning_certificates = {votes};
+  HtmlReport page(evil, evil);
+  page.robustness(report);
+  const std::string html = page.str();
+  if (const char* keep = std::getenv("REDOUBT_KEEP_REPORT")) page.write(std::string(keep) + ".robustness.html");
+  CHECK(html.find("<img") == std::string::npos);
+  CHECK(html.find("alert('x')") == std::string::npos);
+  CHECK(count(html, "<svg") == 6);  // two kinds of poison, sources, curve, two certificates
+  CHECK(count(html, "</table>") == count(html, "<table>"));
+  for (const char* part : {"banner block", "What could not be checked", "Checks that abstained", "0.750", "0.125",
+                           "0.6250", "no check named more than 12.5 %"})
+    CHECK_THAT(html, Catch::Contains(part));
 }
 
 TEST_CASE("pictures of nothing, or of odd values, are still pictures") {

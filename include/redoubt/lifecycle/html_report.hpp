@@ -10,7 +10,10 @@
 
 namespace redoubt {
 
+struct CertifiedAccuracy;
 struct GateReport;
+struct PartitionEvaluation;
+struct RobustnessReport;
 struct SensitivityReport;
 
 /// One line of a chart. `low` and `high` draw a band when both have as many values as `y`.
@@ -53,6 +56,14 @@ class HtmlReport {
   HtmlReport& chart(const Chart& chart);
   /// Robustness curves: the metric against the size of each perturbation.
   HtmlReport& robustness(const SensitivityReport& report, std::string_view title = "Robustness");
+  /// Share of the rows that is proved right, and not broken, against the radius.
+  HtmlReport& certificate(const CertifiedAccuracy& report, std::string_view title = "Certified against changed inputs");
+  /// Share of the rows that is right whatever so many changes of the training data do.
+  HtmlReport& certificate(const PartitionEvaluation& report,
+                          std::string_view title = "Certified against poisoned training data");
+  /// Every section of a robustness report: outcome, what was checked, what could not be checked and why, measured
+  /// detection per check, sources, robustness curves, certificates, limits.
+  HtmlReport& robustness(const RobustnessReport& report);
   /// For example suspicion per source. At most `limit` bars are drawn, in the given order; the caption says so.
   HtmlReport& bars(std::string_view title, const std::vector<Bar>& bars, std::size_t limit = 20);
   /// Stages, datasets, models and releases, data flowing downwards; verdicts are counted at their stage.
