@@ -5,8 +5,9 @@
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/lifecycle/html_report.hpp"
 #include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/robustness/certify/certified_accuracy.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
-#include "redoubt/robustness/screen.hpp"
+#include "redoubt/robustness/report.hpp"
 
 namespace redoubt::cli {
 
@@ -46,16 +47,24 @@ void add_report(CLI::App& app, int&) {
       html.confusion(evaluation).reliability(evaluation);
       if (!evaluation.roc().empty()) html.roc(evaluation);
     }
-    html.section("Robustness",
-                 "How the metric falls when inputs are perturbed. The search shows weakness; it proves no strength.");
-    html.robustness(curves);
+    RobustnessReport robustness;
+    robustness.subject = arguments->model + " on " + arguments->data.file;
+    robustness.curves = {curves};
+    if (model.task() == Task::classification) try {
+        robustness.certificates = {certify(model, data, {.max_rows = 200})};
+      } catch (const Error& error) {
+        if (error.code() != errc::unsupported) throw;
+        robustness.remarks.push_back(std::string("Nothing was certified: ") + error.what());
+      }
+    html.robustness(robustness);
     html.write(arguments->out);
     if (arguments->json)
       print({{"report", arguments->out},
              {"evaluation", nlohmann::json::parse(evaluation.to_json())},
-             {"sensitivity", nlohmann::json::parse(curves.to_json())}});
+             {"sensitivity", nlohmann::json::parse(curves.to_json())},
+             {"robustness", nlohmann::json::parse(robustness.to_json())}});
     else
-      std::cout << evaluation << '\n' << curves << "report: " << arguments->out << '\n';
+      std::cout << evaluation << '\n' << robustness << "report: " << arguments->out << '\n';
   });
 }
 

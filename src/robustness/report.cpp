@@ -97,7 +97,8 @@ std::vector<std::string> RobustnessReport::limits() const {
   else
     limits.emplace_back(
         "Certificates against poison hold for the ensemble of partitions, not for a single model trained on all rows, "
-        "and only while the key of the partitions is not known to who supplies rows (or the counts include them).");
+        "and "
+        "up to the stated number of changed rows (or sources); beyond it nothing is promised.");
   limits.insert(limits.end(), remarks.begin(), remarks.end());
   return limits;
 }

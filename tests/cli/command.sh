@@ -29,8 +29,9 @@ expect 0 "$redoubt" --version
 
 expect 0 "$redoubt" inspect "$reviews" "${roles[@]}" --json
 [[ $(json 'd["rows"] > 3000 and len(d["quarantine"]) == 5') == True ]] || fail "inspect of data"
-expect 1 "$redoubt" screen "$reviews" "${roles[@]}" --no-calibration --out clean.csv --json
+expect 1 "$redoubt" screen "$reviews" "${roles[@]}" --no-calibration --out clean.csv --report screen.html --json
 [[ $(json 'len(d["blocked"]) > 100') == True ]] || fail "screen blocked too little"
+grep -q "What could not be checked" screen.html || fail "screen --report"
 expect 0 "$redoubt" train clean.csv "${roles[@]}" --set trees=40 --out reviews.redoubt --json
 [[ $(json 'd["evaluation"]["metrics"]["roc_auc"]["value"] > 0.7') == True ]] || fail "train: $(cat out.txt)"
 expect 0 "$redoubt" train clean.csv "${roles[@]}" --model mlp --set hidden=16 --set epochs=3 --out mlp.redoubt
