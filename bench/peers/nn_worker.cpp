@@ -1,9 +1,14 @@
 // Ours for nn.sh: peer_nn_worker MODE KEY=VALUE...
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
 //   predict net=NET dir=DIR batch=N threads=N     lines on stdin as for peer_trees_worker; seconds per row
-// NET: small (28-64-32-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3 convolutions of 32 and 64 channels, pooled by
-// 2 x 2, 128, 10); all end in softmax.
+//   train net=NET batch=N threads=N               steps for about half a second on rows in memory; seconds per step
+//   quality net=NET dir=DIR epochs=N threads=N    per line "SEED" trains and prints the accuracy on the test rows
+// NET: small (28-64-32-2), tabular (28-256-256-1), adult (128-64-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3
+// convolutions of 32 and 64 channels, pooled by 2 x 2, 128, 10); all but tabular end in softmax.
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "bench/peers/engine_library.hpp"
 #include "bench/peers/trees_loop.hpp"
@@ -12,6 +17,7 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/npy.hpp"
 #include "redoubt/nn/sequential.hpp"
+#include "redoubt/nn/trainer.hpp"
 
 namespace {
 
@@ -20,7 +26,7 @@ using bench::Settings;
 
 constexpr std::size_t sample_rows = 1024;
 
-Graph network(const std::string& name) {
+Graph network(const std::string& name, std::uint32_t inputs = 0) {
   using namespace layer;
   const auto make = [](OpShape input, const Sequential& layers) {
     Graph graph = layers.graph(input, 0, true);
@@ -28,6 +34,8 @@ Graph network(const std::string& name) {
     return graph;
   };
   if (name == "small") return make({28}, {Dense{64}, ReLU{}, Dense{32}, ReLU{}, Dense{2}});
+  if (name == "tabular") return Sequential{Dense{256}, ReLU{}, Dense{256}, ReLU{}, Dense{1}}.graph({28});
+  if (name == "adult") return make({inputs}, {Dense{128}, ReLU{}, Dense{64}, ReLU{}, Dense{2}});
   if (name == "mlp") return make({784}, {Dense{512}, ReLU{}, Dense{512}, ReLU{}, Dense{10}});
   if (name == "cnn")
     return make({784},
@@ -78,9 +86,86 @@ int predict(const Settings& settings) {
                       });
 }
 
+int train(const Settings& settings) {
+  Graph graph = network(settings.text("net"));
+  graph.initialise(1);
+  Arena arena(settings.number("threads", 1));
+  const auto batch = static_cast<std::size_t>(settings.number("batch", 32));
+  const bool values = graph.score_count() == 1;
+  Trainer trainer(graph, NetworkLoss{.kind = values ? LossKind::binary_cross_entropy : LossKind::cross_entropy},
+                  {.batch = static_cast<std::uint32_t>(batch), .arena = &arena});
+  Random random(3);
+  const std::size_t rows = 64 * batch;
+  Tensor<float> x({rows, graph.inputs()}), y({rows, std::size_t{1}});
+  for (float& v : x.flat()) v = static_cast<float>(random.normal());
+  for (float& v : y.flat()) v = static_cast<float>(random.below(values ? 2 : 10));
+  std::size_t at = 0;
+  const auto step = [&] {
+    trainer.step(MatrixView<const float>(x).slice(at, at + batch), MatrixView<const float>(y).slice(at, at + batch));
+    at = (at + batch) % rows;
+  };
+  return bench::serve(
+      [&] {
+        const double start = bench::now();
+        std::size_t steps = 0;
+        double seconds = 0;
+        do {
+          for (int i = 0; i < 4; ++i) step();
+          steps += 4;
+          seconds = bench::now() - start;
+        } while (seconds < 0.5);
+        return seconds / static_cast<double>(steps);
+      },
+      [](const std::string&) {});
+}
+
+/// Trains on DIR/{x,y}_train.npy and prints the accuracy on DIR/{x,y}_test.npy, for the seed of each line.
+int quality(const Settings& settings) {
+  const auto load = [&](const char* name) { return read_npy<float>(settings.file(std::string(name) + ".npy")); };
+  const Tensor<float> x = load("x_train"), y = load("y_train"), x_test = load("x_test"), y_test = load("y_test");
+  const std::size_t rows = x.rows(), cols = x.cols();
+  const auto batch = static_cast<std::size_t>(settings.number("batch", 128));
+  Arena arena(settings.number("threads", 1));
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto seed = static_cast<std::uint64_t>(std::atoi(line.c_str()));
+    Graph graph = network(settings.text("net"), static_cast<std::uint32_t>(cols));
+    graph.initialise(seed);
+    Trainer trainer(graph, NetworkLoss{}, {.batch = static_cast<std::uint32_t>(batch), .seed = seed, .arena = &arena});
+    Random random(seed, 1);
+    std::vector<std::size_t> order(rows);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    Tensor<float> xs({batch, cols}), ys({batch, std::size_t{1}});
+    for (int epoch = 0; epoch < settings.number("epochs", 5); ++epoch) {
+      for (std::size_t i = rows; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+      for (std::size_t begin = 0; begin < rows; begin += batch) {
+        const std::size_t count = std::min(batch, rows - begin);
+        for (std::size_t i = 0; i < count; ++i) {
+          const std::size_t row = order[begin + i];
+          std::copy_n(x.row(row).data(), cols, xs.row(i).data());
+          ys(i, 0) = y.data()[row];
+        }
+        trainer.step(MatrixView<const float>(xs).slice(0, count), MatrixView<const float>(ys).slice(0, count));
+      }
+    }
+    graph.compile();
+    Tensor<float> out({x_test.rows(), graph.outputs()});
+    graph.predict_batch(x_test, out, &arena);
+    std::size_t right = 0;
+    for (std::size_t r = 0; r < x_test.rows(); ++r) {
+      const auto p = out.row(r);
+      right += static_cast<float>(std::max_element(p.begin(), p.end()) - p.begin()) == y_test.data()[r];
+    }
+    std::printf("%.9f\n", static_cast<double>(right) / static_cast<double>(x_test.rows()));
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
 int run(const std::string& mode, const Settings& settings) {
   if (mode == "weights") return weights(settings);
   if (mode == "predict") return predict(settings);
+  if (mode == "train") return train(settings);
+  if (mode == "quality") return quality(settings);
   bench::stop("unknown mode " + mode);
 }
 

@@ -1,0 +1,117 @@
+"""Training against PyTorch, and the accuracy of what was trained. See nn.py.
+
+Same batch, threads and Adam; rows lie in memory in the order of use; no loss is read back. PyTorch runs eagerly and
+under torch.compile, with its fused Adam, images with and without channels-last, in fp32; the fastest counts.
+"""
+import csv
+import gzip
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+
+import numpy as np
+
+import trees_data
+from harness import Worker, figure
+from trees_common import HERE, against_best, stop
+
+CASES = {"mlp_b32": ("mlp", 32), "mlp_b128": ("mlp", 128), "mlp_b512": ("mlp", 512), "tabular_b256": ("tabular", 256),
+         "cnn_b64": ("cnn", 64)}
+
+
+def say_version(python):
+    found = subprocess.run([python or "false", "-c", "import torch; print('torch', torch.__version__)"],
+                           capture_output=True, text=True)
+    print(found.stdout.strip() or "torch: not installed", flush=True)
+
+
+def ours_path(context):
+    return str(context.build / "bench/peer_nn_worker")
+
+
+def torch_worker(context, label, mode, **settings):
+    if not context.torch_python:
+        raise RuntimeError("no PyTorch")
+    errors = open(context.file(f"errors-{label.replace(' ', '-')}"), "w+")
+    worker = Worker(label, [context.torch_python, str(HERE / "nn_train_peer.py"), mode, json.dumps(settings)],
+                    stderr=errors)
+    worker.errors = errors
+    return worker
+
+
+def train(context, case, threads):
+    model, batch = CASES[case]
+    print(f"train {case} on {threads} threads: ms per step", flush=True)
+    ours = Worker("redoubt", [ours_path(context), "train", f"net={model}", f"batch={batch}", f"threads={threads}"])
+    peers = [torch_worker(context, f"torch{' compiled' * compiled}{' channels-last' * last}", "train", model=model,
+                          batch=batch, threads=threads, compiled=compiled, channels_last=last)
+             for last in ((False, True) if model == "cnn" else (False,)) for compiled in (False, True)]
+    ratio, _, running = against_best(ours, peers, context.rounds, budget=0.1)
+    for worker in running:
+        stop(worker)
+    figure(f"nn.train.{case}.strict_fp32.{threads}t.vs_torch", ratio)
+
+
+def fashion():
+    def read(name, skip):
+        with gzip.open(trees_data.SOURCE / "fashion_mnist" / name) as file:
+            return np.frombuffer(file.read(), np.uint8, offset=skip)
+    sets = []
+    for part in ("train", "t10k"):
+        y = read(f"{part}-labels-idx1-ubyte.gz", 8)
+        sets.append((read(f"{part}-images-idx3-ubyte.gz", 16).reshape(len(y), -1) / np.float32(255), y))
+    return sets
+
+
+def adult():
+    """Numbers standardised, categories one-hot, both by the training part."""
+    def read(name):
+        with open(trees_data.SOURCE / "adult_keele_modified" / name) as file:
+            return [[cell.strip() for cell in row] for row in csv.reader(file)][1:]
+    parts = [[row for row in read(name) if len(row) == 14] for name in ("adult.data", "adult.test")]
+    columns = [[], []]
+    for c in range(13):
+        cells = [np.array([row[c] for row in part]) for part in parts]
+        try:
+            numbers = [part.astype(np.float64) for part in cells]
+            made = [((part - numbers[0].mean()) / numbers[0].std())[:, None] for part in numbers]
+        except ValueError:
+            known = np.unique(cells[0])
+            made = [part[:, None] == known[None, :] for part in cells]
+        for part, values in zip(columns, made):
+            part.append(values)
+    return [(np.concatenate(part, axis=1), np.array([row[13].startswith(">") for row in rows]))
+            for part, rows in zip(columns, parts)]
+
+
+SETS = {"fashion_mlp": (fashion, "mlp", 5), "adult": (adult, "adult", 10)}
+
+
+def quality(context, name):
+    """Mean over seeds of our test accuracy minus that of PyTorch, which starts from its own default weights."""
+    read, model, epochs = SETS[name]
+    folder = pathlib.Path(context.file(name))
+    folder.mkdir()
+    for part, (x, y) in zip(("train", "test"), read()):
+        np.save(folder / f"x_{part}.npy", x.astype(np.float32))
+        np.save(folder / f"y_{part}.npy", y.astype(np.float32))
+    ours = Worker("redoubt", [ours_path(context), "quality", f"net={model}", f"dir={folder}", f"epochs={epochs}",
+                              "threads=2"])
+    theirs = torch_worker(context, "torch", "quality", model=model, folder=str(folder), epochs=epochs, threads=2)
+    scores = [[float(worker.ask(str(seed))) for seed in range(3 if context.quick else 5)] for worker in (ours, theirs)]
+    for worker in (ours, theirs):
+        stop(worker)
+    print(f"quality {name}: accuracy ours " + " ".join(f"{s:.4f}" for s in scores[0])
+          + ", torch " + " ".join(f"{s:.4f}" for s in scores[1]))
+    figure(f"nn.quality.{name}.strict_fp32.delta", statistics.mean(scores[0]) - statistics.mean(scores[1]))
+    figure(f"nn.quality.{name}.strict_fp32.delta.se",
+           math.sqrt(sum(statistics.variance(s) / len(s) for s in scores)))
+
+
+def figures():
+    parts = [([f"nn.train.{case}.strict_fp32.{threads}t.vs_torch"], lambda c, n=case, t=threads: train(c, n, t))
+             for case in CASES for threads in (1, 2)]
+    return parts + [([f"nn.quality.{name}.strict_fp32.delta", f"nn.quality.{name}.strict_fp32.delta.se"],
+                     lambda c, n=name: quality(c, n)) for name in SETS]
