@@ -1,8 +1,12 @@
 """Certificates: the published bound of a robust tree ensemble, and votes of partitions under real poison.
 Parts of robustness.sh."""
 import json
+import os
 import pathlib
+import re
+import shutil
 import statistics
+import subprocess
 
 import numpy as np
 
@@ -46,6 +50,35 @@ def lightgbm_text(trees, columns):
     return "\n".join(text + ["end of trees", "", "parameters:", "end of parameters", ""])
 
 
+def published(context):
+    """Microseconds a row of the published tool (github.com/chenhongge/treeVerification at afbe3255) for the same ten
+    steps, by its own clock, as a function; None without TREE_VERIFICATION, a checkout with its json submodule."""
+    source = os.environ.get("TREE_VERIFICATION")
+    if not source:
+        print("no robust.treeverify.vs_published: TREE_VERIFICATION names no checkout of the published tool", flush=True)
+        return None
+    folder = pathlib.Path(context.file("published"))
+    shutil.copytree(source, folder)
+    subprocess.run(["sh", "compile.sh"], cwd=folder, check=True)
+    config = folder / "config.json"
+    config.write_text(json.dumps({
+        "inputs": str(GOLDEN / "example_breast_cancer0.libsvm"), "model": str(GOLDEN / "breast_cancer_robust.0008.json"),
+        "start_idx": 0, "num_attack": 100, "eps_init": 0.3, "max_search": 10, "max_clique": 8, "max_level": 1,
+        "num_classes": 2}))  # without "dp": the tool reads that from num_classes by mistake
+
+    def run():
+        with open(folder / "output", "w") as output:  # a pipe would make it wait
+            subprocess.run([folder / "treeVerify", config], check=True, stdout=output)
+        text = (folder / "output").read_text()
+        if "average bound:0.39518" not in text:
+            raise RuntimeError("the published tool does not give the published bound")
+        times = [int(t) for t in re.findall(r"running time: (\d+) microseconds", text)]
+        return sum(times) / len(times)
+
+    run()
+    return run
+
+
 def verified(context):
     trees = json.loads((GOLDEN / "breast_cancer_robust.0008.json").read_text())
     rows, labels = np.zeros((100, 11), np.float32), np.zeros(100, np.int32)
@@ -61,12 +94,18 @@ def verified(context):
     np.save(folder / "rows.npy", rows)
     np.save(folder / "labels.npy", labels)
     worker = context.ours("verify", worker="robustness_certify", dir=folder)
-    answers = [list(map(float, worker.ask("run").split())) for _ in range(6 if context.quick else 21)]
+    theirs, ratios, answers = published(context), [], []
+    for _ in range(6 if context.quick else 21):
+        answers.append(list(map(float, worker.ask("run").split())))
+        if theirs and len(answers) > 1:
+            ratios.append(theirs() / (1e4 * answers[-1][0]))
     worker.close()
     print(f"tree verification: {1e4 * statistics.median(a[0] for a in answers[1:]):.1f} us a row for the ten steps, one thread",
           flush=True)
     figure("robust.treeverify.bound", answers[0][1])
     figure("robust.treeverify.error", answers[0][2])
+    if ratios:
+        figure("robust.treeverify.vs_published", statistics.median(ratios))
 
 
 def votes(context):
@@ -99,4 +138,4 @@ def fashion(context):
 
 def parts():
     return [(["robust.certified.fashion.0.05", "robust.certified.fashion.0.1"], fashion),
-            (["robust.treeverify.bound", "robust.treeverify.error"], verified), (["robust.dpa.violations"], votes)]
+            (["robust.treeverify.bound", "robust.treeverify.error", "robust.treeverify.vs_published"], verified), (["robust.dpa.violations"], votes)]
