@@ -21,6 +21,9 @@ function(redoubt_isa_sources target)
     set_source_files_properties(
       ${PROJECT_SOURCE_DIR}/src/kernels/avx512/grow.cpp ${PROJECT_SOURCE_DIR}/src/kernels/avx512/bagging.cpp
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-ffp-contract=off")
+    # Chosen where CPUID has them beside the level.
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/avx512/narrow.cpp
+      PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mavx512bf16;-mavx512vnni")
     target_compile_definitions(${target} PRIVATE REDOUBT_HAS_X86_KERNELS)
   else()
     set_source_files_properties(${avx2} ${avx512} PROPERTIES HEADER_FILE_ONLY ON)

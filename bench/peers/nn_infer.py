@@ -1,12 +1,19 @@
-"""Inference: one network of the same weights in every engine, floats in, floats out, timed in C++ loops."""
+"""Inference: one network of the same weights in every engine, floats in, floats out, timed in C++ loops.
+
+fp32 against fp32. bf16 against ONNX Runtime in fp32, which has no bf16 for CPUs, and OpenVINO told to use bf16. int8
+against ONNX Runtime on models that its own tools quantised, calibrated on the rows that ours is (static, weights per
+channel; and dynamic: the faster counts), and OpenVINO on the static one."""
 import importlib.metadata
 import importlib.util
+import logging
 import pathlib
 import subprocess
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic,
+                                      quantize_static)
 
 from harness import Worker, figure
 from trees_common import duel, probe, stop
@@ -88,7 +95,39 @@ def make_onnx(net, folder, batch):
     return path
 
 
-def infer(context, net, batch, threads):
+class Rows(CalibrationDataReader):
+    """Rows to calibrate with, in the batches that the model takes."""
+
+    def __init__(self, x, batch):
+        self.batches = iter([{"x": x[b:b + batch]} for b in range(0, len(x) - batch + 1, batch)])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def quantised(model, x, batch):
+    """[(kind, path)]: what ONNX Runtime's tools make of the model."""
+    static, dynamic = (model.with_suffix(f".{kind}.onnx") for kind in ("static", "dynamic"))
+    logging.disable()
+    quantize_static(model, static, Rows(x, batch), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    quantize_dynamic(model, dynamic, per_channel=True, weight_type=QuantType.QInt8,
+                     op_types_to_quantize=["MatMul", "Gemm"])
+    logging.disable(logging.NOTSET)
+    return [("static", static), ("dynamic", dynamic)]
+
+
+def contenders(context, folder, model, batch, precision):
+    """[(label, engine, model, settings)] of the peers."""
+    if precision == "int8":
+        kinds = quantised(model, np.load(folder / "x.npy"), batch)
+        return [(f"onnxruntime ({kind})", "onnxruntime", path, []) for kind, path in kinds] + \
+               [("openvino", "openvino", kinds[0][1], [])]
+    return [("onnxruntime", "onnxruntime", model, []),
+            ("openvino", "openvino", model, ["precision=bf16"] if precision == "bf16" else [])]
+
+
+def infer(context, net, batch, precision, threads):
     folder = context.file(net)
     worker = str(context.build / "bench/peer_nn_worker")
     if not folder.exists():
@@ -96,10 +135,15 @@ def infer(context, net, batch, threads):
         subprocess.run([worker, "weights", f"net={net}", f"dir={folder}"], check=True)
     model = make_onnx(net, folder, batch)
     shared = [f"batch={batch}", f"threads={threads}"]
-    ours = Worker("redoubt", [worker, "predict", f"net={net}", f"dir={folder}", *shared])
-    peers = [Worker(peer, [str(context.build / "bench/peer_nn_engines"), peer, f"library={library(peer)}", f"model={model}",
-                           f"x={folder / 'x.npy'}", f"outputs={OUTPUTS[net]}", *shared]) for peer in PEERS]
-    print(f"infer {net}.b{batch}.fp32.{threads}t: us per row", flush=True)
+    ours = Worker("redoubt", [worker, "predict", f"net={net}", f"dir={folder}", f"precision={precision}", *shared])
+    peers = []
+    for label, engine, path, settings in contenders(context, folder, model, batch, precision):
+        peers.append(Worker(label, [str(context.build / "bench/peer_nn_engines"), engine, f"library={library(engine)}",
+                                    f"model={path}", f"x={folder / 'x.npy'}", f"outputs={OUTPUTS[net]}", *shared,
+                                    *settings]))
+        peers[-1].engine = engine
+    title = f"{net}.b{batch}.{precision}.{threads}t"
+    print(f"infer {title}: us per row", flush=True)
     running = probe([ours, *peers], 1.0)
     ratios = duel(ours, [w for w in running if w is not ours], context.rounds)
     outputs = {}
@@ -107,17 +151,21 @@ def infer(context, net, batch, threads):
         path = context.file("out.npy")
         w.ask(f"predict {path}")
         outputs[w.name] = np.load(path)
+    # What fewer bits change is shown; in fp32 outputs must agree.
+    exact = outputs["onnxruntime"] if precision == "bf16" else outputs["redoubt"]
     for w in running:
-        difference = np.abs(outputs[w.name] - outputs["redoubt"]).max()
+        difference = np.abs(outputs[w.name] - exact).max()
         print(f"  {w.name}: {np.median(w.seconds) * 1e6:.4g} us, largest difference {difference:.1e}", flush=True)
-        if difference > 1e-4:
+        if precision == "fp32" and difference > 1e-4:
             raise RuntimeError(f"{w.name} gives other outputs")
         stop(w)
-    for w, ratio in ratios.items():
-        figure(f"nn.infer.{net}.b{batch}.fp32.{threads}t.vs_{PEERS[w.name]}", ratio)
+    for engine, name in PEERS.items():
+        of_engine = [ratio for w, ratio in ratios.items() if w.engine == engine]
+        if of_engine:
+            figure(f"nn.infer.{title}.vs_{name}", min(of_engine))
 
 
 def figures():
-    return [([f"nn.infer.{net}.b{batch}.fp32.{threads}t.vs_{peer}" for peer in PEERS.values()],
-             lambda c, n=net, b=batch, t=threads: infer(c, n, b, t))
-            for threads in (1, 2) for net in OUTPUTS for batch in (1, 8, 128)]
+    return [([f"nn.infer.{net}.b{batch}.{precision}.{threads}t.vs_{peer}" for peer in PEERS.values()],
+             lambda c, n=net, b=batch, p=precision, t=threads: infer(c, n, b, p, t))
+            for precision in ("fp32", "bf16", "int8") for threads in (1, 2) for net in OUTPUTS for batch in (1, 8, 128)]

@@ -1,6 +1,7 @@
 // Ours for nn.sh: peer_nn_worker MODE KEY=VALUE...
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
-//   predict net=NET dir=DIR batch=N threads=N     lines on stdin as for peer_trees_worker; seconds per row
+//   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8]   lines on stdin as for peer_trees_worker; seconds
+//   per row
 //   train net=NET batch=N threads=N               steps for about half a second on rows in memory; seconds per step
 //   quality net=NET dir=DIR epochs=N threads=N    per line "SEED" trains and prints the accuracy on the test rows
 // NET: small (28-64-32-2), tabular (28-256-256-1), adult (128-64-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3
@@ -66,8 +67,12 @@ int weights(const Settings& settings) {
 
 int predict(const Settings& settings) {
   Graph graph = network(settings.text("net"));
-  graph.compile();
   const Tensor<float> x = read_npy<float>(settings.file("x.npy"));
+  const std::string precision = settings.has("precision") ? settings.text("precision") : "fp32";
+  graph.compile(precision == "bf16"   ? kernels::Precision::bf16
+                : precision == "int8" ? kernels::Precision::int8
+                                      : kernels::Precision::fp32,
+                x);
   Arena arena(settings.number("threads", 1));
   Tensor<float> out({x.rows(), graph.outputs()});
   std::vector<float> scratch(graph.scratch_size());

@@ -30,6 +30,7 @@
 #include "redoubt/model/permutation.hpp"
 #include "redoubt/neighbors/nearest_neighbors.hpp"
 #include "redoubt/nn/builder.hpp"
+#include "redoubt/nn/compression.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/nn/neural_network.hpp"
 #include "redoubt/nn/trainer.hpp"

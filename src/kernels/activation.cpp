@@ -126,11 +126,7 @@ float log_sum_exp(std::span<const float> x) noexcept {
 void softmax_rows(MatrixView<float> values) noexcept {
   const detail::Table* table = detail::table();
   if (!table) return naive::softmax_rows(values);
-  for (std::size_t r = 0; r < values.rows(); ++r) {
-    const auto row = values.row(r);
-    table->exp(row.data(), table->max(row.data(), row.size()), row.data(), row.size());
-    table->scale(static_cast<float>(1 / table->sum(row.data(), row.size())), row.data(), row.size());
-  }
+  for (std::size_t r = 0; r < values.rows(); ++r) table->softmax(values.row(r).data(), values.cols());
 }
 
 }  // namespace redoubt::kernels

@@ -277,6 +277,20 @@ float max_kernel(const float* x, size_t n) {
   return V::reduce_max(result);
 }
 
+template <class V>
+void softmax_kernel(float* x, size_t n) {
+  if (n > V::width) {
+    exp_kernel<V>(x, max_kernel<V>(x, n), x, n);
+    scale_kernel<V>(float(1 / sum_kernel<V>(x, n)), x, n);
+    return;
+  }
+  const typename V::Mask mask = V::tail(n);
+  const typename V::Reg values = V::load(x, mask), lowest = V::set(-__builtin_inff());
+  const float largest = V::reduce_max(V::max(V::select(mask, values, lowest), lowest));
+  const typename V::Reg powers = V::select(mask, exp_of<V>(V::sub(values, V::set(largest))), V::zero());
+  V::store(x, V::mul(powers, V::set(1 / V::reduce_add(powers))), mask);
+}
+
 // Products -----------------------------------------------------------------------------------------------------
 
 /// Where b comes from, which decides how a row of it is loaded.
@@ -649,6 +663,7 @@ constexpr Table make_table(unsigned char isa) {
           .max = max_kernel<V>,
           .squared_distance = squared_distance_kernel<V>,
           .exp = exp_kernel<V>,
+          .softmax = softmax_kernel<V>,
           .tanh = tanh_kernel<V>,
           .sigmoid = sigmoid_kernel<V>,
           .relu = relu_kernel<V>,

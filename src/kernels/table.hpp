@@ -60,6 +60,8 @@ struct Table {
 
   /// dst = e^(src - shift)
   void (*exp)(const float* src, float shift, float* dst, size_t n);
+  /// x = e^x / sum of e^x
+  void (*softmax)(float* x, size_t n);
   void (*tanh)(const float* src, float* dst, size_t n);
   void (*sigmoid)(const float* src, float* dst, size_t n);
   void (*relu)(const float* src, float* dst, size_t n);

@@ -221,6 +221,39 @@ std::size_t Graph::outputs() const noexcept { return sizes_.back(); }
 const OpShape& Graph::input_shape() const noexcept { return shapes_.front(); }
 std::size_t Graph::score_count() const noexcept { return sizes_[score_tensor_]; }
 
+void Graph::compile(kernels::Precision precision, MatrixView<const float> calibration) {
+  std::vector<TensorRange> ranges;
+  if (precision == kernels::Precision::int8) {
+    if (calibration.rows() == 0)
+      detail::fail(errc::invalid_argument, "graph: int8 needs rows to calibrate with, there are none");
+    if (calibration.cols() != inputs())
+      detail::fail(errc::shape_mismatch, fmt::format("graph: rows to calibrate with have {} columns, must have {}",
+                                                     calibration.cols(), inputs()));
+    constexpr std::size_t block = 64;
+    GraphWorkspace workspace(*this, block, false);
+    ranges.resize(sizes_.size());
+    const auto widen = [&](std::size_t t, std::span<const float> values) {
+      for (const float v : values) {
+        if (!std::isfinite(v))
+          detail::fail(errc::invalid_argument, fmt::format("graph: {} at tensor {} of rows to calibrate with", v, t));
+        ranges[t].lower = std::min(ranges[t].lower, v);
+        ranges[t].upper = std::max(ranges[t].upper, v);
+      }
+    };
+    for (std::size_t begin = 0; begin < calibration.rows(); begin += block) {
+      const auto rows = calibration.slice(begin, std::min(calibration.rows(), begin + block));
+      forward(rows, workspace);
+      for (std::size_t r = 0; r < rows.rows(); ++r) {
+        widen(0, rows.row(r));
+        for (std::uint32_t t = 1; t < sizes_.size(); ++t) widen(t, value(workspace, t, rows.rows()).row(r));
+      }
+    }
+  }
+  precision_ = precision;
+  ranges_ = std::move(ranges);
+  compile();
+}
+
 void Graph::compile() {
   plan_ = Shared<const detail::GraphPlan>::make(*this);
   predict_scratch_ = plan_->scratch_size(1);
@@ -355,8 +388,37 @@ void Graph::save(Archive& archive) const {
       archive.set_number(key + std::string(known[a].name), nodes_[i].attributes[a]);
     }
   }
+  if (precision_ != kernels::Precision::fp32) archive.set("graph.precision", to_string(precision_));
+  if (precision_ == kernels::Precision::int8) {
+    std::vector<float> ranges;
+    for (const TensorRange& range : ranges_) ranges.insert(ranges.end(), {range.lower, range.upper});
+    archive.put<float>("graph.ranges", ranges, std::vector<std::size_t>{ranges_.size(), 2});
+  }
   for (const GraphParameter& entry : table_) {
     archive.put<float>(entry.name, parameters().subspan(entry.offset, entry.size), entry.shape);
+  }
+}
+
+void Graph::read_precision(const Archive& archive) {
+  if (!archive.has("graph.precision")) return;
+  const std::string name = archive.get("graph.precision");
+  for (const auto precision : {kernels::Precision::bf16, kernels::Precision::int8})
+    if (name == to_string(precision)) precision_ = precision;
+  if (precision_ == kernels::Precision::fp32)
+    detail::fail(errc::corrupt, fmt::format("key \"graph.precision\" is \"{}\"; it must be bf16 or int8", name));
+  if (precision_ == kernels::Precision::bf16) return;
+  const auto ranges = archive.tensor<float>("graph.ranges");
+  if (ranges.size() != 2 * sizes_.size())
+    detail::fail(errc::corrupt, fmt::format("tensor \"graph.ranges\" has {} values; there are {} tensors",
+                                            ranges.size(), sizes_.size()));
+  const auto values = ranges.flat();
+  for (std::size_t t = 0; t < sizes_.size(); ++t) {
+    const TensorRange range{values[2 * t], values[2 * t + 1]};
+    if (!(range.lower <= 0) || !(range.upper >= 0) || !std::isfinite(range.upper - range.lower))
+      detail::fail(errc::corrupt,
+                   fmt::format("tensor \"graph.ranges\", row {} is [{}, {}]; it must be finite and hold 0", t,
+                               range.lower, range.upper));
+    ranges_.push_back(range);
   }
 }
 
@@ -412,6 +474,7 @@ Shared<const Predictor> load_graph(const Archive& archive) {
       }
       return values;
     });
+    graph->read_precision(archive);
     graph->compile();
     return graph;
   } catch (const Error& error) {

@@ -262,6 +262,10 @@ struct Graph::LinearPass {
 };
 
 Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float> upper, GraphBounds method) const {
+  if (precision_ != kernels::Precision::fp32) {
+    detail::fail(errc::unsupported,
+                 fmt::format("graph: bounds hold for fp32; this one predicts in {}", to_string(precision_)));
+  }
   if (lower.size() != inputs() || upper.size() != inputs()) {
     detail::fail(errc::shape_mismatch, fmt::format("graph: the box has {} lower and {} upper bounds; {} are needed",
                                                    lower.size(), upper.size(), inputs()));

@@ -29,6 +29,7 @@ struct GraphPlan::Frame {
   float* row;     // tensors of one row
   float* padded;
   std::span<float> op_scratch;
+  float* narrow;  // left-hand sides of dense layers
   Arena* arena;
 };
 
@@ -112,13 +113,23 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
         out = next + 1;
       }
       s.to = out;
-      s.weights = kernels::PackedWeights(folded);
+      s.depth = weight.rows();
+      s.units = units;
+      const kernels::Precision precision = graph.precision();
+      if (precision != kernels::Precision::fp32 && s.depth > 0) {
+        const auto range = graph.ranges_.empty() ? TensorRange{} : graph.ranges_[s.from];
+        kernels::NarrowWeights narrow(folded, s.bias, precision,
+                                      kernels::QuantisedRange::covering(range.lower, range.upper));
+        // A patch is read in place, several values at a time, which may not cross into the next row.
+        if (s.kind == Kind::dense || s.kernel_width * s.channels % narrow.together() == 0) s.narrow = std::move(narrow);
+      }
+      if (!s.is_narrow()) s.weights = kernels::PackedWeights(folded);
     }
     s.by_row = s.kind == Kind::conv || s.kind == Kind::max_pool ||
                (s.kind == Kind::op && std::max(graph.sizes_[s.from], graph.sizes_[s.to]) >= large);
     if (s.kind == Kind::dense || s.kind == Kind::conv) {
       const std::size_t places = s.kind == Kind::dense ? s.positions : s.out_height * s.out_width;
-      flops_ += 2.0 * static_cast<double>(places * s.weights.rows() * s.weights.cols());
+      flops_ += 2.0 * static_cast<double>(places * s.depth * s.units);
     }
     by_row_ = by_row_ || s.kind == Kind::conv;
     steps_.push_back(std::move(s));
@@ -177,45 +188,76 @@ void GraphPlan::lay_out(const Graph& graph) {
       op_scratch_ =
           std::max(op_scratch_, graph.ops_[s.node]->scratch(graph.input_shapes_[s.node], node.attributes, false));
     }
-    if (s.kind == Kind::conv && s.pad > 0) {
+    if (s.kind == Kind::conv && (s.pad > 0 || s.is_narrow())) {
       padded_ = std::max(padded_, round_up((s.height + 2 * s.pad) * (s.width + 2 * s.pad) * s.channels));
+    }
+    if (s.kind == Kind::dense && s.is_narrow()) {
+      narrow_ = std::max(narrow_, round_up(s.positions * s.narrow.depth() * s.narrow.width() / sizeof(float) + 1));
     }
   }
 }
 
-void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const {
-  const std::size_t width = s.weights.rows(), units = s.weights.cols(), panel = s.weights.panel();
+void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const {
+  const std::size_t width = s.depth, units = s.units;
+  const std::size_t panel = s.is_narrow() ? kernels::NarrowWeights::panel : s.weights.panel();
   const std::size_t rows = src.rows() * s.positions;
   const bool apart = s.positions > 1 && (src.stride() != src.cols() || dst.stride() != dst.cols());
   for (std::size_t r = 0; r < (apart ? src.rows() : 1); ++r) {
     const std::size_t here = apart ? s.positions : rows;
-    const kernels::Patches patches{
-        .data = src.row(r).data(), .rows = here, .row = s.positions == 1 ? src.stride() : width, .segment = width};
+    const std::size_t stride = s.positions == 1 ? src.stride() : width;
+    const float* const left = src.row(r).data();
     const MatrixView<float> out{dst.row(r).data(), here, units, s.positions == 1 ? dst.stride() : units};
-    const kernels::Epilogue epilogue{.bias = s.bias.data(), .activation = s.activation};
+    auto* const narrowed = reinterpret_cast<std::byte*>(frame.narrow);
+    const std::size_t depth = s.narrow.depth();
+    if (s.is_narrow()) {
+      const std::size_t value = s.narrow.width();
+      for (std::size_t i = 0; i < here; ++i) {
+        std::byte* const to = narrowed + i * depth * value;
+        kernels::narrow(left + i * stride, width, s.narrow, to);
+        std::fill_n(to + width * value, (depth - width) * value, std::byte{0});
+      }
+    }
+    const auto columns = [&](std::size_t first, std::size_t last) {
+      if (s.is_narrow())
+        kernels::narrow_matmul({.data = narrowed, .rows = here, .row = depth, .segment = depth}, s.narrow, out,
+                               s.activation, first, last);
+      else
+        kernels::packed_matmul({.data = left, .rows = here, .row = stride, .segment = width}, s.weights, out,
+                               {.bias = s.bias.data(), .activation = s.activation}, first, last);
+    };
     const std::size_t panels = (units + panel - 1) / panel;
     const double flops = 2.0 * static_cast<double>(here) * static_cast<double>(width) * static_cast<double>(units);
-    if (!arena || panels < 2 || flops < parallel_flops) {
-      kernels::packed_matmul(patches, s.weights, out, epilogue, 0, units);
+    if (!frame.arena || panels < 2 || flops < parallel_flops) {
+      columns(0, units);
       continue;
     }
-    const auto threads = static_cast<std::size_t>(arena->threads());
+    const auto threads = static_cast<std::size_t>(frame.arena->threads());
     const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
     parallel_for(
         panels, grain,
-        [&](std::size_t begin, std::size_t end) {
-          kernels::packed_matmul(patches, s.weights, out, epilogue, begin * panel, std::min(end * panel, units));
-        },
-        arena);
+        [&](std::size_t begin, std::size_t end) { columns(begin * panel, std::min(end * panel, units)); }, frame.arena);
   }
 }
 
 /// Every row of the output is one product with patches that are read where they lie in the padded image.
 void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded, Arena* arena) const {
-  const std::size_t width = (s.width + 2 * s.pad) * s.channels, units = s.weights.cols();
+  const std::size_t width = (s.width + 2 * s.pad) * s.channels, units = s.units;
+  const std::size_t margin = s.pad * s.channels, inside = s.width * s.channels;
   const float* image = src;
-  if (s.pad > 0) {
-    const std::size_t margin = s.pad * s.channels, inside = s.width * s.channels;
+  auto* const narrowed = reinterpret_cast<std::byte*>(padded);
+  if (s.is_narrow()) {
+    const std::size_t value = s.narrow.width();
+    const auto zero =
+        s.narrow.precision() == kernels::Precision::int8 ? std::byte{s.narrow.range().zero} : std::byte{0};
+    std::fill_n(narrowed, s.pad * width * value, zero);
+    for (std::size_t y = 0; y < s.height; ++y) {
+      std::byte* const row = narrowed + (y + s.pad) * width * value;
+      std::fill_n(row, margin * value, zero);
+      kernels::narrow(src + y * inside, inside, s.narrow, row + margin * value);
+      std::fill_n(row + (margin + inside) * value, margin * value, zero);
+    }
+    std::fill_n(narrowed + (s.height + s.pad) * width * value, s.pad * width * value, zero);
+  } else if (s.pad > 0) {
     std::fill_n(padded, s.pad * width, 0.0f);
     for (std::size_t y = 0; y < s.height; ++y) {
       float* const row = padded + (y + s.pad) * width;
@@ -226,19 +268,30 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded,
     std::fill_n(padded + (s.height + s.pad) * width, s.pad * width, 0.0f);
     image = padded;
   }
+  const std::size_t row = s.stride * s.channels, segment = s.kernel_width * s.channels;
   const auto rows = [&](std::size_t begin, std::size_t end) {
     for (std::size_t y = begin; y < end; ++y) {
-      kernels::packed_matmul({.data = image + y * s.stride * width,
-                              .rows = s.out_width,
-                              .row = s.stride * s.channels,
-                              .segment = s.kernel_width * s.channels,
-                              .segments = s.kernel_height,
-                              .segment_row = width},
-                             s.weights, {dst + y * s.out_width * units, s.out_width, units},
-                             {.bias = s.bias.data(), .activation = s.activation}, 0, units);
+      const MatrixView<float> out{dst + y * s.out_width * units, s.out_width, units};
+      const std::size_t from = y * s.stride * width;
+      if (s.is_narrow())
+        kernels::narrow_matmul({.data = narrowed + from * s.narrow.width(),
+                                .rows = s.out_width,
+                                .row = row,
+                                .segment = segment,
+                                .segments = s.kernel_height,
+                                .segment_row = width},
+                               s.narrow, out, s.activation, 0, units);
+      else
+        kernels::packed_matmul({.data = image + from,
+                                .rows = s.out_width,
+                                .row = row,
+                                .segment = segment,
+                                .segments = s.kernel_height,
+                                .segment_row = width},
+                               s.weights, out, {.bias = s.bias.data(), .activation = s.activation}, 0, units);
     }
   };
-  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.weights.rows() * units);
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
   if (!arena || flops < parallel_flops) return rows(0, s.out_height);
   const auto threads = static_cast<std::size_t>(arena->threads());
   parallel_for(s.out_height, (s.out_height + threads - 1) / threads, rows, arena);
@@ -265,7 +318,7 @@ void GraphPlan::step(const Graph& graph, const Step& s, const Frame& frame, std:
   };
   const MatrixView<float> out = s.to == graph.nodes_.size() ? frame.dst.slice(begin, end) : at(s.to);
   switch (s.kind) {
-    case Kind::dense: return dense(s, input(s.from), out, frame.arena);
+    case Kind::dense: return dense(s, input(s.from), out, frame);
     case Kind::conv: return conv(s, input(s.from).data(), out.data(), frame.padded, frame.arena);
     case Kind::max_pool: return max_pool(s, input(s.from).data(), out.data());
     case Kind::op: break;
@@ -295,7 +348,8 @@ void GraphPlan::run(const Graph& graph, MatrixView<const float> src, MatrixView<
   float* const start = scratch.data() + skip;
   float* const local = start + rows * shared_;
   float* const padded = local + row_;
-  const Frame frame{src, dst, start, local, padded, {padded + padded_, rows * op_scratch_}, arena};
+  float* const narrow = padded + padded_;
+  const Frame frame{src, dst, start, local, padded, {narrow + rows * narrow_, rows * op_scratch_}, narrow, arena};
   for (std::size_t i = 0; i < steps_.size();) {
     if (!steps_[i].by_row) {
       step(graph, steps_[i++], frame, 0, rows);

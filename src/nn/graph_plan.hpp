@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "redoubt/fwd.hpp"
+#include "redoubt/kernels/narrow.hpp"
 #include "redoubt/kernels/packed.hpp"
 #include "redoubt/nn/graph.hpp"
 
@@ -15,11 +16,12 @@ namespace redoubt::detail {
 /// piece of scratch. Immutable, so thread-safe.
 class GraphPlan {
  public:
+  /// Dense layers and convolutions in the graph's precision, where it allows for that.
   explicit GraphPlan(const Graph& graph);
 
   /// Floats that `run` needs for that many rows.
   std::size_t scratch_size(std::size_t rows) const noexcept {
-    return rows * (shared_ + op_scratch_) + row_ + padded_ + slack;
+    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + slack;
   }
   /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
   /// no allocation. Bits do not depend on rows or threads.
@@ -39,11 +41,14 @@ class GraphPlan {
   enum class Kind : std::uint8_t { dense, conv, max_pool, op };
   struct Step {
     Kind kind = Kind::op;
-    std::uint32_t node = 0;          // the op of its first node
-    std::uint32_t from = 0, to = 0;  // tensors; ops have more
-    bool by_row = false;             // one row after the other through the neighbours of its kind
+    std::uint32_t node = 0;            // the op of its first node
+    std::uint32_t from = 0, to = 0;    // tensors; ops have more
+    bool by_row = false;               // one row after the other through the neighbours of its kind
+    std::size_t depth = 0, units = 0;  // of the weights
     kernels::PackedWeights weights;
+    kernels::NarrowWeights narrow;  // instead, if it has columns
     std::vector<float> bias;
+    bool is_narrow() const noexcept { return narrow.cols() > 0; }
     kernels::Activation activation = kernels::Activation::none;
     std::size_t positions = 1;  // dense
     std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
@@ -53,7 +58,7 @@ class GraphPlan {
   struct Frame;
   void layer(const Graph& graph, std::size_t node, Step& step) const;
   void lay_out(const Graph& graph);
-  void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, Arena* arena) const;
+  void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
   void conv(const Step& step, const float* src, float* dst, float* padded, Arena* arena) const;
   void max_pool(const Step& step, const float* src, float* dst) const;
   void step(const Graph& graph, const Step& step, const Frame& frame, std::size_t begin, std::size_t end) const;
@@ -63,7 +68,7 @@ class GraphPlan {
   std::vector<std::size_t> place_;   // per tensor: offset, times the number of rows unless it is local
   std::vector<bool> local_;          // per tensor: made and used by neighbouring steps that go row by row
   std::vector<std::vector<float>> errors_;
-  std::size_t shared_ = 0, row_ = 0, padded_ = 0, op_scratch_ = 0;
+  std::size_t shared_ = 0, row_ = 0, padded_ = 0, op_scratch_ = 0, narrow_ = 0;
   double flops_ = 0;  // of one row
   bool by_row_ = false;
 };

@@ -3,9 +3,11 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/archive.hpp"
 #include "redoubt/nn/graph.hpp"
 #include "redoubt/nn/sequential.hpp"
 
@@ -35,9 +37,10 @@ Graph started(Graph graph) {
 }
 
 /// Predictions of a compiled copy, row by row and in batches, which must have the same bits.
-Tensor<float> served(const Graph& graph, const Tensor<float>& x) {
+Tensor<float> served(const Graph& graph, const Tensor<float>& x,
+                     kernels::Precision precision = kernels::Precision::fp32) {
   Graph compiled = graph;
-  compiled.compile();
+  compiled.compile(precision, x);
   REQUIRE(compiled.compiled());
   Tensor<float> single{x.rows(), graph.outputs()};
   std::vector<float> scratch(compiled.scratch_size(), std::nanf(""));
@@ -144,4 +147,66 @@ TEST_CASE("compile: asking for parameters undoes it", "[compile]") {
   CHECK(plain(graph, x) == moved);
   graph.initialise(1);
   CHECK(!graph.compiled());
+}
+
+TEST_CASE("compile: fewer bits stay near fp32, in one row and in batches", "[compile][threads]") {
+  const Graph networks[] = {
+      started(Sequential{Dense{70}, ReLU{}, Dense{33}, Tanh{}, Dense{4}}.graph({29}, 4, true)),
+      started(Sequential{Reshape{{6, 4}}, Dense{7, true}, ReLU{}, Dense{5, true}, Flatten{}, Dense{3}}.graph({24}, 3,
+                                                                                                             true)),
+      // A convolution of one channel stays fp32, one of eight does not; with and without margins, with a batch norm.
+      started(Sequential{Reshape{{12, 10, 1}}, Conv2d{8, 3, 1, 1}, ReLU{}, MaxPool2d{}, Conv2d{12, 3, 2, 1},
+                         BatchNorm{}, ReLU{}, Conv2d{50, 2}, Flatten{}, Dense{3}}
+                  .graph({120}, 3, true)),
+  };
+  for (const Graph& graph : networks) {
+    const Tensor<float> x = random_rows(150, graph.inputs(), 1);
+    const Tensor<float> exact = served(graph, x);
+    for (const auto precision : {kernels::Precision::bf16, kernels::Precision::int8}) {
+      INFO(to_string(precision) << ", " << graph.inputs() << " inputs");
+      const Tensor<float> got = served(graph, x, precision);
+      double sum = 0, size = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        sum += std::abs(got.data()[i] - exact.data()[i]);
+        size += exact.data()[i];
+      }
+      CHECK(sum / size < (precision == kernels::Precision::bf16 ? 0.02 : 0.06));
+      CHECK(!(got == exact));
+    }
+  }
+}
+
+TEST_CASE("compile: the precision is kept in files, ends with the parameters, and has no bounds", "[compile]") {
+  Graph graph = started(Sequential{Dense{20}, ReLU{}, Dense{3}}.graph({6}, 3, true));
+  const Tensor<float> x = random_rows(40, 6, 2);
+  for (const auto precision : {kernels::Precision::bf16, kernels::Precision::int8}) {
+    Graph narrow = graph;
+    narrow.compile(precision, x);
+    CHECK(narrow.precision() == precision);
+    Archive archive;
+    narrow.save(archive);
+    Graph again = graph;
+    again.read_precision(archive);
+    again.compile();
+    CHECK(again.precision() == precision);
+    CHECK(plain(again, x) == plain(narrow, x));
+    std::vector<float> lower(3), upper(3);
+    CHECK_THROWS_WITH(narrow.bounds(x.row(0), x.row(0), lower, upper), Catch::Contains(to_string(precision)));
+    narrow.parameters()[0] += 1;
+    CHECK(narrow.precision() == kernels::Precision::fp32);
+  }
+  CHECK_THROWS_WITH(graph.compile(kernels::Precision::int8), Catch::Contains("calibrate"));
+  const Tensor<float> narrow_rows = random_rows(3, 5, 1);
+  CHECK_THROWS_WITH(graph.compile(kernels::Precision::int8, narrow_rows), Catch::Contains("5 columns"));
+  Tensor<float> broken = x;
+  broken(7, 2) = std::nanf("");
+  CHECK_THROWS_WITH(graph.compile(kernels::Precision::int8, broken), Catch::Contains("nan"));
+  Archive archive;
+  archive.set("graph.precision", "int4");
+  CHECK_THROWS_WITH(graph.read_precision(archive), Catch::Contains("int4"));
+  Archive short_ranges;
+  short_ranges.set("graph.precision", "int8");
+  const std::vector<float> two{-1, 1};
+  short_ranges.put<float>("graph.ranges", two, std::vector<std::size_t>{1, 2});
+  CHECK_THROWS_WITH(graph.read_precision(short_ranges), Catch::Contains("graph.ranges"));
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "redoubt/kernels/narrow.hpp"
 #include "redoubt/model/predictor.hpp"
 #include "redoubt/nn/op.hpp"
 
@@ -46,6 +47,11 @@ enum class GraphBounds : std::uint8_t {
               ///< whose box is that of `interval` (CROWN-IBP, Zhang et al., arXiv:1906.06316): as many backward passes
   crown       ///< every activation's box is found that way too (CROWN, Zhang et al., arXiv:1811.00866): a backward pass
               ///< per activation whose sign, or place on its curve, is open
+};
+
+/// What a tensor held on the rows of a calibration.
+struct TensorRange {
+  float lower = 0, upper = 0;
 };
 
 /// Tensors of one pass over up to `rows` rows. Reusable; one per thread.
@@ -99,7 +105,16 @@ class Graph final : public Predictor {
   /// for folded batch norms, which round differently; `bounds` allow for it. Not thread-safe. Asking for parameters to
   /// change, and `initialise`, undo it; do not keep such a span. Estimators and loaded models have done it.
   void compile();
+  /// The same in fewer bits: dense layers and convolutions multiply in bf16 or int8, everything else stays fp32. Left
+  /// sides of int8 lie in the range they have on `calibration` (rows x inputs(), at least one row; not needed
+  /// otherwise), beyond which they are clamped. A convolution whose kernel width times channels is no multiple of 2 or
+  /// 4 stays fp32. Model files keep the precision. Bounds hold for fp32 only and are refused then. Errors:
+  /// invalid_argument, shape_mismatch. Training and asking for parameters to change undo it.
+  void compile(kernels::Precision precision, MatrixView<const float> calibration = {});
   bool compiled() const noexcept { return static_cast<bool>(plan_); }
+  kernels::Precision precision() const noexcept { return precision_; }
+  /// Of what `save` wrote, the precision and ranges; for loading, before `compile()`. Error(corrupt).
+  void read_precision(const Archive& archive);
 
   std::string_view form() const noexcept override { return "graph"; }
   std::size_t inputs() const noexcept override;
@@ -160,6 +175,7 @@ class Graph final : public Predictor {
   struct Call;
   void drop_plan() noexcept {
     plan_ = nullptr;
+    precision_ = kernels::Precision::fp32;
     predict_scratch_ = scratch_size_;
   }
   std::size_t plan(OpShape input);
@@ -182,6 +198,8 @@ class Graph final : public Predictor {
   std::size_t op_scratch_ = 0, backward_scratch_ = 0;  // floats per row, of the neediest op
   std::uint32_t score_tensor_ = 0;
   std::vector<float> parameters_;
+  kernels::Precision precision_ = kernels::Precision::fp32;
+  std::vector<TensorRange> ranges_;  // per tensor, for int8
   Shared<const detail::GraphPlan> plan_;
   std::size_t predict_scratch_ = 0;
 };

@@ -1,0 +1,189 @@
+#include "redoubt/kernels/narrow.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/activate.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/narrow_table.hpp"
+#include "redoubt/core/cpu.hpp"
+#include "redoubt/core/error.hpp"
+
+namespace redoubt::kernels {
+namespace {
+
+const detail::NarrowTable* table() noexcept {
+  static const detail::NarrowTable* const chosen = []() noexcept -> const detail::NarrowTable* {
+#if defined(REDOUBT_HAS_X86_KERNELS)
+    const detail::Table* level = detail::table();
+    const CpuFeatures& cpu = cpu_features();
+    if (level && static_cast<Isa>(level->isa) >= Isa::avx512 && cpu.avx512bf16 && cpu.avx512vnni)
+      return &detail::avx512_narrow_table;
+#endif
+    return nullptr;
+  }();
+  return chosen;
+}
+
+/// Round to nearest even; numbers below 2^-126 become 0, as the instruction does.
+std::uint16_t bf16_of(float x) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  if ((bits & 0x7f800000u) == 0) return static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float float_of(std::uint16_t bf16) noexcept { return std::bit_cast<float>(std::uint32_t{bf16} << 16); }
+
+}  // namespace
+
+const char* to_string(Precision precision) noexcept {
+  return precision == Precision::fp32 ? "fp32" : precision == Precision::bf16 ? "bf16" : "int8";
+}
+
+bool has_kernels(Precision precision) noexcept { return precision == Precision::fp32 || table(); }
+
+QuantisedRange QuantisedRange::covering(float lower, float upper) noexcept {
+  lower = std::min(lower, 0.0f);
+  upper = std::max(upper, 0.0f);
+  QuantisedRange range;
+  range.scale = std::max((upper - lower) / 255, 1e-30f);
+  range.zero = static_cast<std::uint8_t>(std::clamp(std::nearbyint(-lower / range.scale), 0.0f, 255.0f));
+  return range;
+}
+
+NarrowWeights::NarrowWeights(MatrixView<const float> w, std::span<const float> bias, Precision precision,
+                             const QuantisedRange& range)
+    : bias_(w.cols()), rows_(w.rows()), cols_(w.cols()), precision_(precision), range_(range) {
+  if (precision == Precision::fp32) redoubt::detail::fail(errc::invalid_argument, "NarrowWeights: precision is fp32");
+  const std::size_t group = together(), groups = depth() / group, panels = (cols_ + panel - 1) / panel;
+  values_.resize(panels * groups * panel * 4);
+  const auto place = [&](std::size_t r, std::size_t c) {
+    return values_.data() + ((c / panel * groups + r / group) * panel + c % panel) * 4 + r % group * width();
+  };
+  std::copy(bias.begin(), bias.end(), bias_.begin());
+  if (precision == Precision::bf16) {
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t c = 0; c < cols_; ++c) {
+        const std::uint16_t value = bf16_of(w(r, c));
+        std::memcpy(place(r, c), &value, 2);
+      }
+    }
+    return;
+  }
+  scales_.resize(cols_);
+  for (std::size_t c = 0; c < cols_; ++c) {
+    float largest = 0;
+    for (std::size_t r = 0; r < rows_; ++r) largest = std::max(largest, std::abs(w(r, c)));
+    const float scale = std::max(largest / 127, 1e-30f);
+    std::int64_t sum = 0;
+    for (std::size_t r = 0; r < rows_; ++r) {
+      const auto value = static_cast<std::int8_t>(std::clamp(std::nearbyint(w(r, c) / scale), -127.0f, 127.0f));
+      sum += value;
+      *place(r, c) = static_cast<std::byte>(value);
+    }
+    scales_[c] = scale * range.scale;
+    bias_[c] -= scales_[c] * static_cast<float>(sum * range.zero);
+  }
+}
+
+void naive::narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept {
+  for (std::size_t i = 0; i < n; ++i) {
+    if (w.precision() == Precision::bf16) {
+      const std::uint16_t value = bf16_of(src[i]);
+      std::memcpy(dst + 2 * i, &value, 2);
+    } else {
+      const float x = std::nearbyint(src[i] * (1 / w.range().scale)) + static_cast<float>(w.range().zero);
+      dst[i] = static_cast<std::byte>(static_cast<std::uint8_t>(x > 0 ? std::min(x, 255.0f) : 0.0f));
+    }
+  }
+}
+
+void narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept {
+  const detail::NarrowTable* const kernels = table();
+  auto* const bytes = reinterpret_cast<unsigned char*>(dst);
+  if (!kernels) return naive::narrow(src, n, w, dst);
+  if (w.precision() == Precision::bf16)
+    kernels->to_bf16(src, n, bytes);
+  else
+    kernels->to_uint8(src, n, 1 / w.range().scale, w.range().zero, bytes);
+}
+
+void naive::narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixView<float> c,
+                          Activation activation, std::size_t first, std::size_t last) noexcept {
+  const std::size_t group = w.together(), groups = w.depth() / group;
+  for (std::size_t i = 0; i < patches.rows; ++i) {
+    for (std::size_t j = first; j < last; ++j) {
+      float sum = 0;
+      std::int32_t whole = 0;
+      for (std::size_t k = 0; k < w.depth(); ++k) {
+        const std::size_t at = i * patches.row + k / patches.segment * patches.segment_row + k % patches.segment;
+        const std::byte* const b =
+            w.panels() +
+            ((j / NarrowWeights::panel * groups + k / group) * NarrowWeights::panel + j % NarrowWeights::panel) * 4 +
+            k % group * w.width();
+        if (w.precision() == Precision::bf16) {
+          std::uint16_t left, right;
+          std::memcpy(&left, patches.data + 2 * at, 2);
+          std::memcpy(&right, b, 2);
+          sum += float_of(left) * float_of(right);
+        } else {
+          whole += static_cast<std::int32_t>(patches.data[at]) * static_cast<std::int8_t>(*b);
+        }
+      }
+      if (w.precision() == Precision::int8) sum = static_cast<float>(whole) * w.scales()[j];
+      c(i, j) = detail::activate(sum + w.bias()[j], activation);
+    }
+  }
+}
+
+void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixView<float> c, Activation activation,
+                   std::size_t first, std::size_t last) noexcept {
+  const detail::NarrowTable* const kernels = table();
+  if (!kernels) return naive::narrow_matmul(patches, w, c, activation, first, last);
+  if (patches.rows == 0 || first >= last) return;
+  const bool int8 = w.precision() == Precision::int8;
+  const auto tile = int8 ? kernels->int8_tile : kernels->bf16_tile;
+  const std::size_t panel_bytes = w.depth() / w.together() * NarrowWeights::panel * 4;
+  const auto* const a = reinterpret_cast<const unsigned char*>(patches.data);
+  detail::NarrowTile t{.a = a,
+                       .a_row = patches.row * w.width(),
+                       .segments = patches.segments,
+                       .segment = patches.segment * w.width(),
+                       .a_segment = patches.segment_row * w.width(),
+                       .b = nullptr,
+                       .b_panel = panel_bytes,
+                       .c = nullptr,
+                       .c_row = c.stride(),
+                       .rows = 0,
+                       .cols = 0,
+                       .scales = nullptr,
+                       .bias = nullptr,
+                       .relu = activation == Activation::relu};
+  const std::size_t groups = (patches.rows + detail::narrow_rows - 1) / detail::narrow_rows;
+  const std::size_t rows = (patches.rows + groups - 1) / groups;
+  const std::size_t cols = NarrowWeights::panel * (rows == 1 ? 2 : 1);
+  for (std::size_t col = first; col < last; col += cols) {
+    t.b = reinterpret_cast<const unsigned char*>(w.panels()) + col / NarrowWeights::panel * panel_bytes;
+    t.cols = std::min(cols, last - col);
+    t.scales = int8 ? w.scales() + col : nullptr;
+    t.bias = w.bias() + col;
+    for (std::size_t row = 0; row < patches.rows; row += rows) {
+      t.rows = std::min(rows, patches.rows - row);
+      t.a = a + row * t.a_row;
+      t.c = c.data() + row * c.stride() + col;
+      tile(t);
+    }
+  }
+  if (activation == Activation::sigmoid || activation == Activation::tanh) {
+    const detail::Table* const level = detail::table();
+    for (std::size_t r = 0; r < patches.rows; ++r) {
+      float* const out = c.row(r).data() + first;
+      (activation == Activation::sigmoid ? level->sigmoid : level->tanh)(out, out, last - first);
+    }
+  }
+}
+
+}  // namespace redoubt::kernels
