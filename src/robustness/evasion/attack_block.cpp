@@ -407,7 +407,7 @@ void AttackBlock::adaptive(int restart) {
       }
       if (step < boundary) continue;
       // The step halves, and goes on from the best point, where progress was rare or there was none.
-      const bool rare = r.rises < rho * (step - checkpoint);
+      const bool rare = r.rises <= rho * (step - checkpoint);
       const bool stuck = r.eta == r.eta_before && r.best_loss <= r.best_before;
       r.eta_before = r.eta;
       r.best_before = r.best_loss;
