@@ -62,7 +62,7 @@ AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::s
                     const AttackOptions& options = {});
 
 /// What attack research compares with (AutoAttack without FAB): apgd_ce, apgd_targeted, then square, each on the rows
-/// that are left. `options.method` is ignored; from twice the restarts, square with ten times the steps.
+/// that are left. `options.method` is ignored; the first two get twice the restarts, square ten times the steps.
 AttackResult attack_bundle(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                            const AttackOptions& options = {});
 
