@@ -80,7 +80,7 @@ std::vector<std::size_t> rows_of_class(const Dataset& data, std::int32_t label, 
 Dataset campaign_rows(const Dataset& data, const std::vector<std::size_t>& templates, std::size_t accounts,
                       std::int32_t label, Random& random) {
   constexpr std::size_t each = 4;
-  constexpr std::int64_t two_days = 2 * 86'400;
+  constexpr std::int64_t two_days = 2 * std::int64_t{86'400'000'000};  // microseconds
   std::vector<std::size_t> chosen;
   for (std::size_t i = 0; i < accounts * each; ++i) chosen.push_back(templates[i % templates.size()]);
   const Dataset rows = data.take(chosen);

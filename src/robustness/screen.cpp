@@ -19,7 +19,9 @@
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/robustness/poisoning/confident_learning.hpp"
+#include "redoubt/robustness/poisoning/lockstep.hpp"
 #include "redoubt/robustness/poisoning/outliers.hpp"
+#include "redoubt/robustness/poisoning/rating_shift.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
@@ -31,7 +33,7 @@ namespace {
 
 constexpr double supporting_weight = 0.2;  // copies, bursts: too weak to block even together with outliers
 constexpr double outlier_weight = 0.1;
-constexpr double warning_weight = 0.5;         // a warning of an added check
+constexpr double warning_weight = 0.5;         // a warning of an added check, and of sources in lockstep
 constexpr std::uint32_t largest_witness = 12;  // rows: larger sets of bursting rows teach the model nothing
 constexpr double mostly = 0.6;                 // share of doubted rows from which a whole source goes
 constexpr double campaign = 0.3;  // the same for copies and bursts: beside chance, they already look organised
@@ -395,6 +397,8 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   run(Duplicates{.options = options.duplicates}, supporting_weight);
   run(Bursts{.options = options.bursts}, supporting_weight);
   run(Outliers{.seed = options.seed}, outlier_weight);
+  run(Lockstep{.options = {.seed = options.seed}, .data_ = {}}, warning_weight);
+  run(RatingShifts{}, supporting_weight);
   std::vector<std::uint8_t> doubted(rows, 0);  // the model would rather give the row another label
   if (batch.probabilities.rows() > 0) {
     const auto issues = confident_learning(batch.probabilities, data.labels());

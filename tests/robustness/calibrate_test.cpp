@@ -97,7 +97,8 @@ TEST_CASE("planted patterns are where they say, and a campaign is new accounts i
   CHECK(std::set<std::int32_t>(added.labels().begin(), added.labels().end()).size() == 1);
   CHECK(std::set<std::int32_t>(added.sources().begin(), added.sources().end()).size() == 20);
   const auto [first, last] = std::minmax_element(added.times().begin(), added.times().end());
-  CHECK(*last - *first <= 2 * 86'400);
+  CHECK(*last - *first <= 2 * std::int64_t{86'400'000'000});
+  CHECK(*last - *first >= std::int64_t{86'400'000'000});  // hours apart, not all at once
   CHECK(plant_patterns(data).campaign == planted.campaign);
   CHECK(plant_patterns(data).data.hash() == planted.data.hash());
   // Nothing to plant them with.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "redoubt/core/random.hpp"
+#include "robustness/poisoning/items.hpp"
 #include "robustness/rows.hpp"
 
 namespace redoubt {
@@ -106,25 +107,6 @@ std::pair<double, double> by_chance(const std::vector<Edge>& edges, const DenseB
   return {mean, std::sqrt(std::max(0.0, squares / n - mean * mean) * n / (n - 1))};
 }
 
-/// The column of the items; schema().size() if there is none.
-std::size_t item_column(const Dataset& data, const std::string& by) {
-  const Schema& schema = data.schema();
-  if (!by.empty()) {
-    const std::size_t c = schema.at(by);
-    if (schema[c].type != ColumnType::categorical)
-      detail::fail(errc::type_mismatch, fmt::format("DenseBlockOptions::by: column '{}' is {}, not categorical", by,
-                                                    to_string(schema[c].type)));
-    return c;
-  }
-  std::size_t chosen = schema.size();
-  for (std::size_t c = 0; c < schema.size(); ++c)
-    if (schema[c].type == ColumnType::categorical &&
-        (schema[c].role == ColumnRole::feature || schema[c].role == ColumnRole::ignore) &&
-        (chosen == schema.size() || schema[c].categories.size() > schema[chosen].categories.size()))
-      chosen = c;
-  return chosen;
-}
-
 void check_options(const DenseBlockOptions& options) {
   if (options.shuffles < 3)
     detail::fail(errc::invalid_argument,
@@ -154,7 +136,7 @@ void DenseBlocks::merge(const DenseBlocks& other) { detail::append_rows(data_, o
 Verdict DenseBlocks::finish() const {
   check_options(options);
   if (data_.rows() == 0) return Verdict::abstain(std::string(id), stage, "there are no rows to look at");
-  const std::size_t column = item_column(data_, options.by);
+  const std::size_t column = detail::item_column(data_, options.by, "DenseBlockOptions::by");
   if (column == data_.schema().size())
     return Verdict::abstain(std::string(id), stage, "there is no categorical column of items");
   const ColumnSpec& spec = data_.schema()[column];
