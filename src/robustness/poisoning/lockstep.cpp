@@ -111,12 +111,12 @@ std::vector<LockstepGroup> find_lockstep(const Dataset& data, const LockstepOpti
   // Who did what is dealt anew: everybody stays as active, and items as popular and as hurried, as they are.
   std::vector<double> chance(observed.size(), 0.0);
   Random random(options.seed, 31);
-  std::vector<std::int32_t> dealt;
-  for (const std::uint32_t r : known) dealt.push_back(sources[r]);
+  std::vector<std::uint32_t> dealt;
+  for (const std::uint32_t r : known) dealt.push_back(static_cast<std::uint32_t>(sources[r]));
   std::vector<std::int32_t> shuffled = sources;
   for (std::size_t s = 0; s < options.shuffles; ++s) {
     random.shuffle(dealt);
-    for (std::size_t i = 0; i < known.size(); ++i) shuffled[known[i]] = dealt[i];
+    for (std::size_t i = 0; i < known.size(); ++i) shuffled[known[i]] = static_cast<std::int32_t>(dealt[i]);
     const auto pairs = at_least(common_items(met, shuffled));
     for (std::size_t k = 0; k < std::min(pairs.size(), chance.size()); ++k) chance[k] += pairs[k];
   }

@@ -71,12 +71,12 @@ std::vector<RatingShift> find_rating_shifts(const Dataset& data, const RatingShi
     double best = 1;
     RatingShift found;
     std::size_t begin = 0;
-    for (std::size_t m = options.min_rows; 2 * m <= n; m *= 2) looked += (n - m + 1) * classes;
+    for (std::size_t m = options.min_rows; 2 * m <= n; m += m / 2) looked += (n - m + 1) * classes;
     for (std::size_t c = 0; c < classes; ++c) {
       std::vector<std::size_t> before(n + 1, 0);  // rows with this label among the first so many
       for (std::size_t i = 0; i < n; ++i) before[i + 1] = before[i] + (labels[rows[i]] == static_cast<std::int32_t>(c));
       const std::size_t marked = before[n];
-      for (std::size_t m = options.min_rows; 2 * m <= n; m *= 2)
+      for (std::size_t m = options.min_rows; 2 * m <= n; m += m / 2)
         for (std::size_t i = 0; i + m <= n; ++i) {
           const std::size_t k = before[i + m] - before[i];
           const double share = static_cast<double>(k) / static_cast<double>(m);

@@ -29,11 +29,12 @@ struct RatingShift {
 };
 
 /// Items whose labels changed for a while: a bought row of five-star reviews, a brigade of one-star ones. For every
-/// item the rows are scanned in time order, in runs of doubling length, for one in which a label is more frequent than
+/// item the rows are scanned in time order, in runs of growing length, for one in which a label is more frequent than
 /// in the rest of the item: an exact test (hypergeometric), corrected for the runs and labels looked at in the item
 /// (Bonferroni), then Benjamini-Hochberg over the items. It needs no model of how popular an item is, and an item that
-/// always was liked is not named. One shift per item, the clearest; most certain first. O(rows log rows) per label.
-/// Error(invalid_argument) for options out of range, without a time column, class labels or a categorical column.
+/// always was liked is not named; nor is a campaign that gives an item what it mostly gets anyway. One shift per item,
+/// the clearest; most certain first. O(rows log rows) per label. Error(invalid_argument) for options out of range,
+/// without a time column, class labels or a categorical column.
 std::vector<RatingShift> find_rating_shifts(const Dataset& data, const RatingShiftOptions& options = {});
 
 /// The same as a check. Items do get better and worse: it warns, and the rows' other evidence decides. A row's score is
