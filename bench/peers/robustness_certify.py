@@ -121,7 +121,7 @@ def votes(context):
 
 def fashion(context):
     """Verified accuracy of networks of dense layers trained by intervals, one per radius, beside a plain one."""
-    epochs, rows = (20, 2000) if context.quick else (60, 0)
+    epochs, rows = (30, 2000) if context.quick else (60, 0)
     for epsilon in (0, 0.05, 0.1):
         worker = context.ours("fashion", worker="robustness_certify", dir=trees_data.SOURCE / "fashion_mnist", threads=2,
                               epsilon=epsilon, rows=rows, epochs=epochs if epsilon else 5, clean=FASHION_CLEAN)

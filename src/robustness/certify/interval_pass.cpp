@@ -8,6 +8,7 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "robustness/certify/crown_pass.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -306,12 +307,14 @@ void IntervalPass::backward_node(std::size_t i, MatrixView<const float> lower, M
 }
 
 void IntervalPass::backward(MatrixView<const float> lower, MatrixView<const float> upper,
-                            std::span<const std::size_t> labels, std::span<float> gradient, Arena* arena) {
+                            std::span<const std::size_t> labels, std::span<float> gradient, Arena* arena,
+                            CrownPass* crown) {
   for (std::size_t t = 1; t <= last_; ++t) {
     std::fill_n(tensors_[t].lower_gradient.begin(), lower.rows() * sizes_[t], 0.0f);
     std::fill_n(tensors_[t].upper_gradient.begin(), lower.rows() * sizes_[t], 0.0f);
   }
   margin_gradients(lower, upper, labels, gradient, arena);
+  if (crown) crown->backward(lower, upper, labels, gradient, arena);
   for (std::size_t i = last_; i-- > 0;) backward_node(i, lower, upper, gradient, arena);
 }
 

@@ -11,6 +11,8 @@
 
 namespace redoubt::detail {
 
+class CrownPass;
+
 /// Not thread-safe; parallel inside. The graph must outlive it. Allocates in the constructor only.
 class IntervalPass {
  public:
@@ -24,11 +26,13 @@ class IntervalPass {
   MatrixView<float> worst(std::size_t rows) { return {worst_.data(), rows, scores_}; }
   /// To be filled with the gradient of the loss by `worst`; entries of the labels do not count.
   MatrixView<float> seeds(std::size_t rows) { return {seeds_.data(), rows, scores_}; }
-  /// Adds the gradient by the parameters; after `forward` of the same boxes.
+  /// Adds the gradient by the parameters; after `forward` of the same boxes. With `crown`, also that of its margins,
+  /// of which it holds the seeds.
   void backward(MatrixView<const float> lower, MatrixView<const float> upper, std::span<const std::size_t> labels,
-                std::span<float> gradient, Arena* arena);
+                std::span<float> gradient, Arena* arena, CrownPass* crown = nullptr);
 
  private:
+  friend class CrownPass;
   struct Tensors {
     std::vector<float> lower, upper, lower_gradient, upper_gradient;
   };

@@ -40,13 +40,13 @@ TEST_CASE("IntervalTraining: proves what plain training does not, at a stated cl
   Arena one(1), two(2);
   const Model plain = NeuralNetwork{network, options(nullptr, &one)}.fit(data);
   // The dense encoding standardises, so a radius counts standard deviations here as in certify.
-  IntervalTraining objective({.epsilon = 0.4, .clean = 0.3});
+  IntervalTraining objective({.epsilon = 0.4, .clean = 0.3, .crown = 0.5});
   const Model robust = NeuralNetwork{network, options(&objective, &one)}.fit(data);
   CHECK(objective.radius() == Approx(0.4));
   CHECK(objective.bound_loss() > objective.clean_loss());
-  CHECK(robust.info().options.find("objective={interval epsilon=0.4 clean=0.3") != std::string::npos);
+  CHECK(robust.info().options.find("objective={interval epsilon=0.4 clean=0.3 crown=0.5") != std::string::npos);
 
-  IntervalTraining again({.epsilon = 0.4, .clean = 0.3});
+  IntervalTraining again({.epsilon = 0.4, .clean = 0.3, .crown = 0.5});
   CHECK(NeuralNetwork{network, options(&again, &two)}.fit(data).to_bytes() == robust.to_bytes());
 
   const CertificationOptions how{.radii = {0.2, 0.4}, .max_rows = 0, .crown = false, .arena = &one};

@@ -12,7 +12,10 @@ namespace redoubt {
 struct IntervalTrainingOptions {
   double epsilon = 0.1;              ///< L-infinity radius around each encoded row, times the unit of the column
   std::vector<FeatureRule> rules{};  ///< per encoded column, as for attacks; empty: all free, unit 1
-  double clean = 0.5;    ///< weight of the plain loss at the end, [0, 1]; it starts at 1. More: more clean accuracy
+  double clean = 0.5;  ///< weight of the plain loss at the end, [0, 1]; it starts at 1. More: more clean accuracy
+  /// CROWN-IBP (Zhang et al., arXiv:1906.06316): share of its tighter margins in the worst scores when the ramp begins,
+  /// [0, 1]; it falls with the ramp to 0. Better networks at larger radii, for as many backward passes as classes.
+  double crown = 0;
   double warmup = 0.05;  ///< share of all moves with the plain loss alone
   double ramp = 0.5;     ///< share of all moves after that in which radius and weight go, in a line, to their ends
 };
