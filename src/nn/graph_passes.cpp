@@ -6,6 +6,7 @@
 
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/parallel.hpp"
 #include "redoubt/kernels/activation.hpp"
 
 namespace redoubt {
@@ -85,7 +86,14 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
   const std::size_t rows = src.rows();
   const auto clear = [&](std::uint32_t tensor) {
     const auto view = gradient(workspace, tensor, rows);
-    std::fill_n(view.data(), view.rows() * view.cols(), 0.0f);
+    const std::size_t size = view.rows() * view.cols();
+    if (!arena || size < 1 << 17) {
+      std::fill_n(view.data(), size, 0.0f);
+      return;
+    }
+    parallel_for(
+        size, 1 << 16, [&](std::size_t begin, std::size_t end) { std::fill_n(view.data() + begin, end - begin, 0.0f); },
+        arena);
   };
   for (std::uint32_t t = 1; t < score_tensor_; ++t) clear(t);
   if (want_input) clear(0);

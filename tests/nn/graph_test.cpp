@@ -15,6 +15,8 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/archive.hpp"
+#include "redoubt/nn/layer.hpp"
+#include "redoubt/nn/sequential.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -322,4 +324,52 @@ TEST_CASE("Graph: its C++ source compiles and agrees", "[graph]") {
     CHECK(found == Approx(want).epsilon(1e-5).margin(1e-6));
   }
   CHECK(Graph({1100}, {{"dense", {0}, {1000}}}).to_source("net").empty());  // too large to be useful
+}
+
+TEST_CASE("Graph: gradients of many images are the sum over few, with equal bits on two threads", "[graph][threads]") {
+  using namespace layer;
+  const bool large = GENERATE(false, true);  // weights too large for sums of blocks of images
+  Graph graph = large ? Sequential{Conv2d{.filters = 64, .pad = 1}, GlobalAveragePool{}, Dense{3}}.graph({4, 4, 128})
+                      : Sequential{Conv2d{.filters = 6, .pad = 2},
+                                   ReLU{},
+                                   MaxPool2d{.kernel = 3, .stride = 2, .pad = 1},
+                                   Conv2d{.filters = 18, .groups = 3},
+                                   Tanh{},
+                                   MaxPool2d{},
+                                   Dense{3}}
+                            .graph({17, 16, 3});
+  graph.initialise(4);
+  const std::size_t count = 21, scores = graph.score_count();
+  Random random(5);
+  Tensor<float> x({count, graph.inputs()}), seed({count, scores});
+  for (float& v : x.flat()) v = static_cast<float>(random.normal());
+  for (float& v : seed.flat()) v = static_cast<float>(random.normal());
+  const auto pass = [&](std::size_t begin, std::size_t end, std::span<float> parameters, Arena* arena) {
+    GraphWorkspace workspace(graph, end - begin);
+    const auto rows = MatrixView<const float>(x).slice(begin, end);
+    graph.forward(rows, workspace, nullptr, arena);
+    const auto from = MatrixView<const float>(seed).slice(begin, end);
+    const auto to = graph.gradient(workspace, graph.score_tensor(), end - begin);
+    for (std::size_t r = 0; r < end - begin; ++r) std::copy_n(from.row(r).data(), scores, to.row(r).data());
+    graph.backward(rows, workspace, parameters, true, nullptr, arena);
+    const auto inputs = graph.gradient(workspace, 0, end - begin);
+    return std::vector<float>(inputs.data(), inputs.data() + (end - begin) * graph.inputs());
+  };
+  Arena one(1), two(2);
+  const std::size_t size = std::as_const(graph).parameters().size();
+  std::vector<float> all(size), again(size), alone(size);
+  const auto inputs = pass(0, count, all, &one);
+  CHECK(pass(0, count, again, &two) == inputs);
+  CHECK(again == all);
+  for (std::size_t r = 0; r < count; r += 3) {  // a dense layer takes another way for a single row
+    const auto few = pass(r, r + 3, alone, &one);
+    CHECK(std::equal(few.begin(), few.end(), inputs.begin() + static_cast<std::ptrdiff_t>(r * graph.inputs())));
+  }
+  double worst = 0, largest = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    worst = std::max<double>(worst, std::abs(all[i] - alone[i]));
+    largest = std::max<double>(largest, std::abs(all[i]));
+  }
+  CHECK(largest > 0.1);
+  CHECK(worst < 1e-5 * largest);
 }

@@ -23,6 +23,8 @@ constexpr OpAttribute attribute_list[] = {{.name = "filters", .fallback = 1, .lo
 /// Places whose patches are gathered at once: a tile of patches stays in cache, and a product of so few rows reads the
 /// weights in place. The full matrix of patches never exists.
 constexpr std::size_t tile = 32;
+/// Backward, longer products pay: places at once where there is room, and images of a task.
+constexpr std::size_t large_tile = 224, image_block = 8;
 
 struct Conv {
   Window window;
@@ -33,8 +35,40 @@ struct Conv {
   std::size_t depth() const { return window.kernel_height * window.kernel_width * group_channels(); }
   bool depthwise() const { return groups > 1 && group_channels() == 1 && group_filters() == 1; }
 
+  /// Calls segment(offset in the patch, offset in the image, floats) for the runs of a patch that lie inside the image:
+  /// with one group and no dilation, neighbouring taps are neighbours in both.
+  template <class Segment>
+  void segments(std::size_t place, Segment segment) const {
+    const Window& w = window;
+    const std::size_t top = place / w.out_width * w.stride, left = place % w.out_width * w.stride;
+    if (left >= w.width + w.pad) return;
+    const std::size_t skip = left < w.pad ? w.pad - left : 0;
+    const std::size_t end = std::min(w.kernel_width, w.width + w.pad - left);
+    if (skip >= end) return;
+    for (std::size_t ky = 0; ky < w.kernel_height; ++ky) {
+      const std::size_t y = top + ky - w.pad;  // wraps around when negative
+      if (y >= w.height) continue;
+      segment((ky * w.kernel_width + skip) * w.channels, (y * w.width + left + skip - w.pad) * w.channels,
+              (end - skip) * w.channels);
+    }
+  }
+  bool plain() const { return groups == 1 && window.dilation == 1; }
+
   void gather(const float* image, std::size_t group, std::size_t first, std::size_t count, float* patches) const {
     const std::size_t width = group_channels();
+    if (plain()) {
+      for (std::size_t p = 0; p < count; ++p) {
+        float* const to = patches + p * depth();
+        std::size_t filled = 0;
+        segments(first + p, [&](std::size_t at, std::size_t from, std::size_t floats) {
+          std::fill(to + filled, to + at, 0.0f);
+          std::copy_n(image + from, floats, to + at);
+          filled = at + floats;
+        });
+        std::fill(to + filled, to + depth(), 0.0f);
+      }
+      return;
+    }
     for (std::size_t p = 0; p < count; ++p) {
       float* const to = patches + p * depth();
       std::fill_n(to, depth(), 0.0f);
@@ -45,6 +79,16 @@ struct Conv {
   }
   void scatter(const float* patches, std::size_t group, std::size_t first, std::size_t count, float* image) const {
     const std::size_t width = group_channels();
+    if (plain()) {
+      for (std::size_t p = 0; p < count; ++p) {
+        const float* const from = patches + p * depth();
+        segments(first + p, [&](std::size_t at, std::size_t pixel, std::size_t floats) {
+          float* const to = image + pixel;
+          for (std::size_t c = 0; c < floats; ++c) to[c] += from[at + c];
+        });
+      }
+      return;
+    }
     for (std::size_t p = 0; p < count; ++p) {
       const float* const from = patches + p * depth();
       window.taps(first + p, [&](std::size_t k, std::size_t at) {
@@ -102,7 +146,8 @@ class Conv2d final : public Op {
   std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes,
                       bool backward) const override {
     const Conv conv = make(inputs[0], attributes);
-    return conv.depthwise() ? 0 : tile * conv.depth() * (backward ? 2 : 1);
+    if (conv.depthwise()) return 0;
+    return backward ? 2 * tile * conv.depth() + sums(conv) : tile * conv.depth();
   }
 
   void forward(const OpForward& call) const override {
@@ -120,28 +165,29 @@ class Conv2d final : public Op {
   void backward(const OpBackward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (conv.depthwise()) return backward_depthwise(conv, call);
-    float* const patches = call.scratch.data();
-    float* const slopes = patches + tile * conv.depth();
-    for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
-      const float* const from = call.output_gradient.row(r).data();
-      for (std::size_t first = 0; first < conv.window.places(); first += tile) {
-        const std::size_t count = std::min(tile, conv.window.places() - first);
-        for (std::size_t g = 0; g < conv.groups; ++g) {
-          const auto gradient = conv.columns(from + first * conv.filters, count, g);
-          if (call.parameter_gradients[0].data()) {
-            conv.gather(call.inputs[0].row(r).data(), g, first, count, patches);
-            kernels::matmul_tn({patches, count, conv.depth()}, gradient,
-                               conv.columns(call.parameter_gradients[0].data(), conv.depth(), g),
-                               {.accumulate = true, .arena = call.arena});
-          }
-          if (call.input_gradients[0].data()) {
-            kernels::matmul_nt(gradient, conv.columns(call.parameters[0].data(), conv.depth(), g),
-                               {slopes, count, conv.depth()}, {.arena = call.arena});
-            conv.scatter(slopes, g, first, count, call.input_gradients[0].row(r).data());
-          }
-        }
-      }
-      add_bias_gradient(conv, from, call);
+    const std::size_t rows = call.output_gradient.rows();
+    const std::size_t need = scratch(call.shapes, call.attributes, true), own = sums(conv);
+    if (own == 0 || rows <= image_block) {
+      return backward_rows(conv, call, 0, rows, call.scratch.first(rows * need), call.parameter_gradients, call.arena);
+    }
+    // Blocks of images sum into matrices of their own, which are added in order: the same bits on any threads.
+    const bool weights = call.parameter_gradients[0].data(), biases = call.parameter_gradients[1].data();
+    parallel_for(
+        rows, image_block,
+        [&](std::size_t begin, std::size_t end) {
+          float* const sum = call.scratch.data() + begin * need;
+          std::fill_n(sum, own, 0.0f);
+          const MatrixView<float> part[2] = {
+              weights ? MatrixView<float>{sum, conv.depth(), conv.filters} : MatrixView<float>{},
+              biases ? MatrixView<float>{sum + own - conv.filters, 1, conv.filters} : MatrixView<float>{}};
+          backward_rows(conv, call, begin, end, call.scratch.subspan(begin * need + own, (end - begin) * need - own),
+                        part, &serial_arena());
+        },
+        call.arena);
+    for (std::size_t begin = 0; begin < rows; begin += image_block) {
+      const float* const sum = call.scratch.data() + begin * need;
+      if (weights) add(sum, own - conv.filters, call.parameter_gradients[0].data());
+      if (biases) add(sum + own - conv.filters, conv.filters, call.parameter_gradients[1].data());
     }
   }
   void bounds(const OpBounds& call) const override {
@@ -171,6 +217,42 @@ class Conv2d final : public Op {
   }
 
  private:
+  /// Floats of the sums of a block of images; 0: no blocks, because the weights are large enough for products that are
+  /// parallel inside.
+  static std::size_t sums(const Conv& conv) {
+    const std::size_t size = (conv.depth() + 1) * conv.filters;
+    return size <= 65536 ? size : 0;
+  }
+  static void add(const float* from, std::size_t count, float* to) {
+    for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+  }
+  /// Images [begin, end), with as many places at once as there is room for; bits do not depend on that number.
+  static void backward_rows(const Conv& conv, const OpBackward& call, std::size_t begin, std::size_t end,
+                            std::span<float> scratch, std::span<const MatrixView<float>> sums, Arena* arena) {
+    const std::size_t most = std::min(scratch.size() / (2 * conv.depth()), large_tile);
+    float* const patches = scratch.data();
+    float* const slopes = patches + most * conv.depth();
+    for (std::size_t r = begin; r < end; ++r) {
+      const float* const from = call.output_gradient.row(r).data();
+      for (std::size_t first = 0; first < conv.window.places(); first += most) {
+        const std::size_t count = std::min(most, conv.window.places() - first);
+        for (std::size_t g = 0; g < conv.groups; ++g) {
+          const auto gradient = conv.columns(from + first * conv.filters, count, g);
+          if (sums[0].data()) {
+            conv.gather(call.inputs[0].row(r).data(), g, first, count, patches);
+            kernels::matmul_tn({patches, count, conv.depth()}, gradient, conv.columns(sums[0].data(), conv.depth(), g),
+                               {.accumulate = true, .arena = arena});
+          }
+          if (call.input_gradients[0].data()) {
+            kernels::matmul_nt(gradient, conv.columns(call.parameters[0].data(), conv.depth(), g),
+                               {slopes, count, conv.depth()}, {.arena = arena});
+            conv.scatter(slopes, g, first, count, call.input_gradients[0].row(r).data());
+          }
+        }
+      }
+      add_bias_gradient(conv, from, sums[1].data());
+    }
+  }
   static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
     if (conv.depthwise()) {
       const float *weight = call.parameters[0].data(), *bias = call.parameters[1].data();
@@ -214,11 +296,10 @@ class Conv2d final : public Op {
           }
         });
       }
-      add_bias_gradient(conv, gradient, call);
+      add_bias_gradient(conv, gradient, call.parameter_gradients[1].data());
     }
   }
-  static void add_bias_gradient(const Conv& conv, const float* from, const OpBackward& call) {
-    float* const to = call.parameter_gradients[1].data();
+  static void add_bias_gradient(const Conv& conv, const float* from, float* to) {
     if (!to) return;
     for (std::size_t p = 0; p < conv.window.places(); ++p) {
       for (std::size_t c = 0; c < conv.filters; ++c) to[c] += from[p * conv.filters + c];

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "redoubt/core/parallel.hpp"
 #include "redoubt/nn/op.hpp"
 
 namespace redoubt::detail {
@@ -15,22 +16,40 @@ namespace redoubt::detail {
 inline float lower_by(float value, float relative) { return value - std::abs(value) * relative - 1e-37f; }
 inline float upper_by(float value, float relative) { return value + std::abs(value) * relative + 1e-37f; }
 
+/// Calls body(first row, end) for fixed blocks of rows of `width` values, on the threads of the call if there is enough
+/// to do.
+template <class Body>
+void rows_in_blocks(std::size_t rows, std::size_t width, Arena* arena, Body body) {
+  const std::size_t block = std::max<std::size_t>(1, 16384 / std::max<std::size_t>(1, width));
+  if (rows <= block) return body(std::size_t{0}, rows);
+  parallel_for(rows, block, body, arena);
+}
+
 /// Adds derivative(x, y) * output gradient to the input gradient.
 template <class Derivative>
 void elementwise_backward(const OpBackward& call, Derivative derivative) {
   const auto gradient = call.input_gradients[0];
   if (!gradient.data()) return;
-  for (std::size_t r = 0; r < gradient.rows(); ++r) {
-    const auto x = call.inputs[0].row(r), y = call.output.row(r), from = call.output_gradient.row(r);
-    const auto to = gradient.row(r);
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] += derivative(x[i], y[i]) * from[i];
-  }
+  rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto x = call.inputs[0].row(r), y = call.output.row(r), from = call.output_gradient.row(r);
+      const auto to = gradient.row(r);
+      for (std::size_t i = 0; i < to.size(); ++i) to[i] += derivative(x[i], y[i]) * from[i];
+    }
+  });
 }
 
 /// Row by row, so that a row has the same bits whatever batch it is in.
 template <class Function>
 void for_each_row(MatrixView<const float> src, MatrixView<float> dst, Function function) {
   for (std::size_t r = 0; r < dst.rows(); ++r) function(src.row(r), dst.row(r));
+}
+
+template <class Function>
+void for_each_row(const OpForward& call, Function function) {
+  rows_in_blocks(call.output.rows(), call.output.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) function(call.inputs[0].row(r), call.output.row(r));
+  });
 }
 
 /// Bounds of a non-decreasing function whose float form has relative error <= `relative`.

@@ -20,7 +20,7 @@ class Gelu final : public Op {
   std::string_view name() const noexcept override { return "gelu"; }
   std::string_view onnx_name() const noexcept override { return "Gelu"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
-  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::gelu); }
+  void forward(const OpForward& call) const override { for_each_row(call, kernels::gelu); }
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
     if (!gradient.data()) return;

@@ -1,6 +1,10 @@
 // max_pool2d, average_pool2d. Global pools are the reductions reduce_max and reduce_mean over axes 0 and 1.
+#include <bit>
+#include <cstdint>
 #include <limits>
+#include <type_traits>
 
+#include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
 #include "nn/ops/spatial.hpp"
 
@@ -23,7 +27,11 @@ class Pool2d : public Op {
     }
     return {static_cast<std::uint32_t>(w.out_height), static_cast<std::uint32_t>(w.out_width), inputs[0][2]};
   }
-  void forward(const OpForward& call) const override { pool(call, call.inputs[0], call.output); }
+  void forward(const OpForward& call) const override {
+    rows_in_blocks(call.output.rows(), call.inputs[0].cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      pool(call, call.inputs[0].slice(begin, end), call.output.slice(begin, end));
+    });
+  }
   // Monotone in every value, in the same order of operations: the ends of the box give the ends of the output.
   void bounds(const OpBounds& call) const override {
     pool(call, call.input_lower[0], call.output_lower);
@@ -48,20 +56,42 @@ class MaxPool2d final : public Pool2d {
     const auto to = call.input_gradients[0];
     if (!to.data()) return;
     const Window w = make(call.shapes[0], call.attributes);
-    for (std::size_t r = 0; r < to.rows(); ++r) {
-      const auto x = call.inputs[0].row(r), from = call.output_gradient.row(r);
-      for (std::size_t i = 0; i < from.size(); ++i) {
-        std::size_t best = x.size();
-        w.taps(i / w.channels, [&](std::size_t, std::size_t at) {
-          const std::size_t here = at + i % w.channels;
-          if (best == x.size() || x[here] > x[best]) best = here;
-        });
-        to(r, best) += from[i];
+    rows_in_blocks(to.rows(), to.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        backward_row(w, call.inputs[0].row(r).data(), call.output.row(r).data(), call.output_gradient.row(r).data(),
+                     to.row(r).data());
       }
-    }
+    });
   }
 
  private:
+  static void backward_row(const Window& w, const float* x, const float* y, const float* from, float* to) {
+    constexpr std::integral_constant<std::size_t, 16> many;
+    for (std::size_t p = 0; p < w.places(); ++p) {
+      std::size_t c = p * w.channels;
+      const std::size_t end = c + w.channels;
+      for (; c + many <= end; c += many) backward_channels(w, p, x, y + c, from + c, to, c - p * w.channels, many);
+      if (c < end) backward_channels(w, p, x, y + c, from + c, to, c - p * w.channels, end - c);
+    }
+  }
+  /// At most 16 channels side by side, without branches: a known `count` becomes vector code.
+  template <class Count>
+  static void backward_channels(const Window& w, std::size_t place, const float* x, const float* y, const float* from,
+                                float* to, std::size_t first, Count count) {
+    float largest[16], gradient[16], share[16];
+    std::uint32_t open[16];
+    for (std::size_t c = 0; c < count; ++c) largest[c] = y[c], gradient[c] = from[c], open[c] = ~0u;
+    w.taps(place, [&](std::size_t, std::size_t at) {
+      const float* const values = x + at + first;
+      for (std::size_t c = 0; c < count; ++c) {
+        const std::uint32_t hit = (values[c] == largest[c] ? ~0u : 0u) & open[c];
+        open[c] &= ~hit;
+        share[c] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(gradient[c]) & hit);
+      }
+      float* const sums = to + at + first;
+      for (std::size_t c = 0; c < count; ++c) sums[c] += share[c];
+    });
+  }
   void pool(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const override {
     const Window w = make(call.shapes[0], call.attributes);
     for (std::size_t r = 0; r < dst.rows(); ++r) {

@@ -16,9 +16,8 @@ class Softmax final : public Op {
   std::string_view onnx_name() const noexcept override { return "Softmax"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override {
-    for_each_row(call.inputs[0], call.output, [](std::span<const float> src, std::span<float> dst) {
-      std::copy(src.begin(), src.end(), dst.begin());
-    });
+    for_each_row(
+        call, [](std::span<const float> src, std::span<float> dst) { std::copy(src.begin(), src.end(), dst.begin()); });
     kernels::softmax_rows(call.output);
   }
   void backward(const OpBackward& call) const override {

@@ -27,7 +27,7 @@ class Exp final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "exp"; }
   std::string_view onnx_name() const noexcept override { return "Exp"; }
-  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, kernels::exp); }
+  void forward(const OpForward& call) const override { for_each_row(call, kernels::exp); }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float, float y) { return y; });
   }
@@ -40,7 +40,7 @@ class Log final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "log"; }
   std::string_view onnx_name() const noexcept override { return "Log"; }
-  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, log_row); }
+  void forward(const OpForward& call) const override { for_each_row(call, log_row); }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float x, float) { return 1.0f / x; });
   }
@@ -61,7 +61,7 @@ class Sqrt final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "sqrt"; }
   std::string_view onnx_name() const noexcept override { return "Sqrt"; }
-  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, sqrt_row); }
+  void forward(const OpForward& call) const override { for_each_row(call, sqrt_row); }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float, float y) { return 0.5f / y; });
   }
@@ -88,7 +88,7 @@ class Silu final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "silu"; }
   std::string_view onnx_name() const noexcept override { return "Swish"; }
-  void forward(const OpForward& call) const override { for_each_row(call.inputs[0], call.output, silu_row); }
+  void forward(const OpForward& call) const override { for_each_row(call, silu_row); }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float x, float) {
       const float s = 1.0f / (1.0f + std::exp(-x));
