@@ -55,9 +55,10 @@ std::vector<FeatureRule> encoded_rules(const Encoder& encoder);
 /// Looks for rows within `radius` of the encoded `rows` (rows x inputs()) whose class is not the label. All changes
 /// keep to the rules; a found row is checked by the model's own prediction, so that robust accuracy is an upper bound
 /// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; leaf_tuple needs a
-/// "forest" (what is exact there: TreeVerifier) and leaves groups of columns alone; Error(unsupported) otherwise. The class is that of the largest output,
-/// of equal ones the first. A row of pgd that comes back to where it was leaves: it would go round. Works on 64 rows at
-/// a time, in parallel; equal at any thread count. Error(shape_mismatch), Error(invalid_argument).
+/// "forest" (what is exact there: TreeVerifier) and leaves groups of columns alone; Error(unsupported) otherwise. The
+/// class is that of the largest output, of equal ones the first. A row of pgd that comes back to where it was leaves:
+/// it would go round. Works on 64 rows at a time, in parallel; equal at any thread count. Error(shape_mismatch),
+/// Error(invalid_argument).
 AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                     const AttackOptions& options = {});
 
