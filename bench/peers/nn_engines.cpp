@@ -2,8 +2,9 @@
 //   peer_nn_engines ENGINE library=LIB model=ONNX x=NPY outputs=N batch=N threads=N [precision=f32|bf16]
 // ENGINE: onnxruntime or openvino. The model has a fixed batch. Lines on stdin as for peer_trees_worker; a run prints
 // seconds per row.
-#include <cstring>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "bench/peers/engine_library.hpp"
 #include "bench/peers/trees_loop.hpp"
@@ -20,7 +21,8 @@ struct Engine {
   Engine(const Settings& settings, const Tensor<float>& rows)
       : x(rows),
         batch(static_cast<std::size_t>(settings.number("batch", 1))),
-        out({rows.rows(), static_cast<std::size_t>(settings.number("outputs", 1))}) {}
+        out({rows.rows(), static_cast<std::size_t>(settings.number("outputs", 1))}),
+        tensors(rows.rows()) {}
   virtual ~Engine() = default;
   /// Rows [begin, begin + batch) of x.
   virtual void predict(std::size_t begin) = 0;
@@ -28,6 +30,7 @@ struct Engine {
   const Tensor<float>& x;
   std::size_t batch;
   Tensor<float> out;
+  std::vector<std::pair<void*, void*>> tensors;  // input and output of the batch that begins there, made once
 };
 
 struct OnnxRuntime final : Engine {
@@ -40,18 +43,19 @@ struct OnnxRuntime final : Engine {
     const auto n = static_cast<std::int64_t>(batch);
     const std::int64_t shape[] = {n, static_cast<std::int64_t>(x.cols())};
     const std::int64_t out_shape[] = {n, static_cast<std::int64_t>(out.cols())};
-    void* const in = api.tensor(memory, x.row(begin).data(), shape, 2);
-    void* const result = api.tensor(memory, out.row(begin).data(), out_shape, 2);
+    auto& [in, result] = tensors[begin];
+    if (!in) {
+      in = api.tensor(memory, x.row(begin).data(), shape, 2);
+      result = api.tensor(memory, out.row(begin).data(), out_shape, 2);
+    }
     api.predict(session, "x", in, "y", result);
-    api.release(in);
-    api.release(result);
   }
 
   bench::OrtApi api;
   void *session, *memory;
 };
 
-/// One request whose tensors are set anew for every batch, as an application would that has its rows where they are.
+/// One request whose tensors are set anew for every batch.
 struct OpenVino final : Engine {
   struct Shape {
     std::int64_t rank;
@@ -75,7 +79,6 @@ struct OpenVino final : Engine {
     check(library.get<int(const void*, void**)>("ov_compiled_model_create_infer_request")(compiled, &request),
           "request");
     make_tensor = library.get<int(int, Shape, void*, void**)>("ov_tensor_create_from_host_ptr");
-    free_tensor = library.get<void(void*)>("ov_tensor_free");
     set_input = library.get<int(void*, const void*)>("ov_infer_request_set_input_tensor");
     set_output = library.get<int(void*, const void*)>("ov_infer_request_set_output_tensor");
     infer = library.get<int(void*)>("ov_infer_request_infer");
@@ -87,20 +90,20 @@ struct OpenVino final : Engine {
     return made;
   }
   void predict(std::size_t begin) override {
-    void* const in = tensor(x.row(begin).data(), x.cols());
-    void* const result = tensor(out.row(begin).data(), out.cols());
+    auto& [in, result] = tensors[begin];
+    if (!in) {
+      in = tensor(x.row(begin).data(), x.cols());
+      result = tensor(out.row(begin).data(), out.cols());
+    }
     check(set_input(request, in), "input");
     check(set_output(request, result), "output");
     check(infer(request), "infer");
-    free_tensor(in);
-    free_tensor(result);
   }
 
   static constexpr int f32 = 4;  // its number in ov_element_type_e
   bench::Library library;
   void* request = nullptr;
   int (*make_tensor)(int, Shape, void*, void**) = nullptr;
-  void (*free_tensor)(void*) = nullptr;
   int (*set_input)(void*, const void*) = nullptr;
   int (*set_output)(void*, const void*) = nullptr;
   int (*infer)(void*) = nullptr;

@@ -6,6 +6,7 @@ channel; and dynamic: the faster counts), and OpenVINO on the static one."""
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import pathlib
 import subprocess
 
@@ -29,6 +30,13 @@ def say_versions():
 def library(peer):
     root = pathlib.Path(importlib.util.find_spec(peer).origin).parent
     return sorted(root.glob("capi/libonnxruntime.so*") if peer == "onnxruntime" else root.glob("libs/libopenvino_c.so*"))[0]
+
+
+def environment():
+    """OpenVINO's own threading library, rather than the system's, which the program would otherwise load before it."""
+    libraries = pathlib.Path(importlib.util.find_spec("openvino").origin).parent / "libs"
+    own = sorted(libraries.glob("libtbb.so*"))
+    return dict(os.environ, LD_PRELOAD=str(own[0])) if own else dict(os.environ)
 
 
 def weights(folder):
@@ -140,7 +148,7 @@ def infer(context, net, batch, precision, threads):
     for label, engine, path, settings in contenders(context, folder, model, batch, precision):
         peers.append(Worker(label, [str(context.build / "bench/peer_nn_engines"), engine, f"library={library(engine)}",
                                     f"model={path}", f"x={folder / 'x.npy'}", f"outputs={OUTPUTS[net]}", *shared,
-                                    *settings]))
+                                    *settings], env=environment()))
         peers[-1].engine = engine
     title = f"{net}.b{batch}.{precision}.{threads}t"
     print(f"infer {title}: us per row", flush=True)

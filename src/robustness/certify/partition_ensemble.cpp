@@ -200,8 +200,10 @@ std::vector<CertifiedPrediction> PartitionEnsemble::predict(const Dataset& data,
     CertifiedPrediction& answer = result[r];
     answer.label = state_->classes[best];
     answer.votes = count[best];
-    // A change moves at most one vote from the winner to another; a tie goes to the class that is first.
-    std::size_t threshold = 0;
+    if (answer.votes == 0) continue;
+    // A change moves at most one vote from the winner to another; a tie goes to the class that is first. Poison may
+    // bring a class that nobody votes for yet, with a name that wins a tie.
+    std::size_t threshold = 1;
     for (std::size_t k = 0; k < classes; ++k)
       if (k != best) {
         answer.runner_up = std::max(answer.runner_up, count[k]);

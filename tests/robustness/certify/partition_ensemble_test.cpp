@@ -91,6 +91,22 @@ TEST_CASE("certified votes stay when that many sources are poisoned, and some ot
   CHECK(changed_beyond > 10);  // so the attack does bite
 }
 
+TEST_CASE("a class that poison brings may win a tie by its name", "[partition_ensemble]") {
+  const Dataset train = sourced(5, 300, 40), test = sourced(6, 60, 5);
+  const auto ensemble = PartitionEnsemble::fit(train, trees, {.partitions = 2, .by_source = true});
+  const auto before = ensemble.predict(test);
+  const std::vector<std::int32_t> all_first(3000, 0);
+  const Dataset poison = sourced(7, 3000, 1, "poisoner")
+                             .with_column(test::categorical("class", {"a new one"}, all_first, ColumnRole::target));
+  const auto after = ensemble.refit(Dataset::concat(train, poison), trees).predict(test);
+  std::size_t moved = 0;
+  for (std::size_t r = 0; r < test.rows(); ++r) {
+    moved += after[r].label == "a new one";
+    if (after[r].label != before[r].label) CHECK(before[r].tolerated == 0);
+  }
+  CHECK(moved > 30);
+}
+
 TEST_CASE("rows deleted and relabelled up to the tolerance change nothing", "[partition_ensemble]") {
   const Dataset train = sourced(3, 500, 20), test = sourced(4, 60, 5);
   const auto ensemble = PartitionEnsemble::fit(train, trees, {.partitions = 9, .key = 5});
