@@ -12,8 +12,6 @@ constexpr std::size_t most_rows = 64;
 constexpr std::size_t cache_floats = 256 * 1024;  // of the tensors of a pass
 constexpr std::size_t few_channels = 8;           // up to here the gradient of an image is added from patches
 
-bool keeps_values(std::string_view op) { return op == "reshape" || op == "dropout"; }
-
 /// dst = src where the mask is above 0, else 0.
 void masked(const float* src, const float* mask, std::size_t count, float* dst) {
 #pragma GCC ivdep

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <span>
+#include <string_view>
 
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/nn/graph.hpp"
@@ -10,6 +11,9 @@ namespace redoubt {
 namespace detail {
 /// One thread: products inside a block of rows, which is itself a task, stay on their thread.
 Arena& serial_arena();
+
+/// At prediction the output holds the values of the input, under another name or shape.
+inline bool keeps_values(std::string_view op) { return op == "reshape" || op == "dropout"; }
 
 /// Fills in the fallbacks; Error(invalid_argument) naming `what` and the attribute that is out of its range.
 void complete_attributes(const Op& op, std::vector<double>& values, std::string_view what);

@@ -17,8 +17,6 @@ constexpr std::size_t no_tensor = ~std::size_t{0};
 
 std::size_t round_up(std::size_t value) { return (value + line - 1) / line * line; }
 
-bool keeps_values(std::string_view op) { return op == "reshape" || op == "dropout"; }
-
 }  // namespace
 
 /// Where the tensors of a run are.

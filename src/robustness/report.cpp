@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "redoubt/robustness/screen.hpp"
+#include "robustness/source_json.hpp"
 
 namespace redoubt {
 namespace {
@@ -115,14 +116,7 @@ std::string RobustnessReport::to_json(bool with_cost) const {
                {"limits", limits()}};
   for (const auto& [name, value] : origins) json["origins"][name] = value;
   for (const Verdict& v : verdicts) json["verdicts"].push_back(Json::parse(v.to_json(with_cost)));
-  for (const SourceSuspicion& s : sources)
-    json["sources"].push_back({{"source", s.source},
-                               {"rows", s.rows},
-                               {"suspicious", s.suspicious},
-                               {"expected", s.expected},
-                               {"p_value", s.p_value},
-                               {"q_value", s.q_value},
-                               {"score", s.score}});
+  for (const SourceSuspicion& s : sources) json["sources"].push_back(detail::source_json(s));
   for (const auto& c : curves) json["curves"].push_back(Json::parse(c.to_json()));
   for (const auto& c : certificates) json["certificates"].push_back(Json::parse(c.to_json()));
   for (const auto& p : poisoning_certificates)

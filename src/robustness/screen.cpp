@@ -27,6 +27,7 @@
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/rows.hpp"
 #include "robustness/scoring.hpp"
+#include "robustness/source_json.hpp"
 
 namespace redoubt {
 namespace {
@@ -512,14 +513,7 @@ void ScreenReport::set_calibration(std::string_view check, std::vector<Calibrati
 std::string ScreenReport::to_json(bool with_cost) const {
   using Json = nlohmann::json;
   Json sources = Json::array();
-  for (const SourceSuspicion& s : sources_)
-    sources.push_back({{"source", s.source},
-                       {"rows", s.rows},
-                       {"suspicious", s.suspicious},
-                       {"expected", s.expected},
-                       {"p_value", s.p_value},
-                       {"q_value", s.q_value},
-                       {"score", s.score}});
+  for (const SourceSuspicion& s : sources_) sources.push_back(detail::source_json(s));
   Json verdicts = Json::array();
   for (const Verdict& v : verdicts_) verdicts.push_back(Json::parse(v.to_json(with_cost)));
   const Json report = {{"rows", rows()},

@@ -73,12 +73,7 @@ void CrownPass::functions_back(std::size_t node, std::size_t rows, Arena* arena)
   const auto parameters = boxes_.views(one, weights_.data());
   const std::vector<MatrixView<float>> none(parameters.size());
   OpBackward call;
-  call.attributes = source.attributes;
-  call.parameters = parameters;
-  call.shapes = one.shapes;
-  call.scratch = scratch_;
-  call.node = static_cast<std::uint32_t>(node);
-  call.arena = arena;
+  boxes_.describe(call, node, parameters, scratch_, arena);
   call.inputs = std::span<const MatrixView<const float>>(inputs.data(), source.inputs.size());
   call.output = {zeros_.data(), functions, size};
   call.output_gradient = {from.data(), functions, size};
@@ -179,17 +174,9 @@ void CrownPass::gradients_forward(std::size_t node, std::size_t rows, std::span<
   std::array<MatrixView<const float>, max_op_inputs> inputs;
   for (std::size_t s = 0; s < source.inputs.size(); ++s)
     inputs[s] = {slope_gradients_[source.inputs[s]].data(), functions, boxes_.sizes_[source.inputs[s]]};
-  const auto fill = [&](OpContext& call) {
-    call.attributes = source.attributes;
-    call.parameters = parameters;
-    call.shapes = one.shapes;
-    call.scratch = scratch_;
-    call.node = static_cast<std::uint32_t>(node);
-    call.arena = arena;
-  };
   float* const to = slope_gradients_[node + 1].data();
   OpForward call;
-  fill(call);
+  boxes_.describe(call, node, parameters, scratch_, arena);
   call.inputs = std::span<const MatrixView<const float>>(inputs.data(), source.inputs.size());
   call.output = {to, functions, size};
   one.op->forward(call);
@@ -215,7 +202,7 @@ void CrownPass::gradients_forward(std::size_t node, std::size_t rows, std::span<
   for (const bool weight : {true, false}) {
     const std::array<MatrixView<float>, 2> by{weight ? shaped(0) : nothing, weight ? nothing : shaped(1)};
     OpBackward back;
-    fill(back);
+    boxes_.describe(back, node, parameters, scratch_, arena);
     back.inputs = call.inputs;
     back.output = {zeros_.data(), functions, size};
     back.output_gradient = {weight ? a : scaled_.data(), functions, size};

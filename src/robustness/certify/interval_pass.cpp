@@ -90,6 +90,16 @@ std::vector<MatrixView<const float>> IntervalPass::views(const Node& node, const
   return result;
 }
 
+void IntervalPass::describe(OpContext& call, std::size_t i, std::span<const MatrixView<const float>> parameters,
+                            std::span<float> scratch, Arena* arena) const {
+  call.attributes = graph_.nodes()[i].attributes;
+  call.parameters = parameters;
+  call.shapes = nodes_[i].shapes;
+  call.scratch = scratch;
+  call.node = static_cast<std::uint32_t>(i);
+  call.arena = arena;
+}
+
 void IntervalPass::forward_node(std::size_t i, MatrixView<const float> lower, MatrixView<const float> upper,
                                 Arena* arena) {
   const Node& node = nodes_[i];
@@ -98,12 +108,7 @@ void IntervalPass::forward_node(std::size_t i, MatrixView<const float> lower, Ma
   const auto run = [&](std::span<const MatrixView<const float>> inputs,
                        std::span<const MatrixView<const float>> parameters, float* output) {
     OpForward call;
-    call.attributes = source.attributes;
-    call.parameters = parameters;
-    call.shapes = node.shapes;
-    call.scratch = scratch_;
-    call.node = static_cast<std::uint32_t>(i);
-    call.arena = arena;
+    describe(call, i, parameters, scratch_, arena);
     call.inputs = inputs;
     call.output = {output, rows, size};
     node.op->forward(call);
@@ -239,12 +244,7 @@ void IntervalPass::backward_node(std::size_t i, MatrixView<const float> lower, M
                        std::span<const MatrixView<const float>> parameters, std::span<const MatrixView<float>> to,
                        std::span<const MatrixView<float>> to_parameters) {
     OpBackward call;
-    call.attributes = source.attributes;
-    call.parameters = parameters;
-    call.shapes = node.shapes;
-    call.scratch = scratch_;
-    call.node = static_cast<std::uint32_t>(i);
-    call.arena = arena;
+    describe(call, i, parameters, scratch_, arena);
     call.inputs = inputs;
     call.output = {output, rows, size};
     call.output_gradient = {from, rows, size};

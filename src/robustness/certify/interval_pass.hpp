@@ -45,6 +45,9 @@ class IntervalPass {
   MatrixView<const float> low(std::uint32_t t, MatrixView<const float> input) const;
   MatrixView<const float> high(std::uint32_t t, MatrixView<const float> input) const;
   std::vector<MatrixView<const float>> views(const Node& node, const float* values) const;
+  /// What every call of the op of node `i` is told.
+  void describe(OpContext& call, std::size_t i, std::span<const MatrixView<const float>> parameters,
+                std::span<float> scratch, Arena* arena) const;
   void forward_node(std::size_t i, MatrixView<const float> lower, MatrixView<const float> upper, Arena* arena);
   void backward_node(std::size_t i, MatrixView<const float> lower, MatrixView<const float> upper,
                      std::span<float> gradient, Arena* arena);
