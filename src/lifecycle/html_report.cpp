@@ -250,7 +250,8 @@ HtmlReport& HtmlReport::robustness(const RobustnessReport& report) {
   section(
       "Measured detection",
       "Known poison was planted in a copy of this data: how much of it each check named (recall), and what share of "
-      "the other rows it named, too (false-positive rate).");
+      "the other rows it named, too (false-positive rate). Checks that judge a batch, a model or a source as a whole "
+      "were given so many planted ones, and honest ones drawn from the same data.");
   std::vector<std::vector<std::string>> measured;
   std::vector<std::string> kinds;
   for (const Verdict& v : looked) {
@@ -271,8 +272,7 @@ HtmlReport& HtmlReport::robustness(const RobustnessReport& report) {
     std::stable_sort(recalls.begin(), recalls.end(), [](const Bar& a, const Bar& b) { return a.value > b.value; });
     bars("Recall: " + kind, recalls);
   }
-  table("Recall at false-positive rate", {"check", "planted", "planted rows", "recall", "false-positive rate"},
-        measured);
+  table("Recall at false-positive rate", {"check", "planted", "how many", "recall", "false-positive rate"}, measured);
 
   if (!report.sources.empty()) {
     section("Sources", "Suspicious rows of each source beyond what chance gives a source of its size.");

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "redoubt/core/random.hpp"
+#include "robustness/calibration.hpp"
 
 namespace redoubt {
 namespace {
@@ -43,7 +44,9 @@ double share_named(const std::vector<RowId>& rows, const RowSet& named) {
   return rows.empty() ? 0 : static_cast<double>(hits) / static_cast<double>(rows.size());
 }
 
-void check(const Dataset& data, const CalibrationOptions& o) {
+}  // namespace
+
+void detail::require_calibration(const Dataset& data, const CalibrationOptions& o) {
   const auto in_range = [](double rate, const char* name) {
     if (!(rate >= 0 && rate <= 0.5))
       detail::fail(errc::invalid_argument,
@@ -54,9 +57,15 @@ void check(const Dataset& data, const CalibrationOptions& o) {
   in_range(o.trigger_rate, "trigger_rate");
   in_range(o.clean_label_rate, "clean_label_rate");
   in_range(o.campaign_rate, "campaign_rate");
+  in_range(o.region_rate, "region_rate");
+  if (o.trials < 1 || o.trials > 1000)
+    detail::fail(errc::invalid_argument,
+                 fmt::format("CalibrationOptions::trials is {}; it must be in [1, 1000]", o.trials));
   if (data.task() != Task::classification || data.classes().size() < 2)
     detail::fail(errc::invalid_argument, "calibration flips labels; the data needs a target of at least two classes");
 }
+
+namespace {
 
 /// A value that one row in a hundred exceeds; NaN without values.
 double high_value(std::vector<double> values) {
@@ -152,7 +161,7 @@ void measure(std::vector<std::pair<std::string, std::vector<Calibration>>>& meas
 }  // namespace
 
 PlantedFlips plant_flips(const Dataset& data, const CalibrationOptions& options) {
-  check(data, options);
+  detail::require_calibration(data, options);
   const std::size_t classes = data.classes().size();
   Column target = data.column(data.schema().find(ColumnRole::target));
   Random random(options.seed, 21);
@@ -194,7 +203,7 @@ PlantedFlips plant_flips(const Dataset& data, const CalibrationOptions& options)
 }
 
 PlantedPatterns plant_patterns(const Dataset& data, const CalibrationOptions& options) {
-  check(data, options);
+  detail::require_calibration(data, options);
   PlantedPatterns planted{data, {}, {}, {}, 0};
   Random random(options.seed, 22);
   const auto classes = data.classes().size();

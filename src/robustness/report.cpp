@@ -155,10 +155,10 @@ std::ostream& operator<<(std::ostream& stream, const RobustnessReport& report) {
   for (const Verdict& v : report.verdicts)
     for (const Calibration& c : v.calibration) {
       if (!calibrated)
-        stream << fmt::format("\nMeasured detection\n  {:<22} {:<40} {:>7} {:>7} {:>9}\n", "check", "planted", "rows",
+        stream << fmt::format("\nMeasured detection\n  {:<22} {:<52} {:>7} {:>7} {:>9}\n", "check", "planted", "number",
                               "recall", "false pos.");
       calibrated = true;
-      stream << fmt::format("  {:<22} {:<40} {:>7} {:>7.3f} {:>9.4f}\n", plain(v.check), plain(c.planted), c.positives,
+      stream << fmt::format("  {:<22} {:<52} {:>7} {:>7.3f} {:>9.4f}\n", plain(v.check), plain(c.planted), c.positives,
                             c.recall, c.false_positive_rate);
     }
   if (!calibrated) stream << "\nDetection was not measured (see calibrate)\n";

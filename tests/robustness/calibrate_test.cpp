@@ -6,6 +6,10 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/generators.hpp"
+#include "redoubt/linear/logistic_regression.hpp"
+#include "redoubt/model/model.hpp"
+#include "redoubt/robustness/gate_checks.hpp"
+#include "redoubt/trees/gradient_boosting.hpp"
 
 using namespace redoubt;
 
@@ -110,4 +114,112 @@ TEST_CASE("rates out of range and data without classes are errors", "[calibrate]
   CHECK_THROWS_WITH(plant_flips(data, {.flip_rate = 0.9}), Catch::Contains("flip_rate"));
   CHECK_THROWS_WITH(plant_flips(data, {.source_rate = -1}), Catch::Contains("source_rate"));
   CHECK_THROWS_WITH(plant_flips(Dataset()), Catch::Contains("two classes"));
+}
+
+namespace {
+
+const Calibration& of_kind(const Verdict& verdict, const std::string& planted) {
+  for (const Calibration& c : verdict.calibration)
+    if (c.planted == planted) return c;
+  FAIL("nothing was measured for " << planted);
+  return verdict.calibration.front();
+}
+
+Model linear(const Dataset& rows) { return LogisticRegression{{}}.fit(rows); }
+
+}  // namespace
+
+TEST_CASE("a planted region is where it says, and all its labels change", "[calibrate]") {
+  const Dataset data = with_sources();
+  const PlantedRegion planted = plant_region(data, {.region_rate = 0.1, .seed = 3});
+  CHECK(planted.rows.size() == 80);
+  CHECK(planted.where.find(" at least ") != std::string::npos);
+  const std::set<RowId> touched(planted.rows.begin(), planted.rows.end());
+  for (std::size_t r = 0; r < data.rows(); ++r)
+    CHECK((data.labels()[r] != planted.data.labels()[r]) == touched.contains(data.row_ids()[r]));
+  CHECK(plant_region(data, {.region_rate = 0}).rows.empty());
+  CHECK_THROWS_AS(plant_region(data, {.region_rate = 0.6}), Error);
+  CHECK_THROWS_AS(plant_region(data, {.trials = 0}), Error);
+}
+
+TEST_CASE("drift is measured on batches drawn from its reference", "[calibrate]") {
+  Drift drift;
+  drift.options.reference = with_sources();
+  drift.options.trees = 5;
+  Verdict verdict = run_check(drift, {.data = &drift.options.reference});
+  calibrate_drift(verdict, drift, 400, {.source_rate = 0.2, .trials = 6});
+  const Calibration& moved = of_kind(verdict, "batches with a column moved by half a deviation");
+  CHECK(moved.positives == 6);
+  CHECK(moved.recall >= 0.8);
+  CHECK(moved.false_positive_rate == 0);
+  CHECK(of_kind(verdict, "batches with all labels of some sources flipped").recall >= 0.8);
+  // So few flips do not move anything by min_distance: the report has to say that they are missed.
+  CHECK(of_kind(verdict, "batches with random label flips").recall <= 0.2);
+  CHECK(verdict.calibration.size() == 7);
+
+  // A nervous check finds more, and its false-positive rate says what that is worth.
+  Drift nervous = drift;
+  nervous.options.significance = 0.999999;
+  nervous.options.min_distance = 0;
+  nervous.options.relation = false;
+  calibrate_drift(verdict, nervous, 400, {.trials = 12});
+  CHECK(of_kind(verdict, "batches with random label flips").recall >= 0.5);
+  CHECK(of_kind(verdict, "batches with random label flips").false_positive_rate >= 0.5);
+
+  Verdict abstained = Verdict::abstain("drift", Stage::ingest, "no rows");
+  calibrate_drift(abstained, drift, 400, {.trials = 1});
+  CHECK(abstained.calibration.empty());
+  drift.options.reference = drift.options.reference.take(std::vector<std::size_t>(30, 0));
+  CHECK_THROWS_AS(calibrate_drift(verdict, drift, 400, {}), Error);
+}
+
+TEST_CASE("the checks of a gate are measured on candidates taught poison and on honest ones", "[calibrate]") {
+  const auto [train, frozen] = with_sources().split(0.4, 1);
+  const std::vector<AnyCheck> checks{
+      ChampionChallenger{.metric = "accuracy", .max_loss = 0.03, .data_ = {}, .outputs_ = {}, .reference_ = {}},
+      CanaryFlips{}, MetricThreshold{.metric = "accuracy", .threshold = 0, .data_ = {}, .outputs_ = {}}};
+  const Model model = linear(train);
+  auto verdicts = run_gate_checks(model, &model, frozen, checks);
+  const CalibrationOptions options{.flip_rate = 0.01, .region_rate = 0.45, .trials = 4, .seed = 2};
+  calibrate_gate(verdicts, train, frozen, linear, checks, options);
+  REQUIRE(verdicts.size() == 3);
+  for (int v : {0, 1}) {
+    const Calibration& region = of_kind(verdicts[v], "candidates taught all labels of one region changed");
+    CHECK(region.positives == 4);
+    CHECK(region.recall >= 0.75);
+    CHECK(region.false_positive_rate == 0);
+    CHECK(of_kind(verdicts[v], "candidates taught random label flips").recall <= 0.25);
+    CHECK(verdicts[v].calibration.size() == 6);
+  }
+  for (const Calibration& c : verdicts[2].calibration) CHECK(c.recall == 0);  // it never blocks, and that shows
+  auto again = run_gate_checks(model, &model, frozen, checks);
+  calibrate_gate(again, train, frozen, linear, checks, options);
+  CHECK(again == verdicts);
+
+  // Without a champion the checks that compare abstain: nothing is claimed for them.
+  auto alone = run_gate_checks(model, nullptr, frozen, checks);
+  calibrate_gate(alone, train, frozen, linear, checks, {.trials = 1});
+  CHECK(alone[0].calibration.empty());
+  CHECK(!alone[2].calibration.empty());
+}
+
+TEST_CASE("provenance is measured on sources that turn bad", "[calibrate]") {
+  const auto [train, trusted] = with_sources().split(0.3, 4);
+  const ProvenanceOptions options;
+  Verdict verdict = provenance_verdict(provenance_harm(train, trusted, linear, options));
+  CHECK(verdict.outcome == Outcome::pass);
+  calibrate_provenance(verdict, train, trusted, linear, options, {.source_rate = 0.08, .trials = 3});
+  REQUIRE(verdict.calibration.size() == 1);
+  const Calibration& sources = verdict.calibration[0];
+  CHECK(sources.planted == "sources with all labels flipped");
+  CHECK(sources.positives >= 6);
+  CHECK(sources.recall >= 0.6);
+  CHECK(sources.false_positive_rate <= 0.05);
+
+  const PlantedFlips planted = plant_flips(train, {.flip_rate = 0, .source_rate = 0.08});
+  const Verdict blocked = provenance_verdict(provenance_harm(planted.data, trusted, linear, options));
+  CHECK(blocked.outcome == Outcome::block);
+  REQUIRE(!blocked.findings.empty());
+  CHECK(!blocked.findings[0].source.empty());
+  CHECK(provenance_verdict({}).outcome == Outcome::abstain);
 }

@@ -49,9 +49,9 @@ struct Finding {
 /// What a check catches on this data, measured by planting known poison or attacks (see calibrate.hpp).
 struct Calibration {
   std::string planted;             ///< what was planted: "random label flips, 5 %"
-  std::size_t positives = 0;       ///< planted rows
-  double recall = 0;               ///< share of the planted rows that were found
-  double false_positive_rate = 0;  ///< share of the untouched rows that were flagged
+  std::size_t positives = 0;       ///< planted rows; batches, models or sources where those are judged as a whole
+  double recall = 0;               ///< share of them that were found
+  double false_positive_rate = 0;  ///< share of the untouched ones that were flagged
 
   bool operator==(const Calibration&) const = default;
 };

@@ -82,4 +82,23 @@ std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trus
   return found;
 }
 
+Verdict provenance_verdict(std::span<const SourceHarm> sources) {
+  if (sources.empty())
+    return Verdict::abstain("provenance", Stage::pre_train, "no source has enough rows to be judged by itself");
+  Verdict verdict;
+  verdict.check = "provenance";
+  verdict.stage = Stage::pre_train;
+  for (const SourceHarm& s : sources)
+    if (s.harmful)
+      verdict.findings.push_back(
+          {no_row, s.source, s.z,
+           fmt::format("its {} rows add {:.4f} to the loss on trusted rows, {:.1f} robust deviations above the others",
+                       s.rows, s.harm, s.z)});
+  verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::block;
+  verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(sources.size());
+  verdict.summary =
+      fmt::format("{} of {} sources make predictions on trusted rows worse", verdict.findings.size(), sources.size());
+  return verdict;
+}
+
 }  // namespace redoubt

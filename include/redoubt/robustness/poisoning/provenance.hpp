@@ -1,11 +1,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "redoubt/core/function_ref.hpp"
 #include "redoubt/fwd.hpp"
+#include "redoubt/robustness/verdict.hpp"
 
 namespace redoubt {
 
@@ -38,5 +40,9 @@ struct SourceHarm {
 /// labelled rows.
 std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trusted,
                                         function_ref<Model(const Dataset&)> fit, const ProvenanceOptions& options = {});
+
+/// The same as a verdict "provenance" for reports: blocks if a source is harmful, which the findings name; abstains if
+/// no source was judged. Measure what it finds with calibrate_provenance.
+Verdict provenance_verdict(std::span<const SourceHarm> sources);
 
 }  // namespace redoubt
