@@ -6,7 +6,7 @@
 
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/fwd.hpp"
-#include "redoubt/linear/lbfgs.hpp"
+#include "redoubt/kernels/lbfgs.hpp"
 
 namespace redoubt::detail {
 

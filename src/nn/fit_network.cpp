@@ -18,6 +18,7 @@
 #include "redoubt/data/archive.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/parts.hpp"
+#include "redoubt/nn/full_batch.hpp"
 #include "redoubt/nn/trainer.hpp"
 #include "redoubt/nn/training_callback.hpp"
 
@@ -150,6 +151,7 @@ class Epochs {
   /// Returns the number of epochs that were run.
   int run() {
     if (!options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) resume();
+    if (options_.optimizer.kind == OptimizerKind::lbfgs) run_full_batch();
     while (epoch_ < options_.epochs && !stopped_) {
       ++epoch_;
       run_epoch();
@@ -168,10 +170,35 @@ class Epochs {
     options_.progress->update("epochs", static_cast<std::size_t>(done), static_cast<std::size_t>(options_.epochs));
   }
 
+  /// Every accepted step is an epoch.
+  void run_full_batch() {
+    const std::size_t count = training_.size();
+    Tensor<float> inputs({count, graph_.inputs()});
+    std::vector<float> targets, weights;
+    for (const std::uint32_t row : training_) {
+      const auto from = rows_.inputs.row(row);
+      std::copy(from.begin(), from.end(), inputs.row(targets.size()).begin());
+      targets.push_back(rows_.targets[row]);
+      weights.push_back(rows_.weights[row]);
+    }
+    const auto after = [&](const LbfgsResult& result) {
+      ++epoch_;
+      after_epoch(result.value);
+      return !stopped_;
+    };
+    const function_ref<bool(const LbfgsResult&)> asked(after);
+    train_full_batch(*trainer_, graph_, inputs, MatrixView<const float>(targets.data(), count, 1), weights,
+                     {.iterations = options_.epochs,
+                      .history = options_.optimizer.history,
+                      .weight_decay = options_.optimizer.weight_decay},
+                     &asked);
+    stopped_ = true;
+  }
+
   void run_epoch() {
     std::vector<std::uint32_t> order = training_;
     Random(options_.seed, 1 + static_cast<std::uint64_t>(epoch_)).shuffle(std::span(order));
-    double loss = 0, held_out = std::numeric_limits<double>::quiet_NaN();
+    double loss = 0;
     try {
       for (std::size_t first = 0; first < order.size(); first += batch_) {
         const std::size_t count = gather(std::span(order).subspan(first, std::min(batch_, order.size() - first)));
@@ -183,7 +210,11 @@ class Epochs {
       if (error.code() != errc::invalid_argument) throw;
       fail(error.code(), fmt::format("{}: in epoch {}: {}", task_.algorithm, epoch_, error.what()));
     }
-    loss /= static_cast<double>(order.size());
+    after_epoch(loss / static_cast<double>(order.size()));
+  }
+
+  void after_epoch(double loss) {
+    double held_out = std::numeric_limits<double>::quiet_NaN();
     if (!held_out_.empty()) held_out = held_out_loss();
     if (!held_out_.empty() && !std::isfinite(held_out)) {
       fail(
@@ -308,6 +339,12 @@ void check(const NeuralNetworkOptions& o, std::string_view what) {
   require(o.patience == 0 || o.validation_fraction > 0, what, "validation_fraction", o.validation_fraction,
           "positive with patience");
   require(o.checkpoint_every >= 1, what, "checkpoint_every", o.checkpoint_every, "at least 1");
+  if (o.optimizer.kind != OptimizerKind::lbfgs) return;
+  require(o.accumulate == 1, what, "accumulate", o.accumulate, "1 with lbfgs");
+  require(o.clip_norm == 0, what, "clip_norm", o.clip_norm, "0 with lbfgs");
+  if (!o.checkpoint.empty() || o.objective) {
+    fail(errc::invalid_argument, fmt::format("{}: lbfgs takes neither a checkpoint nor an objective", what));
+  }
 }
 
 }  // namespace

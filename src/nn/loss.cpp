@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "redoubt/kernels/activation.hpp"
 
@@ -85,6 +86,52 @@ double loss_of_row(const NetworkLoss& loss, std::span<const float> scores, std::
     for (float& g : gradient) g = static_cast<float>(g * factor);
   }
   return factor * value;
+}
+
+double triplet_loss(const NetworkLoss& loss, MatrixView<const float> scores, MatrixView<const float> labels,
+                    std::span<const float> weights, double share, MatrixView<float> gradient) noexcept {
+  const std::size_t rows = scores.rows(), cols = scores.cols();
+  const auto squared = [&](std::size_t a, std::size_t b) {
+    double sum = 0;
+    for (std::size_t k = 0; k < cols; ++k) {
+      const double difference = static_cast<double>(scores(a, k)) - scores(b, k);
+      sum += difference * difference;
+    }
+    return sum;
+  };
+  double total = 0;
+  for (std::size_t a = 0; a < rows; ++a) {
+    double far = -1, near = std::numeric_limits<double>::infinity();
+    std::size_t positive = a, negative = a;
+    for (std::size_t b = 0; b < rows; ++b) {
+      if (b == a) continue;
+      const double square = squared(a, b);
+      if (labels(a, 0) == labels(b, 0)) {
+        if (square > far) far = square, positive = b;
+      } else if (square < near) {
+        near = square, negative = b;
+      }
+    }
+    const double weight = loss.weight * (weights.empty() ? 1.0 : weights[a]);
+    if (positive == a || negative == a) {
+      if (std::isnan(squared(a, a))) total += std::nan("");
+      continue;
+    }
+    far = std::sqrt(far), near = std::sqrt(near);
+    const double hinge = loss.margin + far - near;
+    if (hinge <= 0) continue;
+    total += weight * hinge;
+    if (!gradient.data()) continue;
+    const double up = far > 0 ? share * weight / far : 0, down = near > 0 ? share * weight / near : 0;
+    for (std::size_t k = 0; k < cols; ++k) {
+      const double to_positive = up * (static_cast<double>(scores(a, k)) - scores(positive, k));
+      const double to_negative = down * (static_cast<double>(scores(a, k)) - scores(negative, k));
+      gradient(a, k) += static_cast<float>(to_positive - to_negative);
+      gradient(positive, k) -= static_cast<float>(to_positive);
+      gradient(negative, k) += static_cast<float>(to_negative);
+    }
+  }
+  return total;
 }
 
 }  // namespace redoubt

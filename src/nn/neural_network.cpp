@@ -15,10 +15,10 @@
 namespace redoubt {
 namespace {
 
-constexpr std::array<std::string_view, 5> optimizer_names{"sgd", "adam", "adamw", "rmsprop", "lion"};
+constexpr std::array<std::string_view, 6> optimizer_names{"sgd", "adam", "adamw", "rmsprop", "lion", "lbfgs"};
 constexpr std::array<std::string_view, 4> schedule_names{"constant", "step", "cosine", "linear"};
-constexpr std::array<std::string_view, 7> loss_names{"cross_entropy", "focal", "hinge",    "binary_cross_entropy",
-                                                     "mse",           "huber", "automatic"};
+constexpr std::array<std::string_view, 8> loss_names{"cross_entropy", "focal", "hinge",   "binary_cross_entropy",
+                                                     "mse",           "huber", "triplet", "automatic"};
 
 template <class Enum, std::size_t n>
 std::string_view name_of(const std::array<std::string_view, n>& names, Enum value) {
@@ -30,15 +30,16 @@ std::string options_text(const NeuralNetworkOptions& o) {
   const Optimizer& p = o.optimizer;
   const Schedule& s = o.schedule;
   const NetworkLoss& l = o.loss;
+  const std::string history = p.kind == OptimizerKind::lbfgs ? fmt::format(" history={}", p.history) : "";
   const std::string objective = o.objective ? fmt::format(" objective={{{}}}", o.objective->name()) : "";
   return fmt::format(
       "optimizer={} learning_rate={} weight_decay={} momentum={} nesterov={} beta1={} beta2={} alpha={} epsilon={} "
       "schedule={} warmup={} final={} every={} factor={} loss={} smoothing={} gamma={} delta={} class_weights={} "
-      "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}{}",
+      "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}{}{}",
       name_of(optimizer_names, p.kind), p.learning_rate, p.weight_decay, p.momentum, p.nesterov, p.beta1, p.beta2,
       p.alpha, p.epsilon, name_of(schedule_names, s.kind), s.warmup, s.final, s.every, s.factor,
       name_of(loss_names, l.kind), l.smoothing, l.gamma, l.delta, fmt::join(l.class_weights, ","), o.balanced, o.epochs,
-      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction, objective);
+      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction, history, objective);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ void check(const Optimizer& o) {
   const auto require = [](bool good, std::string_view option, double value, std::string_view rule) {
     detail::require(good && std::isfinite(value), "optimizer", option, value, rule);
   };
-  require(o.kind <= OptimizerKind::lion, "kind", static_cast<double>(o.kind), "an enumerator");
+  require(o.kind <= OptimizerKind::lbfgs, "kind", static_cast<double>(o.kind), "an enumerator");
   require(o.learning_rate > 0, "learning_rate", o.learning_rate, "positive");
   require(o.weight_decay >= 0, "weight_decay", o.weight_decay, ">= 0");
   require(o.momentum >= 0 && o.momentum < 1, "momentum", o.momentum, "in [0, 1)");
@@ -22,6 +22,7 @@ void check(const Optimizer& o) {
   require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
   require(o.alpha >= 0 && o.alpha < 1, "alpha", o.alpha, "in [0, 1)");
   require(o.epsilon > 0, "epsilon", o.epsilon, "positive");
+  require(o.history >= 1 && o.history <= 1000, "history", o.history, "1 to 1000");
 }
 
 namespace detail {
@@ -123,6 +124,7 @@ void OptimizerState::move(const Range& range, std::span<float> parameters, std::
         m[i] = clean(b2 * m[i] + c2 * s);
         return x - rate * static_cast<float>((direction > 0) - (direction < 0));
       });
+    case OptimizerKind::lbfgs: break;  // Trainer::step refuses it
   }
 }
 

@@ -65,6 +65,7 @@ void check_heads(const std::vector<LossHead>& heads, std::size_t scores) {
     require(loss.smoothing >= 0 && loss.smoothing < 1, "smoothing", loss.smoothing, "in [0, 1)");
     require(loss.gamma >= 0 && std::isfinite(loss.gamma), "gamma", loss.gamma, "finite and >= 0");
     require(loss.delta > 0 && std::isfinite(loss.delta), "delta", loss.delta, "finite and positive");
+    require(loss.margin > 0 && std::isfinite(loss.margin), "margin", loss.margin, "finite and positive");
     require(loss.weight > 0 && std::isfinite(loss.weight), "weight", loss.weight, "finite and positive");
     if (loss.class_weights.empty()) continue;
     require(loss.kind <= LossKind::hinge, "class_weights", static_cast<double>(loss.class_weights.size()),
@@ -159,10 +160,14 @@ struct Trainer::Impl {
     }
     std::size_t column = 0;
     for (const LossHead& head : heads) {
-      if (head.loss.kind <= LossKind::hinge) {
+      if (has_labels(head.loss.kind)) {
+        const bool classes = head.loss.kind != LossKind::triplet;  // else any whole number
         for (std::size_t r = 0; r < targets.rows(); ++r) {
           const float label = targets(r, column);
-          if (label >= 0 && label < static_cast<float>(head.size) && label == std::floor(label)) continue;
+          if (label >= 0 && (classes ? label < static_cast<float>(head.size) : std::isfinite(label)) &&
+              label == std::floor(label)) {
+            continue;
+          }
           detail::fail(errc::invalid_argument, fmt::format("trainer: row {} has label {} for head \"{}\" of {} classes",
                                                            r, label, head.name, head.size));
         }
@@ -185,6 +190,10 @@ struct Trainer::Impl {
       const float weight = weights.empty() ? 1.0f : weights[r];
       std::size_t column = 0;
       for (const LossHead& head : heads) {
+        if (head.loss.kind == LossKind::triplet) {
+          column += 1;
+          continue;
+        }
         const auto to = seed ? seeds.row(r).subspan(head.first, head.size) : std::span<float>();
         sum += weight * loss_of_row(head.loss, scores.row(r).subspan(head.first, head.size),
                                     targets.row(r).subspan(column, head.targets()), to);
@@ -194,6 +203,16 @@ struct Trainer::Impl {
         const auto factor = static_cast<float>(weight * share);
         for (float& g : seeds.row(r)) g *= factor;
       }
+    }
+    std::size_t column = 0;
+    for (const LossHead& head : heads) {
+      if (head.loss.kind == LossKind::triplet) {
+        const MatrixView<const float> labels(targets.data() + column, rows, 1, targets.stride());
+        const MatrixView<float> to(seeds.data() + (seed ? head.first : 0), rows, head.size, seeds.stride());
+        sum += triplet_loss(head.loss, {scores.data() + head.first, rows, head.size, scores.stride()}, labels, weights,
+                            share, seed ? to : MatrixView<float>());
+      }
+      column += head.targets();
     }
     return sum;
   }
@@ -391,6 +410,9 @@ std::size_t Trainer::targets() const noexcept { return impl_->target_columns; }
 
 double Trainer::step(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights) {
   Impl& my = *impl_;
+  if (my.options.optimizer.kind == OptimizerKind::lbfgs) {
+    detail::fail(errc::invalid_argument, "trainer: lbfgs takes no steps of batches; see train_full_batch");
+  }
   my.check_call(rows, targets, weights);
   Impl::Pass pass(my, rows, targets, weights);
   double mean = 0;
@@ -419,6 +441,27 @@ double Trainer::loss(MatrixView<const float> rows, MatrixView<const float> targe
   return impl_->losses(rows.rows(), targets, weights, false, 1.0f);
 }
 
+double Trainer::gradient(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights,
+                         std::span<double> sum) {
+  Impl& my = *impl_;
+  my.check_call(rows, targets, weights);
+  if (my.pending > 0) detail::fail(errc::refused, "trainer: gradients are accumulated; call flush() first");
+  if (sum.size() != my.gradient.size()) {
+    detail::fail(errc::shape_mismatch,
+                 fmt::format("trainer: {} sums for {} parameters", sum.size(), my.gradient.size()));
+  }
+  Arena* const arena = my.options.arena ? my.options.arena : &Arena::default_arena();
+  my.graph.forward(rows, my.workspace, nullptr, arena);
+  const double value = my.losses(rows.rows(), targets, weights, true, 1.0);
+  my.graph.backward(rows, my.workspace, my.gradient, false, nullptr, arena);
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    sum[i] += my.gradient[i];
+    my.gradient[i] = 0;
+  }
+  return value;
+}
+
+std::size_t Trainer::batch() const noexcept { return impl_->options.batch; }
 std::uint64_t Trainer::steps() const noexcept { return impl_->moves; }
 double Trainer::rate() const noexcept { return impl_->last_rate; }
 

@@ -1,7 +1,9 @@
 // Graph::compile: the plan that serves predictions, against the passes op by op.
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <thread>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -10,6 +12,7 @@
 #include "redoubt/data/archive.hpp"
 #include "redoubt/nn/graph.hpp"
 #include "redoubt/nn/sequential.hpp"
+#include "support/allocations.hpp"
 
 using namespace redoubt;
 using namespace redoubt::layer;
@@ -209,4 +212,92 @@ TEST_CASE("compile: the precision is kept in files, ends with the parameters, an
   const std::vector<float> two{-1, 1};
   short_ranges.put<float>("graph.ranges", two, std::vector<std::size_t>{1, 2});
   CHECK_THROWS_WITH(graph.read_precision(short_ranges), Catch::Contains("graph.ranges"));
+}
+
+namespace {
+
+const Sequential served_mlp{Dense{96}, ReLU{}, Dense{64}, GELU{}, Dense{7}, Softmax{}};
+const Sequential served_image{Reshape{{8, 8, 1}},
+                              Conv2d{.filters = 8, .pad = 1},
+                              BatchNorm{},
+                              ReLU{},
+                              MaxPool2d{},
+                              Conv2d{.filters = 16, .pad = 1},
+                              ReLU{},
+                              Flatten{},
+                              Dense{7},
+                              Softmax{}};
+constexpr kernels::Precision precisions[] = {kernels::Precision::fp32, kernels::Precision::bf16,
+                                             kernels::Precision::int8};
+
+Graph made(const Sequential& layers) { return started(layers.graph({64})); }
+
+}  // namespace
+
+TEST_CASE("compile: predictions allocate nothing after the first", "[compile]") {
+#if defined(REDOUBT_SANITIZED)
+  SUCCEED("not counted under sanitizers");
+#else
+  const Tensor<float> x = random_rows(300, 64, 4);
+  Arena one(1), two(2);
+  for (const Sequential* layers : {&served_mlp, &served_image}) {
+    for (const auto precision : precisions) {
+      INFO(to_string(precision) << (layers == &served_image ? " image" : " mlp"));
+      Graph graph = made(*layers);
+      graph.compile(precision, x);
+      Tensor<float> out{x.rows(), graph.outputs()};
+      std::vector<float> scratch(graph.scratch_size());
+      const auto calls = [&](Arena* arena) {
+        const std::size_t before = test::allocations;
+        graph.predict(x.row(0), out.row(0), scratch);
+        for (const std::size_t rows : {std::size_t{300}, std::size_t{33}, std::size_t{8}, std::size_t{1}}) {
+          graph.predict_batch(MatrixView<const float>(x).slice(0, rows), MatrixView<float>(out).slice(0, rows), arena);
+        }
+        return test::allocations - before;
+      };
+      calls(&one);
+      CHECK(calls(&one) + calls(&one) == 0);
+      // A worker that joins later than the others serves its first batch then: a quiet round must come.
+      std::size_t found = 1;
+      for (int round = 0; round < 20 && found > 0; ++round) {
+        found = 0;
+        for (int call = 0; call < 10; ++call) found += calls(&two);
+      }
+      CHECK(found == 0);
+    }
+  }
+#endif
+}
+
+TEST_CASE("compile: threads share one graph", "[compile][threads]") {
+  const Tensor<float> x = random_rows(64, 64, 6);
+  for (const Sequential* layers : {&served_mlp, &served_image}) {
+    for (const auto precision : precisions) {
+      INFO(to_string(precision));
+      const Graph graph = [&] {
+        Graph g = made(*layers);
+        g.compile(precision, x);
+        return g;
+      }();
+      const Tensor<float> expected = plain(graph, x);
+      std::atomic<int> wrong{0};
+      const auto serve = [&](std::size_t first) {
+        Arena arena(2);
+        std::vector<float> scratch(graph.scratch_size()), row(graph.outputs());
+        Tensor<float> out{x.rows(), graph.outputs()};
+        for (std::size_t i = 0; i < 40; ++i) {
+          const std::size_t r = (first + i) % x.rows();
+          graph.predict(x.row(r), row, scratch);
+          wrong += !std::equal(row.begin(), row.end(), expected.row(r).begin());
+          if (i % 8 != 0) continue;
+          graph.predict_batch(x, out, i % 16 ? &arena : nullptr);
+          wrong += !std::equal(out.flat().begin(), out.flat().end(), expected.data());
+        }
+      };
+      std::vector<std::thread> threads;
+      for (std::size_t t = 0; t < 3; ++t) threads.emplace_back(serve, 20 * t);
+      for (std::thread& thread : threads) thread.join();
+      CHECK(wrong == 0);
+    }
+  }
 }

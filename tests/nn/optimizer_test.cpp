@@ -42,6 +42,7 @@ struct Naive {
         m = o.beta2 * m + (1 - o.beta2) * g;
         return w - rate * ((direction > 0) - (direction < 0));
       }
+      case OptimizerKind::lbfgs: break;  // tests/nn/full_batch_test.cpp
     }
     return w;
   }

@@ -1,22 +1,13 @@
 #pragma once
 // Counts every operator new of the program. Include it in one file of a test program only: it replaces the global
 // operators. The sanitizers need their own, so there nothing is counted and REDOUBT_SANITIZED is defined.
-#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define REDOUBT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define REDOUBT_SANITIZED 1
-#endif
-#endif
+#include "support/allocations.hpp"
 
 namespace redoubt::test {
-
-inline std::atomic<std::size_t> allocations{0};
 
 // Not inlined, or GCC sees malloc freed by delete and warns.
 [[gnu::noinline]] inline void* counted(std::size_t size, std::size_t alignment) {

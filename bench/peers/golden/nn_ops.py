@@ -189,6 +189,13 @@ def recurrent(name, op, cell, gates, positions, features, units):
 recurrent("gru", "gru", torch.nn.GRU, 3, 4, 3, 5)
 recurrent("lstm", "lstm", torch.nn.LSTM, 4, 4, 3, 5)
 
+
+def hardest(s, t):
+    """Rows 0 and 2 are anchors: each has one row of its label and one of the other; row 1 has none of its own."""
+    pick = [0, 2], [2, 0], [1, 1]
+    return F.triplet_margin_loss(*(s[rows] for rows in pick), margin=2.5, eps=0, reduction="sum") / ROWS
+
+
 # Losses: scores, target, value and gradient of the mean over rows; `KIND PARAMETER`.
 labels = torch.tensor([2, 0, 3])
 for name, kind, parameter, run, target in [
@@ -197,7 +204,8 @@ for name, kind, parameter, run, target in [
         ("hinge", 2, 0, lambda s, t: F.multi_margin_loss(s, t), labels),
         ("binary_cross_entropy", 3, 0, lambda s, t: F.binary_cross_entropy_with_logits(s, t), None),
         ("mse", 4, 0, lambda s, t: F.mse_loss(s, t), None),
-        ("huber", 5, 0.7, lambda s, t: F.huber_loss(s, t, delta=0.7), None)]:
+        ("huber", 5, 0.7, lambda s, t: F.huber_loss(s, t, delta=0.7), None),
+        ("triplet", 6, 2.5, hardest, torch.tensor([1, 0, 1]))]:
     s = draw(ROWS, 4)
     t = draw(ROWS, 4, positive=True).detach().clamp(max=1) if target is None else target
     value = run(s, t)

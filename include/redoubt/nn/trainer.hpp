@@ -57,6 +57,13 @@ class Trainer {
   /// Sum of the weighted losses, as at prediction (no dropout); at most `batch` rows.
   double loss(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights = {});
 
+  /// Sum of the weighted losses, as at prediction, of at most `batch` rows; its gradient is added to `sum`, one number
+  /// per parameter (zero for state). For optimizers that need more rows than one step has. The errors of `step`, and
+  /// Error(refused) while gradients are accumulated.
+  double gradient(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights,
+                  std::span<double> sum);
+
+  std::size_t batch() const noexcept;    ///< most rows of one call
   std::uint64_t steps() const noexcept;  ///< moves so far
   double rate() const noexcept;          ///< learning rate of the last move
 

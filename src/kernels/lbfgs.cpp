@@ -1,4 +1,4 @@
-#include "redoubt/linear/lbfgs.hpp"
+#include "redoubt/kernels/lbfgs.hpp"
 
 #include <fmt/format.h>
 
@@ -14,8 +14,6 @@ namespace {
 
 constexpr double armijo = 1e-4;
 constexpr double curvature = 0.9;
-// Near the minimum the decrease that Armijo asks for drowns in the rounding of the value itself.
-constexpr double rounding_slack = 1e-14;
 
 double dot(std::span<const double> a, std::span<const double> b) {
   double sum = 0;
@@ -49,10 +47,11 @@ double interpolate(const Point& a, const Point& b) {
 
 class Minimiser {
  public:
-  Minimiser(std::span<double> x, LbfgsObjective objective, const LbfgsOptions& options)
+  Minimiser(std::span<double> x, LbfgsObjective objective, const LbfgsOptions& options, const LbfgsStep* step)
       : x_(x),
         objective_(objective),
         options_(options),
+        step_(step),
         size_(x.size()),
         gradient_(size_),
         trial_(size_),
@@ -86,6 +85,7 @@ class Minimiser {
         options_.progress->update("iterations", static_cast<std::size_t>(result_.iterations),
                                   static_cast<std::size_t>(options_.max_iterations));
       }
+      if (step_ && !(*step_)(current_, result_)) break;
     }
     result_.converged = result_.gradient_max <= options_.tolerance;
     std::copy(current_.begin(), current_.end(), x_.begin());
@@ -128,7 +128,7 @@ class Minimiser {
   bool budget_left() const { return searched_ < options_.max_line_search; }
   bool too_high(const Point& p) const {
     return !std::isfinite(p.value) || !std::isfinite(p.slope) ||
-           p.value > start_.value + armijo * p.step * start_.slope + rounding_slack * std::abs(start_.value);
+           p.value > start_.value + armijo * p.step * start_.slope + options_.noise * std::abs(start_.value);
   }
   bool flat(const Point& p) const { return std::abs(p.slope) <= -curvature * start_.slope; }
 
@@ -154,7 +154,7 @@ class Minimiser {
     while (budget_left()) {
       const bool usable = std::isfinite(high.value) && std::isfinite(high.slope);
       const Point p = evaluate(usable ? interpolate(low, high) : low.step + 0.1 * (high.step - low.step));
-      if (too_high(p) || p.value > low.value + rounding_slack * std::abs(low.value)) {
+      if (too_high(p) || p.value > low.value + options_.noise * std::abs(low.value)) {
         high = p;
       } else {
         if (flat(p)) return accept(p);
@@ -188,6 +188,7 @@ class Minimiser {
   std::span<double> x_;
   LbfgsObjective objective_;
   const LbfgsOptions& options_;
+  const LbfgsStep* step_;
   std::size_t size_;
   std::vector<double> current_, gradient_, trial_, trial_gradient_, direction_;
   std::vector<double> steps_, changes_, rho_, alpha_;
@@ -199,7 +200,8 @@ class Minimiser {
 
 }  // namespace
 
-LbfgsResult lbfgs_minimise(std::span<double> x, LbfgsObjective objective, const LbfgsOptions& options) {
+LbfgsResult lbfgs_minimise(std::span<double> x, LbfgsObjective objective, const LbfgsOptions& options,
+                           const LbfgsStep* step) {
   if (options.history < 1 || options.history > 1000) {
     detail::fail(errc::invalid_argument, fmt::format("L-BFGS: history is {}; it must be 1..1000", options.history));
   }
@@ -211,7 +213,10 @@ LbfgsResult lbfgs_minimise(std::span<double> x, LbfgsObjective objective, const 
   if (!(options.tolerance >= 0)) {
     detail::fail(errc::invalid_argument, fmt::format("L-BFGS: tolerance is {}; it must be >= 0", options.tolerance));
   }
-  return Minimiser(x, objective, options).run();
+  if (!(options.noise >= 0 && options.noise < 1)) {
+    detail::fail(errc::invalid_argument, fmt::format("L-BFGS: noise is {}; it must be in [0, 1)", options.noise));
+  }
+  return Minimiser(x, objective, options, step).run();
 }
 
 }  // namespace redoubt

@@ -1,4 +1,4 @@
-#include "redoubt/linear/lbfgs.hpp"
+#include "redoubt/kernels/lbfgs.hpp"
 
 #include <cmath>
 #include <limits>
@@ -109,4 +109,22 @@ TEST_CASE("L-BFGS refuses bad options and starts, and passes exceptions on", "[l
   CHECK(x[0] == 1.0);
   // Unbounded below: ends, without convergence.
   CHECK_FALSE(lbfgs_minimise(x, line, {.max_iterations = 50}).converged);
+}
+
+TEST_CASE("L-BFGS: the hook sees every accepted point, evaluated last, and can stop", "[lbfgs]") {
+  std::vector<double> x{-1.2, 1, -1.2, 1}, evaluated;
+  const auto objective = [&](std::span<const double> at, std::span<double> g) {
+    evaluated.assign(at.begin(), at.end());
+    return rosenbrock(at, g);
+  };
+  int seen = 0;
+  const auto hook = [&](std::span<const double> at, const LbfgsResult& result) {
+    CHECK(std::vector<double>(at.begin(), at.end()) == evaluated);
+    CHECK(result.iterations == ++seen);
+    return seen < 5;
+  };
+  const LbfgsStep step(hook);
+  CHECK(lbfgs_minimise(x, objective, {}, &step).iterations == 5);
+  CHECK(x == evaluated);
+  CHECK_THROWS_AS(lbfgs_minimise(x, objective, {.noise = 2}), Error);
 }
