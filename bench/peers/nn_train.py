@@ -18,7 +18,7 @@ from harness import Worker, figure
 from trees_common import HERE, against_best, stop
 
 CASES = {"mlp_b32": ("mlp", 32), "mlp_b128": ("mlp", 128), "mlp_b512": ("mlp", 512), "tabular_b256": ("tabular", 256),
-         "cnn_b64": ("cnn", 64)}
+         "cnn_b64": ("cnn", 64), "text": ("text", 64), "transformer": ("transformer", 8)}
 
 
 def say_version(python):
@@ -44,10 +44,15 @@ def torch_worker(context, label, mode, **settings):
 def train(context, case, threads):
     model, batch = CASES[case]
     print(f"train {case} on {threads} threads: ms per step", flush=True)
-    ours = Worker("redoubt", [ours_path(context), "train", f"net={model}", f"batch={batch}", f"threads={threads}"])
-    peers = [torch_worker(context, f"torch{' compiled' * compiled}{' channels-last' * last}", "train", model=model,
-                          batch=batch, threads=threads, compiled=compiled, channels_last=last)
-             for last in ((False, True) if model == "cnn" else (False,)) for compiled in (False, True)]
+    folder = {"dir": str(written(context, "rt", *rt()))} if model == "text" else {}
+    ours = Worker("redoubt", [ours_path(context), "train", f"net={model}", f"batch={batch}", f"threads={threads}",
+                              *(f"{key}={value}" for key, value in folder.items())])
+    kinds = {"cnn": [{}, {"channels_last": True}],
+             "text": [{"folder": f, "sparse": s} for f in folder.values() for s in (False, True)]}.get(model, [{}])
+    # The compiler does not take sparse gradients.
+    peers = [torch_worker(context, " ".join(["torch", "compiled" * compiled, *(k for k, v in kind.items() if v is True)]),
+                          "train", model=model, batch=batch, threads=threads, compiled=compiled, **kind)
+             for kind in kinds for compiled in (False, True) if not (compiled and kind.get("sparse"))]
     ratio, _, running = against_best(ours, peers, context.rounds, budget=0.1)
     for worker in running:
         stop(worker)
@@ -86,21 +91,52 @@ def adult():
             for part, rows in zip(columns, parts)]
 
 
-SETS = {"fashion_mlp": (fashion, "mlp", 5), "adult": (adult, "adult", 10)}
+def rt():
+    """Sentences as 64 ids of hashed words and pairs of words, -1 behind the last; every tenth is a test row."""
+    def hashed(text):
+        value = 2166136261
+        for byte in text.encode():
+            value = (value ^ byte) * 16777619 % 2**32
+        return value % 32768
+    rows, labels = [], []
+    for label, name in enumerate(("neg", "pos")):
+        text = (trees_data.SOURCE / "rt_polarity" / f"rt-polarity.{name}").read_text(encoding="latin-1")
+        for line in text.splitlines():
+            words = line.split()
+            ids = [hashed(part) for pair in zip(words, [None, *words])
+                   for part in ([pair[0]] if pair[1] is None else [pair[0], f"{pair[1]} {pair[0]}"])][:64]
+            rows.append(ids + [-1] * (64 - len(ids)))
+            labels.append(label)
+    x, y = np.array(rows), np.array(labels)
+    order = np.random.default_rng(1).permutation(len(y))
+    x, y = x[order], y[order]
+    test = np.arange(len(y)) % 10 == 0
+    return [(x[~test], y[~test]), (x[test], y[test])]
+
+
+def written(context, name, train, test):
+    """The folder of a set as files that both sides read."""
+    folder = pathlib.Path(context.file(name))
+    if not folder.exists():
+        folder.mkdir()
+        for part, (x, y) in (("train", train), ("test", test)):
+            np.save(folder / f"x_{part}.npy", x.astype(np.float32))
+            np.save(folder / f"y_{part}.npy", y.astype(np.float32))
+    return folder
+
+
+SETS = {"fashion_mlp": (fashion, "mlp", 5, 3), "fashion_cnn": (fashion, "cnn", 2, 5), "adult": (adult, "adult", 10, 3),
+        "rt": (rt, "text", 3, 5)}  # what reads it, network, epochs, seeds of a quick run
 
 
 def quality(context, name):
     """Mean over seeds of our test accuracy minus that of PyTorch, which starts from its own default weights."""
-    read, model, epochs = SETS[name]
-    folder = pathlib.Path(context.file(name))
-    folder.mkdir()
-    for part, (x, y) in zip(("train", "test"), read()):
-        np.save(folder / f"x_{part}.npy", x.astype(np.float32))
-        np.save(folder / f"y_{part}.npy", y.astype(np.float32))
+    read, model, epochs, seeds = SETS[name]
+    folder = written(context, name, *read())
     ours = Worker("redoubt", [ours_path(context), "quality", f"net={model}", f"dir={folder}", f"epochs={epochs}",
                               "threads=2"])
     theirs = torch_worker(context, "torch", "quality", model=model, folder=str(folder), epochs=epochs, threads=2)
-    scores = [[float(worker.ask(str(seed))) for seed in range(3 if context.quick else 5)] for worker in (ours, theirs)]
+    scores = [[float(worker.ask(str(seed))) for seed in range(seeds if context.quick else 5)] for worker in (ours, theirs)]
     for worker in (ours, theirs):
         stop(worker)
     print(f"quality {name}: accuracy ours " + " ".join(f"{s:.4f}" for s in scores[0])

@@ -2,10 +2,13 @@
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
 //   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8]   lines on stdin as for peer_trees_worker; seconds
 //   per row
-//   train net=NET batch=N threads=N               steps for about half a second on rows in memory; seconds per step
-//   quality net=NET dir=DIR epochs=N threads=N    per line "SEED" trains and prints the accuracy on the test rows
+//   train net=NET batch=N threads=N [dir=DIR]     steps for about half a second on rows in memory (text:
+//   DIR/x_train.npy and y_train.npy); seconds per step quality net=NET dir=DIR epochs=N threads=N    per line "SEED"
+//   trains and prints the accuracy on the test rows
 // NET: small (28-64-32-2), tabular (28-256-256-1), adult (128-64-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3
-// convolutions of 32 and 64 channels, pooled by 2 x 2, 128, 10); all but tabular end in softmax.
+// convolutions of 32 and 64 channels, pooled by 2 x 2, 128, 10), text (64 ids, the mean of their 64-wide rows in a
+// table of 32768, 2), transformer (128 ids of 2048, 4 pre-norm encoder layers of width 256, 4 heads, 1024 hidden, mean,
+// 2); all but tabular end in softmax.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -42,6 +45,18 @@ Graph network(const std::string& name, std::uint32_t inputs = 0) {
     return make({784},
                 {Reshape{{28, 28, 1}}, Conv2d{.filters = 32, .pad = 1}, ReLU{}, MaxPool2d{},
                  Conv2d{.filters = 64, .pad = 1}, ReLU{}, MaxPool2d{}, Flatten{}, Dense{128}, ReLU{}, Dense{10}});
+  if (name == "text") return make({64}, {EmbeddingBag{32768, 64}, Dense{2}});
+  if (name == "transformer") {
+    Sequential layers{Embedding{2048, 256}};
+    for (int i = 0; i < 4; ++i) {
+      layers.layers.push_back(Residual{{LayerNorm{}, MultiHeadAttention{4}}});
+      layers.layers.push_back(Residual{{LayerNorm{}, Dense{1024, true}, GELU{}, Dense{256, true}}});
+    }
+    for (const Layer& last : {Layer(LayerNorm{}), Layer(GlobalAveragePool{}), Layer(Dense{2})}) {
+      layers.layers.push_back(last);
+    }
+    return make({128}, layers);
+  }
   bench::stop("unknown network " + name);
 }
 
@@ -100,10 +115,19 @@ int train(const Settings& settings) {
   Trainer trainer(graph, NetworkLoss{.kind = values ? LossKind::binary_cross_entropy : LossKind::cross_entropy},
                   {.batch = static_cast<std::uint32_t>(batch), .arena = &arena});
   Random random(3);
-  const std::size_t rows = 64 * batch;
+  std::size_t rows = 64 * batch;
   Tensor<float> x({rows, graph.inputs()}), y({rows, std::size_t{1}});
   for (float& v : x.flat()) v = static_cast<float>(random.normal());
-  for (float& v : y.flat()) v = static_cast<float>(random.below(values ? 2 : 10));
+  for (float& v : y.flat()) v = static_cast<float>(random.below(values ? 2 : graph.outputs()));
+  if (settings.text("net") == "transformer") {
+    for (float& v : x.flat()) v = static_cast<float>(random.below(2048));
+  } else if (settings.has("dir")) {
+    x = read_npy<float>(settings.file("x_train.npy"));
+    const Tensor<float> labels = read_npy<float>(settings.file("y_train.npy"));
+    y = Tensor<float>({x.rows(), std::size_t{1}});
+    std::copy_n(labels.data(), x.rows(), y.data());
+    rows = x.rows() / batch * batch;
+  }
   std::size_t at = 0;
   const auto step = [&] {
     trainer.step(MatrixView<const float>(x).slice(at, at + batch), MatrixView<const float>(y).slice(at, at + batch));
