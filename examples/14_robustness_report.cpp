@@ -39,8 +39,9 @@ int main(int argc, char** argv) {
   report.add(screened);
   report.curves = {redoubt::sensitivity(model, test)};
   report.certificates = {redoubt::certify(model, test, {.radii = {0, 0.01, 0.05, 0.1}, .max_rows = 200})};
-  report.poisoning_certificates = {
-      redoubt::PartitionEnsemble::fit(clean, trees, {.partitions = 25, .by_source = true}).evaluate(test)};
+  const auto votes = redoubt::PartitionEnsemble::fit(clean, trees, {.partitions = 25, .by_source = true});
+  report.poisoning_certificates = {votes.evaluate(test)};
+  report.memberships = {redoubt::membership_inference(votes, clean)};
   report.remarks = {"The reviews are simulated."};
   std::cout << report;
   if (argc > 1) redoubt::HtmlReport("Robustness report", report.subject).robustness(report).write(argv[1]);

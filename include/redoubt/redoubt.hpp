@@ -37,6 +37,7 @@
 #include "redoubt/nn/training_debugger.hpp"
 #include "redoubt/robustness/calibrate.hpp"
 #include "redoubt/robustness/certify/certified_accuracy.hpp"
+#include "redoubt/robustness/certify/membership.hpp"
 #include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/certify/smoothing.hpp"
 #include "redoubt/robustness/certify/tree_verifier.hpp"

@@ -299,6 +299,16 @@ HtmlReport& HtmlReport::robustness(const RobustnessReport& report) {
   for (const CertifiedAccuracy& c : report.certificates) certificate(c);
   for (const PartitionEvaluation& p : report.poisoning_certificates) certificate(p);
 
+  section("Membership", "How well somebody who sees predictions can tell which rows a model was trained on.");
+  if (report.memberships.empty()) paragraph("Not measured.");
+  std::vector<std::vector<std::string>> told;
+  for (const MembershipReport& m : report.memberships)
+    told.push_back({std::to_string(m.models), std::to_string(m.members), fmt::format("{:.3f}", m.auc),
+                    fmt::format("{:.4f}", m.tpr_at_01), fmt::format("{:.4f}", m.tpr_at_1)});
+  if (!told.empty())
+    table("Likelihood-ratio attack (LiRA)",
+          {"models", "rows trained on", "AUC", "found at 0.1 % false positives", "found at 1 %"}, told);
+
   section("Limits", "What must not be concluded from this report.");
   body_ += "<ul>";
   for (const std::string& limit : report.limits()) body_ += fmt::format("<li>{}</li>", escape(limit));

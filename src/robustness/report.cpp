@@ -100,6 +100,13 @@ std::vector<std::string> RobustnessReport::limits() const {
         "Certificates against poison hold for the ensemble of partitions, not for a single model trained on all rows, "
         "and "
         "up to the stated number of changed rows (or sources); beyond it nothing is promised.");
+  if (memberships.empty())
+    limits.emplace_back("Whether predictions give away which rows were trained on was not measured.");
+  else
+    limits.emplace_back(
+        "Membership inference was tried with one attack on models trained on a part of the rows each; a stronger "
+        "attack, "
+        "or one who knows more about single rows, may find more.");
   limits.insert(limits.end(), remarks.begin(), remarks.end());
   return limits;
 }
@@ -113,12 +120,14 @@ std::string RobustnessReport::to_json(bool with_cost) const {
                {"curves", Json::array()},
                {"certificates", Json::array()},
                {"poisoning_certificates", Json::array()},
+               {"memberships", Json::array()},
                {"limits", limits()}};
   for (const auto& [name, value] : origins) json["origins"][name] = value;
   for (const Verdict& v : verdicts) json["verdicts"].push_back(Json::parse(v.to_json(with_cost)));
   for (const SourceSuspicion& s : sources) json["sources"].push_back(detail::source_json(s));
   for (const auto& c : curves) json["curves"].push_back(Json::parse(c.to_json()));
   for (const auto& c : certificates) json["certificates"].push_back(Json::parse(c.to_json()));
+  for (const auto& m : memberships) json["memberships"].push_back(Json::parse(m.to_json()));
   for (const auto& p : poisoning_certificates)
     json["poisoning_certificates"].push_back({{"rows", p.rows},
                                               {"accuracy", p.accuracy},
@@ -172,6 +181,7 @@ std::ostream& operator<<(std::ostream& stream, const RobustnessReport& report) {
   }
   for (const auto& c : report.certificates) stream << "\nCertified against changed inputs: " << c;
   for (const auto& p : report.poisoning_certificates) stream << "\nCertified against poisoned training data: " << p;
+  for (const auto& m : report.memberships) stream << "\nWhat predictions tell about the training rows: " << m;
   for (const auto& c : report.curves) stream << '\n' << c;
   stream << "\nLimits\n";
   for (const std::string& limit : report.limits()) stream << "  - " << plain(limit, 600) << '\n';

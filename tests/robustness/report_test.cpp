@@ -43,6 +43,7 @@ TEST_CASE("an empty report claims nothing", "[report]") {
   CHECK(has_limit(nothing, "No robustness curve"));
   CHECK(has_limit(nothing, "No prediction was certified against changed inputs"));
   CHECK(has_limit(nothing, "No prediction was certified against poisoned"));
+  CHECK(has_limit(nothing, "which rows were trained on was not measured"));
   CHECK_THAT(text_of(nothing), Catch::Contains("Detection was not measured"));
 }
 
@@ -69,6 +70,9 @@ TEST_CASE("a report says what was found, what abstained, what was measured and w
   votes.accuracy = 0.85;
   votes.certified = {0.85, 0.7};
   report.poisoning_certificates = {votes};
+  MembershipReport membership;
+  membership.auc = 0.8125;
+  report.memberships = {membership};
   report.remarks = {"the data ends in May"};
 
   CHECK(report.outcome() == Outcome::warn);
@@ -79,12 +83,13 @@ TEST_CASE("a report says what was found, what abstained, what was measured and w
   CHECK(has_limit(report, "\"clean-label pattern\" no check named more than 5.0 %"));
   CHECK(!has_limit(report, "\"random label flips\""));
   CHECK(!has_limit(report, "No robustness curve"));
+  CHECK(has_limit(report, "tried with one attack"));
   CHECK(report.limits().back() == "the data ends in May");
 
   const std::string text = text_of(report);
   for (const char* part : {"reviews of May", "data hash: a3f1", "What could not be checked", "needs times",
                            "Measured detection", "random label flips", "0.900", "0.0125", "row 7: label 'a'",
-                           "source account 3: 5 of 6 rows", "0.6250", "verified by exact", "noise"})
+                           "source account 3: 5 of 6 rows", "0.6250", "verified by exact", "noise", "AUC 0.812"})
     CHECK_THAT(text, Catch::Contains(part));
 
   const auto json = nlohmann::json::parse(report.to_json());
@@ -94,6 +99,7 @@ TEST_CASE("a report says what was found, what abstained, what was measured and w
   CHECK(json["certificates"][0]["points"].size() == 1);
   CHECK(json["poisoning_certificates"][0]["certified"][1] == 0.7);
   CHECK(json["curves"][0]["metric"] == "accuracy");
+  CHECK(json["memberships"][0]["auc"] == 0.8125);
   CHECK(json["limits"].size() == report.limits().size());
 }
 

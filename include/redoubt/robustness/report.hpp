@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "redoubt/robustness/certify/certified_accuracy.hpp"
+#include "redoubt/robustness/certify/membership.hpp"
 #include "redoubt/robustness/certify/partition_ensemble.hpp"
 #include "redoubt/robustness/evasion/sensitivity.hpp"
 #include "redoubt/robustness/poisoning/sources.hpp"
@@ -26,6 +27,7 @@ struct RobustnessReport {
   std::vector<SensitivityReport> curves;                     ///< one per model
   std::vector<CertifiedAccuracy> certificates;               ///< against changed inputs
   std::vector<PartitionEvaluation> poisoning_certificates;   ///< against changed training rows
+  std::vector<MembershipReport> memberships;                 ///< what predictions tell about the training rows
   std::vector<std::string> remarks;                          ///< limits that only the author knows
 
   /// Verdicts (first in the list) and sources of a screen, and how many rows it saw and blocked.
@@ -41,7 +43,7 @@ struct RobustnessReport {
   std::vector<std::string> limits() const;
 
   /// {"subject", "outcome", "origins", "verdicts", "sources", "curves", "certificates", "poisoning_certificates",
-  /// "limits"}; with_cost as in Verdict.
+  /// "memberships", "limits"}; with_cost as in Verdict.
   std::string to_json(bool with_cost = true) const;
 };
 
