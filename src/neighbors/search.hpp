@@ -50,9 +50,15 @@ class Best {
       heap_.push_back(entry);
       std::push_heap(heap_.begin(), heap_.end());
     } else if (entry < heap_.front()) {
-      std::pop_heap(heap_.begin(), heap_.end());
-      heap_.back() = entry;
-      std::push_heap(heap_.begin(), heap_.end());
+      // In the place of the worst, and down from there.
+      std::size_t at = 0;
+      for (std::size_t child = 1; child < k_; child = 2 * at + 1) {
+        if (child + 1 < k_ && heap_[child] < heap_[child + 1]) ++child;
+        if (!(entry < heap_[child])) break;
+        heap_[at] = heap_[child];
+        at = child;
+      }
+      heap_[at] = entry;
     }
   }
   /// Sorts, writes row `r` of the result, and clears.
@@ -91,5 +97,8 @@ class PointTree {
 
 void brute_find(MatrixView<const float> points, MatrixView<const float> queries, std::size_t k, bool others,
                 Neighbors& out, Arena* arena);
+
+/// Nearest others of the points among themselves.
+void self_join(MatrixView<const float> points, std::size_t k, Neighbors& out, Arena* arena);
 
 }  // namespace redoubt::detail

@@ -14,7 +14,7 @@ using namespace redoubt;
 
 namespace {
 
-enum class Kind { normal, whole, offset, scales, copies };
+enum class Kind { normal, whole, offset, scales, copies, clusters };
 
 Tensor<float> points_of(Kind kind, std::size_t rows, std::size_t cols, std::uint64_t seed) {
   Random random(seed);
@@ -26,6 +26,10 @@ Tensor<float> points_of(Kind kind, std::size_t rows, std::size_t cols, std::uint
                                    : kind == Kind::offset ? 3000 + v       // norms far above distances
                                    : kind == Kind::scales ? v * std::pow(10.0, static_cast<double>(r % 20) - 10)
                                                           : v);
+      if (kind == Kind::clusters) {  // apart, but for a few rows far from all of them
+        const double apart = 20 * static_cast<double>((r % 7) * (c + 1) % 5);
+        x(r, c) = static_cast<float>(r % 50 == 0 ? 30 * v : v + apart);
+      }
       if (kind == Kind::copies && r >= 3) x(r, c) = x(r % 3, c);
     }
   return x;
@@ -67,8 +71,8 @@ void check_equal(const Neighbors& found, const Neighbors& expected) {
 }  // namespace
 
 TEST_CASE("both searches give what a loop over all points gives, equal distances by row", "[neighbors]") {
-  const auto kind = GENERATE(Kind::normal, Kind::whole, Kind::offset, Kind::scales, Kind::copies);
-  const std::size_t cols = GENERATE(1u, 3u, 17u);
+  const auto kind = GENERATE(Kind::normal, Kind::whole, Kind::offset, Kind::scales, Kind::copies, Kind::clusters);
+  const std::size_t cols = GENERATE(1u, 3u, 17u, 40u);
   const auto search = GENERATE(NeighborSearch::tree, NeighborSearch::brute);
   const std::size_t rows = 700;
   CAPTURE(static_cast<int>(kind), cols, static_cast<int>(search));
