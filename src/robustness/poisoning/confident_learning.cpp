@@ -6,7 +6,10 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/confident.hpp"
+#include "redoubt/core/cpu.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "robustness/radix.hpp"
 
 namespace redoubt {
 namespace {
@@ -23,6 +26,33 @@ template <class T>
                            r, p(r, c)));
 }
 
+constexpr std::size_t rows_at_once = 64;
+
+void look(const kernels::detail::ConfidentTable& table, MatrixView<const double> p, std::size_t first,
+          std::size_t count, const double* least, kernels::detail::ConfidentRow* out) {
+  table.fp64(p.row(first).data(), p.stride(), count, p.cols(), least, out);
+}
+void look(const kernels::detail::ConfidentTable& table, MatrixView<const float> p, std::size_t first, std::size_t count,
+          const float* least, kernels::detail::ConfidentRow* out) {
+  table.fp32(p.row(first).data(), p.stride(), count, p.cols(), least, out);
+}
+
+/// Rows in ascending order by value, equal ones as they stand: by radix in fp32, and what is equal there by comparing.
+void sort_by(const std::vector<double>& value, std::vector<std::uint32_t>& rows) {
+  detail::FloatOrder order;
+  order.sort(rows.size(), [&](std::size_t i) { return static_cast<float>(value[rows[i]]); });
+  std::vector<std::uint32_t> sorted(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) sorted[i] = rows[order.position(i)];
+  for (std::size_t from = 0, to = 0; from < rows.size(); from = to) {
+    while (to < rows.size() && order.key(to) == order.key(from)) ++to;
+    if (to - from > 1)
+      std::stable_sort(sorted.begin() + static_cast<std::ptrdiff_t>(from),
+                       sorted.begin() + static_cast<std::ptrdiff_t>(to),
+                       [&](std::uint32_t a, std::uint32_t b) { return value[a] < value[b]; });
+  }
+  rows = std::move(sorted);
+}
+
 template <class T>
 LabelIssues find_issues(MatrixView<const T> p, std::span<const std::int32_t> labels) {
   const std::size_t rows = p.rows(), classes = p.cols();
@@ -30,54 +60,55 @@ LabelIssues find_issues(MatrixView<const T> p, std::span<const std::int32_t> lab
     detail::fail(errc::shape_mismatch,
                  fmt::format("confident_learning: probabilities are {} x {}, but there are {} labels", rows, classes,
                              labels.size()));
+  LabelIssues issues;
+  issues.self_confidence.resize(rows);
   std::vector<double> sums(classes, 0);
   std::vector<std::size_t> counts(classes, 0);
+  constexpr std::size_t ahead = 24;  // rows: each is a line of memory of its own
   for (std::size_t r = 0; r < rows; ++r) {
+    if (r + ahead < rows && labels[r + ahead] > 0)
+      __builtin_prefetch(p.row(r + ahead).data() + std::min<std::size_t>(labels[r + ahead], classes - 1));
     if (labels[r] < -1 || labels[r] >= static_cast<std::int64_t>(classes))
       detail::fail(
           errc::invalid_argument,
           fmt::format("confident_learning: row {} has label {}, but there are {} classes", r, labels[r], classes));
-    if (labels[r] < 0) continue;
-    sums[static_cast<std::size_t>(labels[r])] += p(r, static_cast<std::size_t>(labels[r]));
-    ++counts[static_cast<std::size_t>(labels[r])];
+    if (labels[r] < 0) {
+      issues.self_confidence[r] = std::numeric_limits<double>::quiet_NaN();
+      continue;
+    }
+    const auto given = static_cast<std::size_t>(labels[r]);
+    sums[given] += issues.self_confidence[r] = p(r, given);
+    ++counts[given];
   }
 
-  LabelIssues issues;
   issues.confident = Tensor<std::uint64_t>({classes, classes});
   issues.guess.assign(rows, -1);
-  issues.self_confidence.assign(rows, std::numeric_limits<double>::quiet_NaN());
   std::vector<T> least;  // confident from here on; NaN, which nothing reaches, for a class without rows
   for (std::size_t c = 0; c < classes; ++c) {
     issues.thresholds.push_back(counts[c] ? sums[c] / static_cast<double>(counts[c])
                                           : std::numeric_limits<double>::quiet_NaN());
     least.push_back(static_cast<T>(issues.thresholds[c] - slack));
   }
+  const auto& table = kernels::detail::confident_table(active_isa());
+  kernels::detail::ConfidentRow seen[rows_at_once];
+  std::vector<std::uint32_t> flagged;
   for (std::size_t r = 0; r < rows; ++r) {
-    const T* const row = p.row(r).data();
-    T best = -1;  // of the confident ones
-    std::size_t guess = classes;
-    bool possible = true;
-    for (std::size_t c = 0; c < classes; ++c) {
-      possible &= row[c] >= T(-1e-6) && row[c] <= T(1 + 1e-6);
-      if (row[c] >= least[c] && row[c] > best) {
-        best = row[c];
-        guess = c;
-      }
-    }
-    if (!possible) fail_probability(p, r);
+    if (r % rows_at_once == 0) look(table, p, r, std::min(rows_at_once, rows - r), least.data(), seen);
+    const auto& it = seen[r % rows_at_once];
+    if (it.sound == 0 || !(it.most <= T(1 + 1e-6))) fail_probability(p, r);
     if (labels[r] < 0) continue;
     const auto given = static_cast<std::size_t>(labels[r]);
-    issues.self_confidence[r] = row[given];
-    if (guess == classes) continue;
-    issues.guess[r] = static_cast<std::int32_t>(guess);
-    ++issues.confident(given, guess);
-    if (guess == given) continue;
+    if (it.best == -1) continue;
+    issues.guess[r] = static_cast<std::int32_t>(it.guess);
+    ++issues.confident(given, it.guess);
+    if (it.guess == given) continue;
     // A label that is also the most probable class is no issue, however confident another class may look.
-    if (std::max_element(row, row + classes) != row + given) issues.flagged.push_back(static_cast<std::uint32_t>(r));
+    const T* const row = p.row(r).data();
+    if (issues.self_confidence[r] < it.most || std::max_element(row, row + classes) != row + given)
+      flagged.push_back(static_cast<std::uint32_t>(r));
   }
-  std::stable_sort(issues.flagged.begin(), issues.flagged.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return issues.self_confidence[a] < issues.self_confidence[b];
-  });
+  sort_by(issues.self_confidence, flagged);
+  issues.flagged = std::move(flagged);
   return issues;
 }
 
