@@ -16,6 +16,7 @@ import robustness_attack
 import robustness_certify
 import robustness_monitor
 import robustness_poison
+import robustness_shapley
 import trees_data
 import trees_metrics
 from harness import Worker, cpu_name, figure, run_parts
@@ -182,7 +183,7 @@ FLIPS = [f"robust.flips.{name}.{method}.f1" for name in ("adult", "spambase")
 def parts():
     return [(["robust.outlier.auc_delta_vs_pyod", "robust.outlier.auc_behind_pyod"], auc_delta)] + [
         ([f"robust.{m}.vs_peer"], speed(m)) for m in ("iforest", "ecod", "hbos", "knn", "lof")] + [
-        (FLIPS, flips)] + robustness_poison.parts() + robustness_certify.parts() + (
+        (FLIPS, flips)] + robustness_shapley.PARTS + robustness_poison.parts() + robustness_certify.parts() + (
         robustness_attack.PARTS) + (
         robustness_monitor.PARTS)
 

@@ -17,7 +17,8 @@ done
 peers_configure
 if [[ " $* " != *" --list "* ]]; then
   peers_torch packaging tqdm adversarial-robustness-toolbox foolbox pyautoattack
-  export PEERS_TORCH
+  peers_valuation
+  export PEERS_TORCH PEERS_VALUATION
   "$CMAKE" --build "$PEERS_BUILD" --target peer_robustness_worker peer_robustness_poison_worker \
     peer_robustness_certify_worker peer_robustness_monitor_worker peer_robustness_attack_worker >&2
 fi

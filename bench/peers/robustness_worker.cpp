@@ -2,6 +2,7 @@
 //   outliers  lines "load FOLDER" (x.npy), "run METHOD" -> seconds, "scores FILE" of the last run   threads [seed]
 //   flips     value of labels by knn_shapley, and what the checks flag: lines "run FOLDER" (x.npy, y.npy, vx.npy,
 //             vy.npy) -> seconds; writes shapley.npy and flagged_CHECK.npy there   threads k
+//   shapley   the same without the checks
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -69,7 +70,17 @@ void write_flags(const Verdict& verdict, std::size_t rows, const std::string& pa
   write_npy<double>(out, path);
 }
 
-int flips(const Settings& settings) {
+void flag(const Tensor<float>& x, const Tensor<std::int32_t>& y, const std::string& folder, Arena& arena) {
+  const auto data = Dataset::from_matrix(MatrixView<const float>(x), y.flat());
+  Batch batch;
+  batch.data = &data;
+  batch.features = x;
+  batch.arena = &arena;
+  write_flags(run_check(KnnShapley{}, batch), x.rows(), folder + "flagged_knn_shapley.npy");
+  write_flags(run_check(DeepKnn{}, batch), x.rows(), folder + "flagged_deep_knn.npy");
+}
+
+int flips(const Settings& settings, bool checks) {
   Arena arena(settings.number("threads", 1));
   const auto k = static_cast<std::size_t>(settings.number("k", 10));
   for (std::string line; std::getline(std::cin, line);) {
@@ -82,13 +93,7 @@ int flips(const Settings& settings) {
     Tensor<double> out({values.size()});
     std::copy(values.begin(), values.end(), out.data());
     write_npy<double>(out, folder + "shapley.npy");
-    const auto data = Dataset::from_matrix(MatrixView<const float>(x), y.flat());
-    Batch batch;
-    batch.data = &data;
-    batch.features = x;
-    batch.arena = &arena;
-    write_flags(run_check(KnnShapley{}, batch), x.rows(), folder + "flagged_knn_shapley.npy");
-    write_flags(run_check(DeepKnn{}, batch), x.rows(), folder + "flagged_deep_knn.npy");
+    if (checks) flag(x, y, folder, arena);
     std::printf("%.9f\n", seconds);
     std::fflush(stdout);
   }
@@ -97,7 +102,8 @@ int flips(const Settings& settings) {
 
 int run(const std::string& mode, const Settings& settings) {
   if (mode == "outliers") return outliers(settings);
-  if (mode == "flips") return flips(settings);
+  if (mode == "flips") return flips(settings, true);
+  if (mode == "shapley") return flips(settings, false);
   std::fprintf(stderr, "unknown mode %s\n", mode.c_str());
   return 2;
 }

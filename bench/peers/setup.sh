@@ -3,6 +3,7 @@
 #   peers_setup PACKAGE...         sets $PEERS_PYTHON and $PEERS_BUILD
 #   peers_trees_setup PACKAGE...   installs only what is missing, one by one: a peer that cannot be had is left out and
 #                                  named by trees.py; sets $PEERS_XGBOOST, too
+#   peers_valuation                pyDVL, which needs NumPy 1, in an environment of its own; sets $PEERS_VALUATION, its python
 #   peers_torch PACKAGE...         PyTorch for CPUs and packages that stand on it, in an environment of their own, which
 #                                  is kept; sets $PEERS_TORCH, its python
 set -euo pipefail
@@ -50,6 +51,14 @@ peers_beside() {
   local folder=$1
   shift
   [[ -d $folder ]] || "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$folder" "$@" >&2
+}
+
+peers_valuation() {
+  local valuation=${REDOUBT_VALUATION_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/redoubt-valuation}
+  PEERS_VALUATION=$valuation/bin/python
+  [[ -x $PEERS_VALUATION ]] || /usr/bin/python3 -m venv "$valuation"
+  compgen -G "$valuation/lib/python3*/site-packages/py[Dd][Vv][Ll]-*.dist-info" >/dev/null ||
+    "$valuation/bin/pip" install -q --disable-pip-version-check pydvl >&2
 }
 
 peers_torch() {
