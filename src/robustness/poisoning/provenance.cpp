@@ -30,11 +30,12 @@ double loss_of(const Model& model, const Dataset& trusted) {
 
 std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trusted,
                                         function_ref<Model(const Dataset&)> fit, const ProvenanceOptions& options) {
-  if (options.min_rows < 1 || !(options.cut > 0) || !(options.min_harm >= 0))
-    detail::fail(
-        errc::invalid_argument,
-        fmt::format("ProvenanceOptions: min_rows {} must be at least 1, cut {} above 0, min_harm {} at least 0",
-                    options.min_rows, options.cut, options.min_harm));
+  if (options.min_rows < 1 || !(options.cut > 0) || !(options.min_harm >= 0) ||
+      !(options.min_share > 0 && options.min_share <= 1))
+    detail::fail(errc::invalid_argument,
+                 fmt::format("ProvenanceOptions: min_rows {} must be at least 1, cut {} above 0, min_share {} in (0, "
+                             "1], min_harm {} at least 0",
+                             options.min_rows, options.cut, options.min_share, options.min_harm));
   data.require_trainable();
   if (data.sources().empty()) detail::fail(errc::invalid_argument, "provenance_harm: the data has no source column");
   if (data.task() != trusted.task())
@@ -48,7 +49,7 @@ std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trus
     for (const std::int32_t s : data.sources())
       if (s >= 0) ++rows[static_cast<std::size_t>(s)];
     for (std::size_t s = 0; s < rows.size(); ++s)
-      if (rows[s] >= options.min_rows) open.push_back({data.source_names()[s], rows[s], 0, 0, false});
+      if (rows[s] >= options.min_rows) open.push_back({.source = data.source_names()[s], .rows = rows[s]});
   }
   Dataset left = data;
   while (!open.empty()) {
@@ -62,6 +63,7 @@ std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trus
           }
         },
         options.arena);
+    for (SourceHarm& s : open) s.share = with > 0 ? s.harm / with : 0;
     // What a row does is about as much for every honest source; a few bad ones do not move the median.
     std::vector<double> per_row, distance;
     for (const SourceHarm& s : open) per_row.push_back(s.harm / static_cast<double>(s.rows));
@@ -71,7 +73,10 @@ std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trus
     for (std::size_t s = 0; s < open.size(); ++s) open[s].z = (per_row[s] - centre) / spread;
     const auto worst = std::max_element(open.begin(), open.end(),
                                         [](const SourceHarm& a, const SourceHarm& b) { return a.harm < b.harm; });
-    if (worst->z < options.cut || worst->harm < options.min_harm || found.size() >= options.max_removed) break;
+    // Among few sources, or very unequal ones, the deviation says little; what the loss consists of still does.
+    if ((worst->z < options.cut && worst->share < options.min_share) || worst->harm < options.min_harm ||
+        found.size() >= options.max_removed)
+      break;
     worst->harmful = true;
     left = left.without_sources(std::span(&worst->source, 1));
     found.push_back(*worst);
@@ -92,8 +97,9 @@ Verdict provenance_verdict(std::span<const SourceHarm> sources) {
     if (s.harmful)
       verdict.findings.push_back(
           {no_row, s.source, s.z,
-           fmt::format("its {} rows add {:.4f} to the loss on trusted rows, {:.1f} robust deviations above the others",
-                       s.rows, s.harm, s.z)});
+           fmt::format("its {} rows add {:.4f} to the loss on trusted rows ({:.0f} % of it), {:.1f} robust deviations "
+                       "above the others",
+                       s.rows, s.harm, 100 * s.share, s.z)});
   verdict.outcome = verdict.findings.empty() ? Outcome::pass : Outcome::block;
   verdict.score = static_cast<double>(verdict.findings.size()) / static_cast<double>(sources.size());
   verdict.summary =

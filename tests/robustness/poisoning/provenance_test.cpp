@@ -70,6 +70,17 @@ TEST_CASE("sources with wrong labels are found, honest ones are left", "[provena
   CHECK(false_alarms <= 14);
 }
 
+TEST_CASE("one bad source of three is found by its share of the loss", "[provenance]") {
+  std::size_t found = 0, false_alarms = 0;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    const Dataset data = sourced(seed, 3, 12, 1), trusted = sourced(seed + 50, 5, 8, 0);
+    for (const SourceHarm& s : provenance_harm(data, trusted, linear))
+      if (s.harmful) (s.source == "s0" ? found : false_alarms) += 1;
+  }
+  CHECK(found >= 8);
+  CHECK(false_alarms <= 2);
+}
+
 TEST_CASE("harm is the same at any thread count, works for values, and refuses what it cannot do",
           "[provenance][threads]") {
   const Dataset data = sourced(1, 10, 6, 2), trusted = sourced(2, 4, 10, 0);
@@ -97,6 +108,7 @@ TEST_CASE("harm is the same at any thread count, works for values, and refuses w
   CHECK_FALSE(values[1].harmful);
 
   CHECK_THROWS_AS(provenance_harm(data, trusted, linear, {.cut = 0}), Error);
+  CHECK_THROWS_AS(provenance_harm(data, trusted, linear, {.min_share = 0}), Error);
   CHECK_THROWS_AS(provenance_harm(data, data.take(std::vector<std::size_t>{}), linear), Error);
   CHECK_THROWS_AS(provenance_harm(data, read_csv_text(good, read), linear), Error);
   CHECK_THROWS_AS(provenance_harm(data.with_role("who", ColumnRole::ignore), trusted, linear), Error);

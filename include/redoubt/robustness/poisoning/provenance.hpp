@@ -13,7 +13,8 @@ namespace redoubt {
 
 struct ProvenanceOptions {
   std::size_t min_rows = 3;  ///< smaller sources are not judged by themselves
-  double cut = 4;            ///< harmful: so many robust standard deviations above what the other sources do, and ...
+  double cut = 4;            ///< harmful: so many robust standard deviations above what the other sources do, or ...
+  double min_share = 0.35;   ///< ... without it this share of the loss on trusted rows is gone (in (0, 1]), and ...
   double min_harm = 5e-3;    ///< ... at least so much log loss on the trusted rows (regression: share of the variance)
   std::size_t max_removed = 20;  ///< most sources that are found
   Arena* arena = nullptr;
@@ -23,8 +24,9 @@ struct ProvenanceOptions {
 struct SourceHarm {
   std::string source;
   std::size_t rows = 0;
-  double harm = 0;  ///< loss with the source minus loss without it, against all sources not yet found harmful
-  double z = 0;     ///< harm per row, in robust standard deviations of the other sources
+  double harm = 0;   ///< loss with the source minus loss without it, against all sources not yet found harmful
+  double share = 0;  ///< of the loss with it
+  double z = 0;      ///< harm per row, in robust standard deviations of the other sources
   bool harmful = false;
 };
 
