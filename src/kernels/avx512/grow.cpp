@@ -99,42 +99,51 @@ void gather_words(const uint8_t* codes, size_t stride, const uint32_t* rows, siz
   for (; i < n; ++i) copy(i, codes + rows[i] * stride);
 }
 
+/// Four words of each row, eight rows at a time; returns how many rows. known_stride: 0, or the stride, which then costs
+/// no multiplication per row.
+template <size_t known_stride>
+size_t gather_four(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n,
+                   const uint8_t* order, uint64_t* out, size_t out_stride) {
+  constexpr size_t ahead = 16;
+  if (known_stride) stride = known_stride;
+  const auto row = [&](size_t k) { return codes + (rows ? rows[k] : first + k) * stride; };
+  const __m512i first_two = _mm512_set_epi64(13, 9, 5, 1, 12, 8, 4, 0);
+  const __m512i last_two = _mm512_set_epi64(15, 11, 7, 3, 14, 10, 6, 2);
+  // Of two rows at a time.
+  __m512i places = _mm512_setzero_si512();
+  if (order) {
+    places = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)order));
+    places = _mm512_mask_add_epi8(places, ~__mmask64(0) << 32, places, _mm512_set1_epi8(32));
+  }
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    if (rows && i + ahead + 8 <= n)
+      for (size_t k = 0; k < 8; ++k) _mm_prefetch((const char*)row(i + ahead + k), _MM_HINT_T0);
+    const auto two = [&](size_t k) {
+      const __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)row(i + k))),
+                                           _mm256_loadu_si256((const __m256i*)row(i + k + 1)), 1);
+      return order ? _mm512_permutexvar_epi8(places, x) : x;
+    };
+    const __m512i a = two(0), b = two(2), c = two(4), d = two(6);
+    const __m512i ab01 = _mm512_permutex2var_epi64(a, first_two, b), cd01 = _mm512_permutex2var_epi64(c, first_two, d);
+    const __m512i ab23 = _mm512_permutex2var_epi64(a, last_two, b), cd23 = _mm512_permutex2var_epi64(c, last_two, d);
+    _mm512_storeu_si512(out + i, _mm512_shuffle_i64x2(ab01, cd01, 0x44));
+    _mm512_storeu_si512(out + out_stride + i, _mm512_shuffle_i64x2(ab01, cd01, 0xee));
+    _mm512_storeu_si512(out + 2 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0x44));
+    _mm512_storeu_si512(out + 3 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0xee));
+  }
+  return i;
+}
+
 void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n, size_t groups,
             const uint8_t* order, uint64_t* out, size_t out_stride) {
-  constexpr size_t ahead = 32;
   size_t i = 0;
-  const auto row = [&](size_t k) { return codes + (rows ? rows[k] : first + k) * stride; };
-  if (groups == 4) {
-    const __m512i first_two = _mm512_set_epi64(13, 9, 5, 1, 12, 8, 4, 0);
-    const __m512i last_two = _mm512_set_epi64(15, 11, 7, 3, 14, 10, 6, 2);
-    // Of two rows at a time.
-    __m512i places = _mm512_setzero_si512();
-    if (order) {
-      places = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)order));
-      places = _mm512_mask_add_epi8(places, ~__mmask64(0) << 32, places, _mm512_set1_epi8(32));
-    }
-    for (; i + 8 <= n; i += 8) {
-      if (rows && i + ahead + 8 <= n)
-        for (size_t k = 0; k < 8; ++k) _mm_prefetch((const char*)row(i + ahead + k), _MM_HINT_T0);
-      const auto two = [&](size_t k) {
-        const __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)row(i + k))),
-                                             _mm256_loadu_si256((const __m256i*)row(i + k + 1)), 1);
-        return order ? _mm512_permutexvar_epi8(places, x) : x;
-      };
-      const __m512i a = two(0), b = two(2), c = two(4), d = two(6);
-      const __m512i ab01 = _mm512_permutex2var_epi64(a, first_two, b),
-                    cd01 = _mm512_permutex2var_epi64(c, first_two, d);
-      const __m512i ab23 = _mm512_permutex2var_epi64(a, last_two, b), cd23 = _mm512_permutex2var_epi64(c, last_two, d);
-      _mm512_storeu_si512(out + i, _mm512_shuffle_i64x2(ab01, cd01, 0x44));
-      _mm512_storeu_si512(out + out_stride + i, _mm512_shuffle_i64x2(ab01, cd01, 0xee));
-      _mm512_storeu_si512(out + 2 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0x44));
-      _mm512_storeu_si512(out + 3 * out_stride + i, _mm512_shuffle_i64x2(ab23, cd23, 0xee));
-    }
-  }
+  if (groups == 4)
+    i = stride == 32 ? gather_four<32>(codes, stride, rows, first, n, order, out, out_stride)
+                     : gather_four<0>(codes, stride, rows, first, n, order, out, out_stride);
   if (order) {
     for (; i < n; ++i) {
-      if (rows && i + ahead < n) _mm_prefetch((const char*)row(i + ahead), _MM_HINT_T0);
-      const uint8_t* r = row(i);
+      const uint8_t* r = codes + (rows ? rows[i] : first + i) * stride;
       for (size_t g = 0; g < groups; ++g) {
         uint64_t bytes = 0;
         for (size_t b = 0; b < 8; ++b) bytes |= uint64_t(r[order[8 * g + b]]) << (8 * b);
