@@ -48,7 +48,7 @@ void quantise(const float* g, const float* h, const uint32_t* rows, std::size_t 
 void expand(const uint32_t* pairs, std::size_t n, uint64_t* out) {
   for (std::size_t i = 0; i < n; ++i) {
     const auto g = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(pairs[i]) >> 16));
-    out[i] = (g << 38) + (static_cast<uint64_t>(pairs[i] & 0xffff) << 12) + 1;
+    out[i] = (g << grow_g_at) + (static_cast<uint64_t>(pairs[i] & 0xffff) << grow_h_at) + 1;
   }
 }
 
@@ -72,10 +72,10 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, std::size_t n, std
     for (std::size_t c = 0; c < columns; ++c) bins[c * 256 + (codes[i] >> (8 * c) & 255)] += pairs[i];
 }
 
-int64_t gradient_of(uint64_t sums) { return static_cast<int64_t>(sums) >> 38; }
+int64_t gradient_of(uint64_t sums) { return static_cast<int64_t>(sums) >> grow_g_at; }
 
 uint64_t hessian_and_rows_of(uint64_t sums, unsigned count_bits) {
-  return ((sums >> 12 & ((uint64_t{1} << 26) - 1)) << count_bits) + (sums & 4095);
+  return ((sums >> grow_h_at & ((uint64_t{1} << (grow_g_at - grow_h_at)) - 1)) << count_bits) + (sums & grow_n_mask);
 }
 
 void flush(uint64_t* bins, std::size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {

@@ -3,16 +3,17 @@
 // avx512/ include this header, so it may hold plain data only (see table.hpp).
 //
 // Formats. A row's gradient pair is quantised to 32 bits: gradient, signed, in the high half and hessian, unsigned, in
-// the low half, |gradient| <= 2^13 and hessian <= 2^14. While up to `grow_block_rows` rows are summed, a bin is one
-// 64-bit integer: rows in bits 0-11, hessian in 12-37, gradient, signed, in 38-63; one addition adds all three. A
+// the low half, |gradient| <= 2^12 and hessian <= 2^12. While up to `grow_block_rows` rows are summed, a bin is one
+// 64-bit integer: rows in bits 0-12, hessian in 13-37, gradient, signed, in 38-63; one addition adds all three. A
 // node's histogram is two arrays: gradient sums, and (hessian sum << count_bits) + rows.
 #include <stddef.h>
 #include <stdint.h>
 
 namespace redoubt::kernels::detail {
 
-enum : size_t { grow_block_rows = 4032 };  // a multiple of 64; 4032 * 2^14 < 2^26
-enum : int { grow_largest_g = 1 << 13, grow_largest_h = 1 << 14 };
+enum : int { grow_g_bits = 12, grow_h_bits = 12, grow_largest_g = 1 << grow_g_bits, grow_largest_h = 1 << grow_h_bits };
+enum : unsigned { grow_h_at = 13, grow_g_at = 38, grow_n_mask = (1 << grow_h_at) - 1 };  // places in a bin
+enum : size_t { grow_block_rows = 8064 };  // a multiple of 64; at most grow_n_mask, and times 2^12 below 2^25
 
 struct SplitScan {
   const int64_t* g;  // bins 0 .. bins - 1; readable up to a multiple of 8

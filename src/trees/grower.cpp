@@ -159,9 +159,9 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
   }
   const double largest_g =
       std::max(std::abs(static_cast<double>(all.g_low)), std::abs(static_cast<double>(all.g_high)));
-  // Their sum and the number of rows share 64 bits: from 2^25 rows on there is less room.
-  const int h_bits = std::min(14, 64 - 2 * static_cast<int>(scale.count_bits));
-  double g_scale = power_scale(largest_g, 13), h_scale = power_scale(all.h_high, h_bits);
+  // Their sum and the number of rows share 64 bits: from 2^26 rows on there is less room.
+  const int h_bits = std::min<int>(kernels::detail::grow_h_bits, 64 - 2 * static_cast<int>(scale.count_bits));
+  double g_scale = power_scale(largest_g, kernels::detail::grow_g_bits), h_scale = power_scale(all.h_high, h_bits);
   scale.g = 1 / g_scale;
   scale.h = 1 / h_scale;
   if (all.h_low == all.h_high && all.h_high > 0) {

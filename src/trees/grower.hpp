@@ -35,7 +35,7 @@ struct GrowerOptions {
   Arena* arena = nullptr;
 };
 
-/// Gradients are rounded to 14 bits with the sign and hessians to 14 bits (at least 13 of them used), up or down at
+/// Gradients are rounded to 13 bits with the sign and hessians to 12 bits (at most one of them unused), up or down at
 /// random so that sums are unbiased; which way depends on the tree's number and the row only. Up to 2048 rows both have
 /// 30 bits, and up to 32768 rows leaf values come from the floats.
 /// Not thread-safe; uses several threads itself. Keeps its memory between trees.

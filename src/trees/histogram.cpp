@@ -14,12 +14,14 @@ namespace redoubt::detail {
 namespace {
 
 using kernels::detail::grow_block_rows;
+using kernels::detail::grow_g_at;
+using kernels::detail::grow_h_at;
 
 constexpr std::size_t group_columns = 8;          // one kernel call: their bins take half of the L1 cache
 constexpr std::size_t tile_groups = 4;            // gathered together: half a cache line of each row
 constexpr std::size_t serial_cells = 128 * 1024;  // less work than this is not worth a second thread
 constexpr std::size_t unpack_cost = 160;          // additions that take about as long as unpacking a pack
-constexpr std::size_t smallest_part = 2 * grow_block_rows;
+constexpr std::size_t smallest_part = grow_block_rows;
 
 /// Of one thread, for one block of rows.
 struct Scratch {
@@ -82,8 +84,8 @@ void subtract(Histogram& large, const Histogram& parent, const Histogram& small,
     const std::uint64_t rows_mask = (std::uint64_t{1} << count_bits) - 1;
     for (std::size_t i = start; i < start + count; ++i) {
       const std::uint64_t hn = parent.hn[i];
-      large.sums[i] = (static_cast<std::uint64_t>(parent.g[i]) << 38) + ((hn >> count_bits) << 12) + (hn & rows_mask) -
-                      small.sums[i];
+      large.sums[i] = (static_cast<std::uint64_t>(parent.g[i]) << grow_g_at) + ((hn >> count_bits) << grow_h_at) +
+                      (hn & rows_mask) - small.sums[i];
     }
   } else if (small.compact()) {
     for (std::size_t i = start; i < start + count; ++i) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/grow_table.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "trees/team.hpp"
 
@@ -136,8 +137,10 @@ void subtract(Histogram& large, const Histogram& parent, const Histogram& small,
 
 /// An entry of a compact histogram.
 inline GradientSum sum_of(std::uint64_t sums, unsigned count_bits) noexcept {
-  constexpr std::uint64_t h_mask = (std::uint64_t{1} << 26) - 1;
-  return {static_cast<std::int64_t>(sums) >> 38, ((sums >> 12 & h_mask) << count_bits) + (sums & 4095)};
+  using namespace kernels::detail;
+  constexpr std::uint64_t h_mask = (std::uint64_t{1} << (grow_g_at - grow_h_at)) - 1;
+  return {static_cast<std::int64_t>(sums) >> grow_g_at,
+          ((sums >> grow_h_at & h_mask) << count_bits) + (sums & grow_n_mask)};
 }
 
 }  // namespace redoubt::detail

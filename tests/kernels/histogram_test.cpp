@@ -361,9 +361,10 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
       in.bins = 1 + static_cast<std::uint32_t>(random.below(256));
       in.count_bits = 12;
       const bool ties = random.below(3) == 0;
+      const std::uint64_t hessians = ties ? 2 : random.below(2) ? 300 : grow_largest_h + 1;
       for (std::size_t b = 0; b < 264; ++b) {
         const std::uint64_t n = random.below(4) ? random.below(5) : 0;
-        hn[b] = (n * random.below(ties ? 2 : 300) << 12) + n;
+        hn[b] = (n * random.below(hessians) << 12) + n;
         g[b] = n ? static_cast<std::int64_t>(random.below(ties ? 3 : 4001)) - (ties ? 1 : 2000) : 0;
       }
       if (random.below(2)) {
@@ -394,7 +395,7 @@ TEST_CASE("the best cut is that of the naive scan, bit for bit", "[grow]") {
         // The same bins as sums over a block of rows.
         std::vector<std::uint64_t> sums(272);
         for (std::size_t k = 0; k < hn.size(); ++k)
-          sums[k] = (static_cast<std::uint64_t>(g[k]) << 38) + ((hn[k] >> 12) << 12) + (hn[k] & 4095);
+          sums[k] = (static_cast<std::uint64_t>(g[k]) << grow_g_at) + ((hn[k] >> 12) << grow_h_at) + (hn[k] & 4095);
         SplitScan compact = in;
         compact.g = nullptr;
         compact.hn = nullptr;

@@ -119,13 +119,13 @@ void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
   size_t i = 0;
   for (; i + 4 <= n; i += 4) {
     const __m256i pair = _mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(pairs + i)));
-    const __m256i g = _mm256_slli_epi64(_mm256_andnot_si256(low, pair), 22);
-    const __m256i h = _mm256_slli_epi64(_mm256_and_si256(pair, low), 12);
+    const __m256i g = _mm256_slli_epi64(_mm256_andnot_si256(low, pair), grow_g_at - 16);
+    const __m256i h = _mm256_slli_epi64(_mm256_and_si256(pair, low), grow_h_at);
     store(out + i, _mm256_add_epi64(_mm256_add_epi64(g, h), one));
   }
   for (; i < n; ++i) {
     const uint64_t g = uint64_t(int64_t(int32_t(pairs[i]) >> 16));
-    out[i] = (g << 38) + (uint64_t{pairs[i] & 0xffff} << 12) + 1;
+    out[i] = (g << grow_g_at) + (uint64_t{pairs[i] & 0xffff} << grow_h_at) + 1;
   }
 }
 
@@ -214,14 +214,16 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t c
 }
 
 void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
-  const __m256i h_mask = _mm256_set1_epi64x((int64_t{1} << 26) - 1), n_mask = _mm256_set1_epi64x(4095);
+  const __m256i h_mask = _mm256_set1_epi64x((int64_t{1} << (grow_g_at - grow_h_at)) - 1);
+  const __m256i n_mask = _mm256_set1_epi64x(grow_n_mask);
   const __m128i shift = _mm_cvtsi64_si128(int64_t(count_bits));
   for (size_t b = 0; b < count; b += 4) {
     const __m256i v = load(bins + b);
     store(bins + b, _mm256_setzero_si256());
-    // An arithmetic shift by 38, of which AVX2 has only that of 32-bit halves.
-    __m256i gv = _mm256_blend_epi32(_mm256_srli_epi64(_mm256_srai_epi32(v, 6), 32), _mm256_srai_epi32(v, 31), 0xaa);
-    __m256i hv = _mm256_add_epi64(_mm256_sll_epi64(_mm256_and_si256(_mm256_srli_epi64(v, 12), h_mask), shift),
+    // An arithmetic shift by grow_g_at, of which AVX2 has only that of 32-bit halves.
+    __m256i gv =
+        _mm256_blend_epi32(_mm256_srli_epi64(_mm256_srai_epi32(v, grow_g_at - 32), 32), _mm256_srai_epi32(v, 31), 0xaa);
+    __m256i hv = _mm256_add_epi64(_mm256_sll_epi64(_mm256_and_si256(_mm256_srli_epi64(v, grow_h_at), h_mask), shift),
                                   _mm256_and_si256(v, n_mask));
     if (add) {
       gv = _mm256_add_epi64(gv, load(g + b));
@@ -471,10 +473,10 @@ void scan_bins(const SplitScan& in, SplitFound* out) {
     if constexpr (kind == Bins::sums) {
       const __m256i block = prefix(load(in.sums + b)), sums = _mm256_add_epi64(block, carry);
       carry = _mm256_add_epi64(carry, last_lane(block));
-      const __m256i sign = _mm256_set1_epi64x(int64_t{1} << 25);  // of the upper 26 bits
-      g = _mm256_sub_epi64(_mm256_xor_si256(_mm256_srli_epi64(sums, 38), sign), sign);
-      h = _mm256_srli_epi64(_mm256_slli_epi64(sums, 26), 38);
-      n = _mm256_and_si256(sums, _mm256_set1_epi64x(4095));
+      const __m256i sign = _mm256_set1_epi64x(int64_t{1} << (63 - grow_g_at));
+      g = _mm256_sub_epi64(_mm256_xor_si256(_mm256_srli_epi64(sums, grow_g_at), sign), sign);
+      h = _mm256_srli_epi64(_mm256_slli_epi64(sums, 64 - grow_g_at), 64 - grow_g_at + grow_h_at);
+      n = _mm256_and_si256(sums, _mm256_set1_epi64x(grow_n_mask));
     } else {
       g = load(in.g + b);
       __m256i hn = load(in.hn + b);

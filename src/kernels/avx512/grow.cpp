@@ -70,8 +70,8 @@ void expand(const uint32_t* pairs, size_t n, uint64_t* out) {
   for (size_t i = 0; i < n; i += 8) {
     const __mmask8 m = first8(n - i);
     const __m512i pair = _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(m, pairs + i));
-    const __m512i g = _mm512_slli_epi64(_mm512_srai_epi64(pair, 16), 38);
-    const __m512i h = _mm512_slli_epi64(_mm512_and_si512(pair, low), 12);
+    const __m512i g = _mm512_slli_epi64(_mm512_srai_epi64(pair, 16), grow_g_at);
+    const __m512i h = _mm512_slli_epi64(_mm512_and_si512(pair, low), grow_h_at);
     _mm512_mask_storeu_epi64(out + i, m, _mm512_add_epi64(_mm512_add_epi64(g, h), one));
   }
 }
@@ -99,8 +99,8 @@ void gather_words(const uint8_t* codes, size_t stride, const uint32_t* rows, siz
   for (; i < n; ++i) copy(i, codes + rows[i] * stride);
 }
 
-/// Four words of each row, eight rows at a time; returns how many rows. known_stride: 0, or the stride, which then costs
-/// no multiplication per row.
+/// Four words of each row, eight rows at a time; returns how many rows. known_stride: 0, or the stride, which then
+/// costs no multiplication per row.
 template <size_t known_stride>
 size_t gather_four(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t first, size_t n,
                    const uint8_t* order, uint64_t* out, size_t out_stride) {
@@ -200,13 +200,14 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t c
 }
 
 void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
-  const __m512i h_mask = _mm512_set1_epi64((int64_t{1} << 26) - 1), n_mask = _mm512_set1_epi64(4095);
+  const __m512i h_mask = _mm512_set1_epi64((int64_t{1} << (grow_g_at - grow_h_at)) - 1);
+  const __m512i n_mask = _mm512_set1_epi64(grow_n_mask);
   const __m128i shift = _mm_cvtsi64_si128(int64_t(count_bits));
   for (size_t b = 0; b < count; b += 8) {
     const __m512i v = _mm512_loadu_si512(bins + b);
     _mm512_storeu_si512(bins + b, _mm512_setzero_si512());
-    __m512i gv = _mm512_srai_epi64(v, 38);
-    __m512i hv = _mm512_add_epi64(_mm512_sll_epi64(_mm512_and_si512(_mm512_srli_epi64(v, 12), h_mask), shift),
+    __m512i gv = _mm512_srai_epi64(v, grow_g_at);
+    __m512i hv = _mm512_add_epi64(_mm512_sll_epi64(_mm512_and_si512(_mm512_srli_epi64(v, grow_h_at), h_mask), shift),
                                   _mm512_and_si512(v, n_mask));
     if (add) {
       gv = _mm512_add_epi64(gv, _mm512_loadu_si512(g + b));
@@ -474,8 +475,10 @@ struct Coarse {
     const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
     const __m512i low = _mm512_permutex2var_epi32(first, even, second);
     const __m512i high = _mm512_permutex2var_epi32(first, odd, second);
-    const __m512i g = _mm512_srai_epi32(high, 6), n = _mm512_and_si512(low, _mm512_set1_epi32(4095));
-    const __m512i h = _mm512_or_si512(_mm512_srli_epi32(_mm512_slli_epi32(high, 26), 6), _mm512_srli_epi32(low, 12));
+    constexpr int g_at = grow_g_at - 32, h_at = grow_h_at;  // in the high and in the low half
+    const __m512i g = _mm512_srai_epi32(high, g_at), n = _mm512_and_si512(low, _mm512_set1_epi32(grow_n_mask));
+    const __m512i h_high = _mm512_srli_epi32(_mm512_slli_epi32(high, 32 - g_at), h_at - g_at);
+    const __m512i h = _mm512_or_si512(h_high, _mm512_srli_epi32(low, h_at));
     __mmask16 ok = _mm512_cmpge_epi32_mask(n, min_rows);
     ok = _mm512_mask_cmpge_epi32_mask(ok, _mm512_sub_epi32(total_n, n), min_rows);
     const __m512 gl = _mm512_cvtepi32_ps(g), gr = _mm512_cvtepi32_ps(_mm512_sub_epi32(total_g, g));
@@ -499,8 +502,9 @@ void scan_sums(const SplitScan& in, SplitFound* out) {
   const bool missing = in.missing_hn != 0, exact_only = missing || in.l2 > 0x1p40;
   __m512i at = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), carry = _mm512_setzero_si512();
   const auto consider = [&](__m512i sums, __m512i place, __mmask8 lanes) {
-    s.consider_cut(_mm512_srai_epi64(sums, 38), _mm512_srli_epi64(_mm512_slli_epi64(sums, 26), 38),
-                   _mm512_and_si512(sums, _mm512_set1_epi64(4095)), place, lanes, missing);
+    s.consider_cut(_mm512_srai_epi64(sums, grow_g_at),
+                   _mm512_srli_epi64(_mm512_slli_epi64(sums, 64 - grow_g_at), 64 - grow_g_at + grow_h_at),
+                   _mm512_and_si512(sums, _mm512_set1_epi64(grow_n_mask)), place, lanes, missing);
   };
   for (uint32_t b = 0; b < in.bins; b += 16) {
     const __mmask16 m = first16(in.bins - b);
