@@ -21,18 +21,24 @@ class Add final : public Op {
     return inputs[0];
   }
   void forward(const OpForward& call) const override {
-    for (std::size_t r = 0; r < call.output.rows(); ++r) {
-      const auto a = call.inputs[0].row(r), b = call.inputs[1].row(r);
-      for (std::size_t i = 0; i < a.size(); ++i) call.output(r, i) = a[i] + b[i];
-    }
+    rows_in_blocks(call.output.rows(), call.output.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        const auto a = call.inputs[0].row(r), b = call.inputs[1].row(r);
+        const auto y = call.output.row(r);
+        for (std::size_t i = 0; i < a.size(); ++i) y[i] = a[i] + b[i];
+      }
+    });
   }
   void backward(const OpBackward& call) const override {
     for (const auto& gradient : call.input_gradients) {
       if (!gradient.data()) continue;
-      for (std::size_t r = 0; r < gradient.rows(); ++r) {
-        const auto from = call.output_gradient.row(r);
-        for (std::size_t i = 0; i < from.size(); ++i) gradient(r, i) += from[i];
-      }
+      rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+          const auto from = call.output_gradient.row(r);
+          const auto to = gradient.row(r);
+          for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+        }
+      });
     }
   }
   // Float addition is monotone, so the sums of the ends need no widening.

@@ -16,7 +16,7 @@ namespace {
 
 constexpr OpAttribute attribute_list[] = {{.name = "heads", .fallback = 1, .low = 1, .high = 1024, .whole = true},
                                           {.name = "causal", .fallback = 0, .low = 0, .high = 1, .whole = true}};
-constexpr std::size_t query_block = 32, key_block = 64;
+constexpr std::size_t query_block = 64, key_block = 64;
 
 struct Sizes {
   std::size_t queries, keys, width, heads, head;
@@ -63,7 +63,7 @@ class Attention final : public Op {
   std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes,
                       bool backward) const override {
     const Sizes s = sizes_of(inputs, attributes);
-    return backward ? 2 * query_block * s.keys : (s.head + query_block) * key_block + query_block * (s.head + 2);
+    return backward ? 2 * query_block * s.keys : query_block * (key_block + s.head + 2);
   }
 
   void forward(const OpForward& call) const override {
@@ -83,11 +83,18 @@ class Attention final : public Op {
   }
   void backward(const OpBackward& call) const override {
     const Sizes s = sizes_of(call.shapes, call.attributes);
-    for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
-      for (std::size_t h = 0; h < s.heads; ++h) {
-        for (std::size_t q = 0; q < s.queries; q += query_block) backward_block(s, call, r, h, q);
+    const std::size_t need = scratch(call.shapes, call.attributes, true);
+    const auto rows = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        for (std::size_t h = 0; h < s.heads; ++h) {
+          for (std::size_t q = 0; q < s.queries; q += query_block) {
+            backward_block(s, call, r, h, q, call.scratch.data() + r * need);
+          }
+        }
       }
-    }
+    };
+    if (call.output_gradient.rows() == 1) return rows(0, 1);
+    parallel_for(call.output_gradient.rows(), 1, rows, call.arena);
   }
   // Boxes of the scores give boxes of the weights; the result is a weighted mean, so it also stays among the values.
   void bounds(const OpBounds& call) const override {
@@ -108,8 +115,7 @@ class Attention final : public Op {
   static void forward_block(const Sizes& s, const OpForward& call, std::size_t r, std::size_t h, std::size_t first,
                             float* scratch) {
     const std::size_t count = std::min(query_block, s.queries - first);
-    float* const turned = scratch;  // keys, head x key_block
-    float* const scores = turned + s.head * key_block;
+    float* const scores = scratch;
     float* const part = scores + query_block * key_block;
     float* const largest = part + query_block * s.head;
     float* const total = largest + query_block;
@@ -124,11 +130,7 @@ class Attention final : public Op {
     for (std::size_t at = 0; at < reach; at += key_block) {
       const std::size_t keys = std::min(key_block, reach - at);
       const auto k = head_of(call.inputs[1].row(r), s, h, at, keys);
-      for (std::size_t j = 0; j < keys; ++j) {
-        for (std::size_t d = 0; d < s.head; ++d) turned[d * key_block + j] = k(j, d);
-      }
-      kernels::matmul(q, {turned, s.head, keys, key_block}, {scores, count, keys, key_block},
-                      {.arena = &serial_arena()});
+      kernels::matmul_nt(q, k, {scores, count, keys, key_block}, {.arena = &serial_arena()});
       for (std::size_t i = 0; i < count; ++i) {
         float* const row = scores + i * key_block;
         const std::size_t seen = std::min(keys, s.seen(first + i) - std::min(at, s.seen(first + i)));
@@ -156,14 +158,15 @@ class Attention final : public Op {
     }
   }
 
-  static void backward_block(const Sizes& s, const OpBackward& call, std::size_t r, std::size_t h, std::size_t first) {
+  static void backward_block(const Sizes& s, const OpBackward& call, std::size_t r, std::size_t h, std::size_t first,
+                             float* scratch) {
     const std::size_t count = std::min(query_block, s.queries - first), keys = s.seen(first + count - 1);
-    const MatrixView<float> weights{call.scratch.data(), count, keys};
-    const MatrixView<float> slopes{call.scratch.data() + query_block * s.keys, count, keys};
+    const MatrixView<float> weights{scratch, count, keys};
+    const MatrixView<float> slopes{scratch + query_block * s.keys, count, keys};
     const auto q = head_of(call.inputs[0].row(r), s, h, first, count);
     const auto k = head_of(call.inputs[1].row(r), s, h, 0, keys), v = head_of(call.inputs[2].row(r), s, h, 0, keys);
     const auto from = head_of(call.output_gradient.row(r), s, h, first, count);
-    const kernels::MatmulOptions plain{.arena = call.arena}, more{.accumulate = true, .arena = call.arena};
+    const kernels::MatmulOptions plain{.arena = &serial_arena()}, more{.accumulate = true, .arena = &serial_arena()};
     kernels::matmul_nt(q, k, weights, plain);
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t seen = std::min(keys, s.seen(first + i));

@@ -24,8 +24,10 @@ class Gelu final : public Op {
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
     if (!gradient.data()) return;
-    for (std::size_t r = 0; r < gradient.rows(); ++r)
-      kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
+    rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r)
+        kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
+    });
   }
   // Falls up to minimum_at, rises from there: the largest value is at an end.
   void bounds(const OpBounds& call) const override {

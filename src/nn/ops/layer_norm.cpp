@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
+#include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
+#include "redoubt/kernels/vector.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -12,21 +15,41 @@ constexpr OpAttribute attribute_list[] = {
     {.name = "epsilon", .fallback = 1e-5, .low = 1e-12, .high = 1},
     {.name = "per_position", .fallback = 0, .low = 0, .high = 1, .whole = true, .optional = true}};
 
+constexpr std::size_t chunk = 256, column_block = 64;
+
+/// The mean as the sum of two floats, so that differences from it are right to a rounding also far from zero.
 struct Moments {
-  double mean, inverse_deviation;
+  float high, low, inverse_deviation;
+  float centred(float x) const { return (x - high) - low; }
+  float operator()(float x) const { return centred(x) * inverse_deviation; }
 };
 
 Moments moments(std::span<const float> x, double epsilon) {
-  double mean = 0, square = 0;
-  for (const float v : x) mean += v;
-  mean /= static_cast<double>(x.size());
-  for (const float v : x) square += (v - mean) * (v - mean);
-  return {mean, 1.0 / std::sqrt(square / static_cast<double>(x.size()) + epsilon)};
+  const auto size = static_cast<double>(x.size());
+  const double mean = kernels::sum(x) / size;
+  Moments m{.high = static_cast<float>(mean)};
+  m.low = static_cast<float>(mean - m.high);
+  std::array<double, 8> lanes{};
+  const std::size_t whole = x.size() / 8 * 8;
+  for (std::size_t at = 0; at < whole; at += 8) {
+    for (std::size_t l = 0; l < 8; ++l) {
+      const double c = m.centred(x[at + l]);
+      lanes[l] += c * c;
+    }
+  }
+  for (std::size_t i = whole; i < x.size(); ++i) {
+    const double c = m.centred(x[i]);
+    lanes[i - whole] += c * c;
+  }
+  double square = 0;
+  for (const double lane : lanes) square += lane;
+  m.inverse_deviation = static_cast<float>(1.0 / std::sqrt(square / size + epsilon));
+  return m;
 }
 
 template <class Visit>
-void for_each_position(std::size_t rows, std::size_t cols, std::size_t width, Visit visit) {
-  for (std::size_t r = 0; r < rows; ++r) {
+void for_each_position(std::size_t begin, std::size_t end, std::size_t cols, std::size_t width, Visit visit) {
+  for (std::size_t r = begin; r < end; ++r) {
     for (std::size_t first = 0; first < cols; first += width) visit(r, first);
   }
 }
@@ -48,40 +71,75 @@ class LayerNorm final : public Op {
     std::fill(parameters[0].row(0).begin(), parameters[0].row(0).end(), 1.0f);
   }
 
+  /// The mean and inverse deviation of every position.
+  std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes,
+                      bool backward) const override {
+    return !backward ? 0 : attributes[1] == 0 ? 3 : 3 * op_size(inputs[0]) / inputs[0].back();
+  }
+
   void forward(const OpForward& call) const override {
     const auto scale = call.parameters[0].row(0), shift = call.parameters[1].row(0);
-    for_each_position(call.output.rows(), call.output.cols(), scale.size(), [&](std::size_t r, std::size_t first) {
-      const auto x = call.inputs[0].row(r).subspan(first, scale.size());
-      const auto y = call.output.row(r).subspan(first, scale.size());
-      const Moments m = moments(x, call.attributes[0]);
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        y[i] = static_cast<float>(scale[i] * ((x[i] - m.mean) * m.inverse_deviation) + shift[i]);
-      }
+    rows_in_blocks(call.output.rows(), call.output.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      for_each_position(begin, end, call.output.cols(), scale.size(), [&](std::size_t r, std::size_t first) {
+        const auto x = call.inputs[0].row(r).subspan(first, scale.size());
+        const auto y = call.output.row(r).subspan(first, scale.size());
+        const Moments m = moments(x, call.attributes[0]);
+        for (std::size_t i = 0; i < x.size(); ++i) y[i] = scale[i] * m(x[i]) + shift[i];
+      });
     });
   }
   void backward(const OpBackward& call) const override {
     const auto scale = call.parameters[0].row(0);
-    const double size = static_cast<double>(scale.size());
-    const std::size_t cols = call.output_gradient.cols();
-    for_each_position(call.output_gradient.rows(), cols, scale.size(), [&](std::size_t r, std::size_t first) {
-      const auto x = call.inputs[0].row(r).subspan(first, scale.size());
-      const auto from = call.output_gradient.row(r).subspan(first, scale.size());
-      const Moments m = moments(x, call.attributes[0]);
-      double sum = 0, projected = 0;  // of the gradient in the normalised row
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const double z = (x[i] - m.mean) * m.inverse_deviation, g = static_cast<double>(from[i]) * scale[i];
-        sum += g;
-        projected += g * z;
-        if (call.parameter_gradients[0].data()) call.parameter_gradients[0](0, i) += static_cast<float>(from[i] * z);
-        if (call.parameter_gradients[1].data()) call.parameter_gradients[1](0, i) += from[i];
-      }
-      if (!call.input_gradients[0].data()) return;
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const double z = (x[i] - m.mean) * m.inverse_deviation, g = static_cast<double>(from[i]) * scale[i];
-        call.input_gradients[0](r, first + i) +=
-            static_cast<float>(m.inverse_deviation * (g - (sum + z * projected) / size));
-      }
+    const std::size_t width = scale.size(), cols = call.output_gradient.cols(), rows = call.output_gradient.rows();
+    const auto size = static_cast<float>(width);
+    const MatrixView<float> to = call.input_gradients[0];
+    rows_in_blocks(rows, cols, call.arena, [&](std::size_t begin, std::size_t end) {
+      std::array<float, chunk> z, g;
+      for_each_position(begin, end, cols, width, [&](std::size_t r, std::size_t first) {
+        const auto x = call.inputs[0].row(r).subspan(first, width);
+        const auto from = call.output_gradient.row(r).subspan(first, width);
+        const Moments m = moments(x, call.attributes[0]);
+        float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
+        kept[0] = m.high, kept[1] = m.low, kept[2] = m.inverse_deviation;
+        if (!to.data()) return;
+        double sum = 0, projected = 0;  // of the gradient in the normalised row
+        for (std::size_t at = 0; at < width; at += chunk) {
+          const std::size_t count = std::min(chunk, width - at);
+          for (std::size_t i = 0; i < count; ++i) {
+            z[i] = m(x[at + i]);
+            g[i] = from[at + i] * scale[at + i];
+          }
+          sum += kernels::sum({g.data(), count});
+          projected += kernels::dot({g.data(), count}, {z.data(), count});
+        }
+        const float level = static_cast<float>(sum) / size, lean = static_cast<float>(projected) / size;
+        float* const dst = to.row(r).data() + first;
+        for (std::size_t i = 0; i < width; ++i) {
+          dst[i] += m.inverse_deviation * (from[i] * scale[i] - level - m(x[i]) * lean);
+        }
+      });
     });
+    const MatrixView<float> scales = call.parameter_gradients[0], shifts = call.parameter_gradients[1];
+    if (!scales.data() && !shifts.data()) return;
+    // Every thread owns columns, so the order of the sums is that of the rows.
+    const auto columns = [&](std::size_t begin, std::size_t end) {
+      for_each_position(0, rows, cols, width, [&](std::size_t r, std::size_t first) {
+        const float* const x = call.inputs[0].row(r).data() + first;
+        const float* const from = call.output_gradient.row(r).data() + first;
+        const float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
+        const Moments m{kept[0], kept[1], kept[2]};
+        if (scales.data()) {
+          float* const sums = scales.data();
+          for (std::size_t i = begin; i < end; ++i) sums[i] += from[i] * m(x[i]);
+        }
+        if (shifts.data()) {
+          float* const sums = shifts.data();
+          for (std::size_t i = begin; i < end; ++i) sums[i] += from[i];
+        }
+      });
+    };
+    if (rows * cols < 65536) return columns(0, width);
+    parallel_for(width, column_block, columns, call.arena);
   }
   // Bounds of each deviation from the mean, then of the variance as the mean of their squares. A normalised value is
   // also at most sqrt(size - 1) away from zero, whatever the row.
@@ -90,7 +148,7 @@ class LayerNorm final : public Op {
     const double size = static_cast<double>(scale.size());
     const double farthest = std::sqrt(size - 1);
     const std::size_t cols = call.output_lower.cols();
-    for_each_position(call.output_lower.rows(), cols, scale.size(), [&](std::size_t r, std::size_t first) {
+    for_each_position(0, call.output_lower.rows(), cols, scale.size(), [&](std::size_t r, std::size_t first) {
       const auto lower = call.input_lower[0].row(r).subspan(first, scale.size());
       const auto upper = call.input_upper[0].row(r).subspan(first, scale.size());
       double lower_sum = 0, upper_sum = 0;
