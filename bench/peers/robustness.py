@@ -57,8 +57,13 @@ def auc_delta(context):
         shown = []
         for method in METHODS:
             large = len(y) > 20_000
-            seeds = 1 if method not in SEEDED else 2 if large and method == "mcd" else 10 if context.quick else 30
-            means = []
+            if method not in SEEDED:
+                seeds = 1
+            elif method == "mcd":
+                seeds = 2 if large else 10 if context.quick else 30
+            else:
+                seeds = 10 if large else 40 if context.quick else 150
+            means, error = [], 0.0
             for worker in workers:
                 values = []
                 for seed in range(seeds):
@@ -66,8 +71,10 @@ def auc_delta(context):
                     worker.ask("scores " + path)
                     values.append(trees_metrics.auc(y, np.load(path)))
                 means.append(statistics.mean(values))
+                error += statistics.variance(values) / seeds if seeds > 1 else 0
             delta = means[0] - means[1]
-            shown.append(f"{method} {delta:+.4f} (pyod {means[1]:.3f})")
+            shown.append(f"{method} {delta:+.4f}" + (f" +- {error ** 0.5:.4f}" if seeds > 1 else "") +
+                         f" (pyod {means[1]:.3f})")
             worst = max(worst, (abs(delta), f"{method} on {name}"))
             behind = max(behind, (-delta, f"{method} on {name}"))
         print(f"  {name}: " + ", ".join(shown), flush=True)

@@ -312,6 +312,49 @@ def reviews(context):
     worker.close()
 
 
+def accounts(name, seed):
+    """A table with labels and accounts that say nothing: sizes fall geometrically, one in four has a single row."""
+    random = np.random.default_rng(seed)
+    if name == "adult":
+        lines = [line.split(",") for line in
+                 (trees_data.SOURCE / "adult_keele_modified/adult.data").read_text().split("\n")[1:] if line]
+        lines = [lines[i] for i in random.permutation(len(lines))[:12_000]]
+        table, y = [row[:-1] for row in lines], [row[-1].strip() for row in lines]
+    else:
+        x, y = classes_of(name)
+        table = [[f"{v:.6g}" for v in row] for row in x]
+    owner = np.repeat(np.arange(len(y)), random.geometric(0.25, size=len(y)))[:len(y)]
+    owner = owner[random.permutation(len(y))]
+    return [row + [f"a{who}", f"c{label}"] for row, who, label in zip(table, owner, y)]
+
+
+def newcomers(context):
+    """New accounts that file four rows each of other classes under one label (plant_patterns, 2 % of the rows), where
+    no times give them away: share of their rows that the screen blocks, and of all other rows. Means over the files
+    and draws; and over generated marketplaces without their times."""
+    worker = ours(context, "newcomers", threads=2)
+    results = {"": [], "_marketplace": []}
+    for seed in range(21, 23 if context.quick else 26):
+        for name in ("adult", "spambase", "pendigits", "marketplace"):
+            path = name
+            if name != "marketplace":
+                path = context.file("newcomers.csv")
+                with open(path, "w", newline="") as file:
+                    writer = csv.writer(file)
+                    rows = accounts(name, seed)
+                    writer.writerow([f"f{i}" for i in range(len(rows[0]) - 2)] + ["account", "label"])
+                    writer.writerows(rows)
+            numbers = [float(v) for v in worker.ask(f"run {path} {seed}").split()]
+            print(f"  {name}, {seed}: new accounts' rows blocked {numbers[0]:.3f}, other rows {numbers[1]:.4f} (without the "
+                  f"campaign {numbers[2]:.4f})" + (f"; its own poison {numbers[3]:.3f}, honest rows {numbers[4]:.4f}"
+                                                   if name == "marketplace" else ""), flush=True)
+            results["_marketplace" if name == "marketplace" else ""].append(numbers)
+    worker.close()
+    for kind, values in results.items():
+        figure("robust.newcomers.recall" + kind, statistics.mean(v[0] for v in values))
+        figure("robust.newcomers.blocked_others" + kind, statistics.mean(v[1] for v in values))
+
+
 def ingest(context):
     """The screen (copies, bursts, out-of-fold model, label errors, sources, isolation forest) and two more outlier scores
     over 1,000,000 x 28 rows of 50,000 accounts, two threads."""
@@ -331,4 +374,6 @@ def parts():
             (["robust.campaign.recall", "robust.campaign.precision"], campaigns),
             ([f"robust.reviews.{name}_{percent}" for percent in (1, 5, 10, 20) for name in
               ("recall", "false_positive_rate", "accuracy_without", "accuracy_with")], reviews),
+            ([f"robust.newcomers.{name}{kind}" for kind in ("", "_marketplace") for name in ("recall", "blocked_others")],
+             newcomers),
             (["robust.ingest_1m28.seconds"], ingest)]

@@ -3,11 +3,15 @@
 //   roni      lines "run FOLDER" (x, y, source, trusted_x, trusted_y .npy) -> sources; writes harmful.npy
 //   campaign  lines "run CSV FILE" -> number of rows named, which are written to FILE
 //   reviews   lines "run TRAIN TEST FILE" -> accuracy of a model of all rows and of those left; blocked rows to FILE
+//   newcomers  lines "run CSV SEED" (columns account and label; "marketplace": a generated one) -> recall of a planted
+//             campaign of new accounts without times, share of the other rows that is blocked, and what was blocked
+//             before; for the marketplace recall and false positives of its own poison with times, too
 //   ingest    rows x cols with sources and times through the screen and more checks -> seconds   rows cols
 // All: threads.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -19,9 +23,11 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/csv.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/generators.hpp"
 #include "redoubt/data/npy.hpp"
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/robustness/calibrate.hpp"
 #include "redoubt/robustness/poisoning/confident_learning.hpp"
 #include "redoubt/robustness/poisoning/dense_blocks.hpp"
 #include "redoubt/robustness/poisoning/outlier_scores.hpp"
@@ -167,6 +173,40 @@ int reviews(Arena& arena) {
   return 0;
 }
 
+int newcomers(Arena& arena) {
+  for (std::string command, csv, line; std::getline(std::cin, line);) {
+    std::uint64_t seed = 0;
+    std::istringstream(line) >> command >> csv >> seed;
+    Dataset data;
+    double caught = 0, poison = 0, accused = 0, honest = 0;
+    if (csv == "marketplace") {
+      const Marketplace market = generate_marketplace({.seed = seed});
+      const ScreenReport report = screen(market.data, {.arena = &arena});
+      const std::set<RowId> blocked(report.blocked().begin(), report.blocked().end());
+      for (const MarketplaceTruth& truth : market.truth) {
+        const bool planted = truth.poison != PoisonKind::none;
+        (planted ? poison : honest) += 1;
+        (planted ? caught : accused) += blocked.contains(truth.row);
+      }
+      data = market.data.with_role("time", ColumnRole::ignore);
+    } else {
+      data = read_csv(csv, {.target = "label", .source = "account"});
+    }
+    const PlantedPatterns planted = plant_patterns(
+        data, {.flip_rate = 0, .source_rate = 0, .trigger_rate = 0, .clean_label_rate = 0, .seed = seed});
+    const std::set<RowId> campaign(planted.campaign.begin(), planted.campaign.end());
+    const auto before = static_cast<double>(screen(data, {.arena = &arena}).blocked().size());
+    double hits = 0, others = 0;
+    for (const RowId row : screen(planted.data, {.arena = &arena}).blocked())
+      (campaign.contains(row) ? hits : others) += 1;
+    const auto rows = static_cast<double>(data.rows());
+    std::printf("%.4f %.4f %.4f %.4f %.4f\n", hits / static_cast<double>(campaign.size()), others / rows, before / rows,
+                poison > 0 ? caught / poison : 0, honest > 0 ? accused / honest : 0);
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
 int ingest(const Settings& settings, Arena& arena) {
   const auto rows = static_cast<std::size_t>(settings.number("rows", 1'000'000));
   const auto cols = static_cast<std::size_t>(settings.number("cols", 28));
@@ -217,6 +257,7 @@ int run(const std::string& mode, const Settings& settings) {
   if (mode == "roni") return roni(arena);
   if (mode == "campaign") return campaign(arena);
   if (mode == "reviews") return reviews(arena);
+  if (mode == "newcomers") return newcomers(arena);
   if (mode == "ingest") return ingest(settings, arena);
   std::fprintf(stderr, "unknown mode %s\n", mode.c_str());
   return 2;

@@ -309,6 +309,59 @@ std::vector<std::size_t> guilty_groups(const RowGroups& groups, std::span<const 
   return guilty;
 }
 
+/// P(at least `least` of some independent events), each with a probability of its own.
+double tail_of(std::span<const double> chances, std::size_t least) {
+  std::vector<double> count(chances.size() + 1, 0.0);  // P(so many of the events so far)
+  count[0] = 1;
+  for (std::size_t i = 0; i < chances.size(); ++i)
+    for (std::size_t k = i + 2; k-- > 0;)
+      count[k] = count[k] * (1 - chances[i]) + (k > 0 ? count[k - 1] * chances[i] : 0);
+  double sum = 0;
+  for (std::size_t k = chances.size() + 1; k-- > least;) sum += count[k];
+  return std::min(1.0, sum);
+}
+
+/// Sources most of whose rows bear one label that the model would rather not give them, and more of them than its
+/// probabilities explain. Each source is small evidence, but it is tested by its own rows and not by a rate of doubt
+/// among all, so that four rows can be enough where the model is sure.
+std::vector<std::size_t> one_sided_sources(const RowGroups& sources, std::span<const std::int32_t> labels,
+                                           MatrixView<const float> probabilities, double rate) {
+  constexpr double honest_error = 0.02;    // no label is less likely than a slip
+  constexpr std::size_t most_rows = 1000;  // of a source: more would only cost time
+  const std::size_t classes = probabilities.cols();
+  std::vector<std::size_t> tested, own(classes);
+  std::vector<double> p_values, chances;
+  for (std::size_t s = 0; s < sources.size(); ++s) {
+    std::vector<std::uint32_t> rows;
+    for (const std::uint32_t r : sources[s])
+      if (labels[r] >= 0 && rows.size() < most_rows) rows.push_back(r);
+    if (rows.empty()) continue;
+    std::fill(own.begin(), own.end(), 0);
+    for (const std::uint32_t r : rows) {
+      const auto p = probabilities.row(r);
+      own[static_cast<std::size_t>(labels[r])] +=
+          *std::max_element(p.begin(), p.end()) > p[static_cast<std::size_t>(labels[r])];
+    }
+    const auto label = std::max_element(own.begin(), own.end()) - own.begin();
+    tested.push_back(s);
+    p_values.push_back(1);
+    if (static_cast<double>(own[static_cast<std::size_t>(label)]) < mostly * static_cast<double>(rows.size())) continue;
+    chances.clear();
+    std::size_t given = 0;
+    for (const std::uint32_t r : rows) {
+      chances.push_back(
+          std::clamp<double>(probabilities(r, static_cast<std::size_t>(label)), honest_error, 1 - honest_error));
+      given += labels[r] == label;
+    }
+    p_values.back() = std::min(1.0, static_cast<double>(classes) * tail_of(chances, given));
+  }
+  const auto q_values = benjamini_hochberg(p_values);
+  std::vector<std::size_t> guilty;
+  for (std::size_t i = 0; i < tested.size(); ++i)
+    if (q_values[i] <= rate) guilty.push_back(tested[i]);
+  return guilty;
+}
+
 /// Rows of a set whose sources speak there several times and hardly anywhere else: honest events bring many people
 /// once.
 std::vector<std::uint32_t> devoted_rows(const Dataset& data, std::span<const std::uint32_t> set,
@@ -361,7 +414,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
   Batch batch;
   batch.data = &data;
   batch.arena = options.arena;
-  Tensor<float> features, probabilities({0, 0});
+  Tensor<float> features, probabilities({0, 0}), unexcused({0, 0});
   RowGroups copies, bursts, campaigns;
   const RowGroups sources = source_groups(data);
   if (rows > 0) {
@@ -376,12 +429,18 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       if (classifies && rows >= static_cast<std::uint32_t>(options.folds)) {
         const RowGroups tied = burst_groups(data, options, false);
         const Folds folds = linked_folds(rows, copies, tied, sources, options.folds, options.seed);
-        Tensor<float> described = beside(features, describe_groups(data, copies, tied, sources));
-        if (encoder.has_text()) described = beside(described, linear_log_odds(data, folds, options));
-        auto counts = encoder.category_counts();
+        Tensor<float> alone = features;
+        if (encoder.has_text()) alone = beside(alone, linear_log_odds(data, folds, options));
+        auto alone_counts = encoder.category_counts();
+        alone_counts.resize(alone.cols(), 0);
+        const Tensor<float> described = beside(alone, describe_groups(data, copies, tied, sources));
+        auto counts = alone_counts;
         counts.resize(described.cols(), 0);
         probabilities = out_of_fold(data, described, counts, folds, options);
         batch.probabilities = probabilities;
+        // What groups look like may also excuse: accounts of a campaign are of one kind, and those in other folds bear
+        // the label that they should not. Once more by what the rows say alone.
+        if (!sources.empty()) unexcused = out_of_fold(data, alone, alone_counts, folds, options);
         campaigns = folds.campaigns;
       }
     }
@@ -471,6 +530,21 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
     for (std::size_t g : guilty_groups(sources, suspicious, options.false_discovery_rate, mostly)) {
       report.blocked_sources_.push_back(data.source_names()[g]);
       for (std::uint32_t r : sources[g]) evidence.add(r, 1);
+    }
+    if (unexcused.rows() > 0) {
+      std::vector<std::uint8_t> unlikely(rows, 0);
+      for (std::uint32_t r = 0; r < rows; ++r) {
+        const auto p = unexcused.row(r);
+        unlikely[r] = data.labels()[r] >= 0 &&
+                      *std::max_element(p.begin(), p.end()) > p[static_cast<std::size_t>(data.labels()[r])];
+      }
+      for (std::size_t g : one_sided_sources(sources, data.labels(), unexcused, options.false_discovery_rate)) {
+        const std::string& name = data.source_names()[g];
+        const auto& known = report.blocked_sources_;
+        if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+        report.blocked_sources_.push_back(name);
+        for (std::uint32_t r : sources[g]) evidence.add(r, 1), suspicious[r] |= unlikely[r];
+      }
     }
     report.sources_ = source_suspicion(data, suspicious);
     report.verdicts_.push_back(source_verdict(data, report.sources_, report.blocked_sources_));

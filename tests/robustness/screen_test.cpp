@@ -8,6 +8,7 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/generators.hpp"
+#include "redoubt/robustness/calibrate.hpp"
 #include "robustness/poisoning/support.hpp"
 
 using namespace redoubt;
@@ -211,4 +212,28 @@ TEST_CASE("bad options and sealed data are refused", "[screen]") {
   } catch (const Error& e) {
     CHECK(e.code() == errc::refused);
   }
+}
+
+TEST_CASE("new accounts of one label are found without times, though they are all of one kind", "[screen]") {
+  const Dataset blobs = generate_blobs({.rows = 1600, .features = 4, .classes = 3, .seed = 5});
+  std::vector<std::string> names;
+  std::vector<std::int32_t> who;
+  Random random(5, 5);
+  while (who.size() < blobs.rows()) {  // honest accounts of one to eight rows
+    names.push_back("a" + std::to_string(names.size()));
+    for (std::size_t left = 1 + random.below(8); left > 0 && who.size() < blobs.rows(); --left)
+      who.push_back(static_cast<std::int32_t>(names.size()) - 1);
+  }
+  std::vector<Column> columns{test::categorical("account", names, who, ColumnRole::source)};
+  for (std::size_t c = 0; c < blobs.cols(); ++c) columns.push_back(blobs.column(c));
+  const Dataset data(std::move(columns));
+  const PlantedPatterns planted = plant_patterns(
+      data, {.flip_rate = 0, .source_rate = 0, .trigger_rate = 0, .clean_label_rate = 0, .campaign_rate = 0.05});
+  REQUIRE(planted.accounts == 20);
+  const ScreenReport report = screen(planted.data);
+  std::size_t found = 0;
+  for (const std::string& name : report.blocked_sources()) found += name.starts_with("planted account");
+  CHECK(found >= 18);
+  CHECK(report.blocked_sources().size() <= found + 1);
+  CHECK(screen(data).blocked_sources().size() <= 1);
 }

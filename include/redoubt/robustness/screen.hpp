@@ -68,14 +68,17 @@ std::ostream& operator<<(std::ostream& stream, const ScreenReport& report);
 /// Out-of-fold probabilities come from `GradientBoosting`, which with text columns also sees what an out-of-fold
 /// `LogisticRegression` on their words says; copies, bursts and the rows of one source share a fold, so that a campaign
 /// cannot vouch for itself. Confident learning flags labels; sources, groups of copies and bursts are then tested as
-/// wholes (binomial, Benjamini-Hochberg); a guilty one takes its rows along. A burst that is mostly the work of several
-/// sources, each acting three times or more there and hardly anywhere else, is a campaign whatever its labels are. Else
-/// copies, bursts and outliers add to a row's score but never block alone. Checks that lack what they need abstain in
-/// the report.
+/// wholes (binomial, Benjamini-Hochberg); a guilty one takes its rows along. A source most of whose rows bear one label
+/// is tested once more by probabilities that know nothing of copies, bursts and sources: what a campaign's accounts
+/// have in common would otherwise speak for them, as they vouch for each other from other folds. A burst that is mostly
+/// the work of several sources, each acting three times or more there and hardly anywhere else, is a campaign whatever
+/// its labels are. Else copies, bursts and outliers add to a row's score but never block alone. Checks that lack what
+/// they need abstain in the report.
 ///
-/// It misses poison that looks like honest rows with honest labels (clean-label, backdoor triggers), and it blocks some
-/// honest rows that are hard to tell: measure both with `calibrate`. Deterministic for equal data and options.
-/// Error(refused) for sealed data, Error(invalid_argument) for options out of range. No rows: every check abstains.
+/// It misses poison that looks like honest rows with honest labels (clean-label, backdoor triggers), and small sources
+/// without times whose label is not unlikely by their features (a common class); it blocks some honest rows that are
+/// hard to tell: measure both with `calibrate`. Deterministic for equal data and options. Error(refused) for sealed
+/// data, Error(invalid_argument) for options out of range. No rows: every check abstains.
 ScreenReport screen(const Dataset& data, const ScreenOptions& options = {});
 
 }  // namespace redoubt
