@@ -3,8 +3,8 @@
 #   --quick  fewer rounds: under 20 minutes on two cores
 #   --only   parts that give a figure whose name matches, for example --only 'nn.infer.mlp*'
 # Products beside OpenBLAS, Eigen and, where libdnnl-dev can be installed, oneDNN: a table per shape and
-# nn.matmul.fp32.peak_fraction (mean over the shapes; ..._worst: the lowest), on one thread. Inference beside ONNX
-# Runtime and OpenVINO, training beside PyTorch.
+# nn.matmul.fp32.peak_fraction (mean over the shapes; ..._worst: the lowest; the same for bf16 and int8), on one thread.
+# Inference beside ONNX Runtime and OpenVINO, training beside PyTorch.
 # REDOUBT_BUILD_DIR names a build directory to use as it is configured (Release); by default build/peers is made.
 # Prints "figure NAME VALUE" lines.
 set -euo pipefail

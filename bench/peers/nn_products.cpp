@@ -1,7 +1,9 @@
+// Products in bf16 and int8 (weights laid out once, left sides narrowed before) as fractions of the measured peaks of
+// their instructions.
 // fp32 products beside OpenBLAS, Eigen and (where Debian's libdnnl-dev is there) oneDNN: a table per shape in GFLOP/s
 // with the fraction of the measured FMA peak, and the figures of bench/peers/nn.sh. Random data. All contenders and the
 // peak take turns in every round; the best round counts, so that a drifting clock hits all alike.
-//   peer_nn_products [--quick] [--threads N] [--ours] [--form nn|nt|tn]
+//   peer_nn_products [--quick] [--threads N] [--ours] [--narrow] [--form nn|nt|tn]
 #include <cblas.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/kernels/matmul.hpp"
+#include "redoubt/kernels/narrow.hpp"
 #if defined(REDOUBT_PEER_ONEDNN)
 #include <dnnl.h>
 #endif
@@ -71,11 +74,54 @@ std::vector<Shape> shapes() {
   return list;
 }
 
+/// One precision below fp32 on one thread: the table and its figures.
+void narrow_products(kernels::Precision precision, int rounds) {
+  const char* const name = kernels::to_string(precision);
+  const bool int8 = precision == kernels::Precision::int8;
+  if (!kernels::has_kernels(precision)) return void(std::printf("%s: no instructions at this level\n", name));
+  std::printf("%s  m x k x n | ours (G operations/s) | of peak\n", name);
+  double worst = 1e30, worst_head = 1e30, log_sum = 0;
+  int count = 0;
+  for (const Shape& s : shapes()) {
+    if (s.form != Form::nn) continue;
+    const auto a = random_matrix(s.m, s.k), b = random_matrix(s.k, s.n);
+    const kernels::NarrowWeights weights(b, {}, precision, kernels::QuantisedRange::covering(-1, 1));
+    std::vector<std::byte> left(s.m * weights.depth() * weights.width());
+    for (std::size_t i = 0; i < s.m; ++i)
+      kernels::narrow(a.row(i).data(), s.k, weights, left.data() + i * weights.depth() * weights.width());
+    Tensor<float> c({s.m, s.n});
+    const kernels::NarrowPatches patches{
+        .data = left.data(), .rows = s.m, .row = weights.depth(), .segment = weights.depth()};
+    const double operations = 2.0 * double(s.m) * double(s.n) * double(s.k);
+    const int repeats = std::max(1, int((int8 ? 8e7 : 4e7) / operations));
+    double best = 1e30, peak = 0;
+    for (int round = 0; round < rounds; ++round) {
+      peak = std::max(peak, bench::dot_peak(int8, 1));
+      best = std::min(best, seconds_of(
+                                [&] {
+                                  kernels::narrow_matmul(patches, weights, MatrixView<float>(c),
+                                                         kernels::Activation::none, 0, s.n);
+                                },
+                                repeats));
+    }
+    const double fraction = operations / best * 1e-9 / peak;
+    std::printf("%s %4zu x %4zu x %4zu | %7.1f | %.3f\n", name, s.m, s.k, s.n, operations / best * 1e-9, fraction);
+    if (s.head() && s.m >= 32) worst_head = std::min(worst_head, fraction);
+    if (s.head() || std::max({s.m, s.k, s.n}) > 1024 || std::max({s.m, s.k, s.n}) < 128) continue;
+    worst = std::min(worst, fraction);
+    log_sum += std::log(fraction);
+    ++count;
+  }
+  std::printf("figure nn.matmul.%s.peak_fraction %.4g\n", name, std::exp(log_sum / count));
+  std::printf("figure nn.matmul.%s.peak_fraction_worst %.4g\n", name, worst);
+  std::printf("figure nn.matmul.%s.peak_fraction_heads_worst %.4g\n", name, worst_head);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   int rounds = 30, threads = 1;
-  bool ours_only = false;
+  bool ours_only = false, narrow_only = false;
   std::string only;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
@@ -83,16 +129,24 @@ int main(int argc, char** argv) {
       rounds = 10;
     else if (flag == "--ours")
       ours_only = true;
+    else if (flag == "--narrow")
+      narrow_only = true;
     else if (flag == "--form" && i + 1 < argc)
       only = argv[++i];
     else if (flag == "--threads" && i + 1 < argc)
       threads = std::max(1, std::atoi(argv[++i]));
     else
-      return std::fprintf(stderr, "usage: %s [--quick] [--threads N] [--ours] [--form nn|nt|tn]\n", argv[0]), 2;
+      return std::fprintf(stderr, "usage: %s [--quick] [--threads N] [--ours] [--narrow] [--form nn|nt|tn]\n", argv[0]),
+             2;
   }
   openblas_set_num_threads(threads);
   Arena arena(threads);
   std::printf("%s, %d thread%s\n", cpu_description().c_str(), threads, threads == 1 ? "" : "s");
+  const auto narrow = [&] {
+    for (const kernels::Precision precision : {kernels::Precision::bf16, kernels::Precision::int8})
+      narrow_products(precision, rounds);
+  };
+  if (narrow_only) return narrow(), 0;
   std::printf("form  m x k x n | ours | of peak | OpenBLAS | Eigen | oneDNN (GFLOP/s)\n");
   double worst = 1e30, log_sum = 0, worst_head = 1e30, worst_ratio = 1e30;
   int count = 0;
@@ -161,5 +215,6 @@ int main(int argc, char** argv) {
   std::printf("figure nn.matmul.fp32%s.peak_fraction_worst %.4g\n", suffix, worst);
   std::printf("figure nn.matmul.fp32%s.peak_fraction_heads_worst %.4g\n", suffix, worst_head);
   if (!ours_only) std::printf("figure nn.matmul.fp32%s.worst_vs_best_peer %.4g\n", suffix, worst_ratio);
+  if (threads == 1 && only.empty()) narrow();
   return 0;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// The fp32 peak of one core, measured by fused multiply-adds in registers and nothing else.
+// The peaks of one core, measured by multiply-adds in registers and nothing else: fp32, bf16 and int8.
 #include <algorithm>
 #include <chrono>
 
@@ -38,6 +38,55 @@ __attribute__((target("avx2,fma"))) inline void fma_avx2() {
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
   }
 }
+
+__attribute__((target("avx512f,avx512bf16"))) inline void dot_bf16() {
+  __asm__ volatile("vzeroall" ::: "memory");
+  for (int i = 0; i < peak_rounds; ++i) {
+    __asm__ volatile(
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm0\n vdpbf16ps %%zmm12, %%zmm12, %%zmm1\n"
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm2\n vdpbf16ps %%zmm12, %%zmm12, %%zmm3\n"
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm4\n vdpbf16ps %%zmm12, %%zmm12, %%zmm5\n"
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm6\n vdpbf16ps %%zmm12, %%zmm12, %%zmm7\n"
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm8\n vdpbf16ps %%zmm12, %%zmm12, %%zmm9\n"
+        "vdpbf16ps %%zmm12, %%zmm12, %%zmm10\n vdpbf16ps %%zmm12, %%zmm12, %%zmm11\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+  }
+}
+
+__attribute__((target("avx512f,avx512vnni"))) inline void dot_int8() {
+  __asm__ volatile("vzeroall" ::: "memory");
+  for (int i = 0; i < peak_rounds; ++i) {
+    __asm__ volatile(
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm0\n vpdpbusd %%zmm12, %%zmm12, %%zmm1\n"
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm2\n vpdpbusd %%zmm12, %%zmm12, %%zmm3\n"
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm4\n vpdpbusd %%zmm12, %%zmm12, %%zmm5\n"
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm6\n vpdpbusd %%zmm12, %%zmm12, %%zmm7\n"
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm8\n vpdpbusd %%zmm12, %%zmm12, %%zmm9\n"
+        "vpdpbusd %%zmm12, %%zmm12, %%zmm10\n vpdpbusd %%zmm12, %%zmm12, %%zmm11\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+  }
+}
+
+/// Six chains of tile products: of bf16, or of int8.
+__attribute__((target("amx-tile,amx-bf16,amx-int8"))) inline void dot_tiles(bool int8) {
+  struct alignas(64) {
+    unsigned char head[16] = {1};
+    unsigned short bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
+  for (int i = 0; i < peak_rounds / 8; ++i) {
+    if (int8)
+      __asm__ volatile(
+          "tdpbusd %tmm7, %tmm6, %tmm0\n tdpbusd %tmm7, %tmm6, %tmm1\n tdpbusd %tmm7, %tmm6, %tmm2\n"
+          "tdpbusd %tmm7, %tmm6, %tmm3\n tdpbusd %tmm7, %tmm6, %tmm4\n tdpbusd %tmm7, %tmm6, %tmm5\n");
+    else
+      __asm__ volatile(
+          "tdpbf16ps %tmm7, %tmm6, %tmm0\n tdpbf16ps %tmm7, %tmm6, %tmm1\n tdpbf16ps %tmm7, %tmm6, %tmm2\n"
+          "tdpbf16ps %tmm7, %tmm6, %tmm3\n tdpbf16ps %tmm7, %tmm6, %tmm4\n tdpbf16ps %tmm7, %tmm6, %tmm5\n");
+  }
+  __asm__ volatile("tilerelease" ::: "memory");
+}
 #endif
 
 /// GFLOP/s of the active level on this core, best of `repeats`; 0 where it cannot be measured.
@@ -51,6 +100,28 @@ inline double fma_peak(int repeats = 20) {
     wide ? fma_avx512() : fma_avx2();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     best = std::max(best, peak_rounds * 12.0 * (wide ? 32 : 16) * 1e-9 / seconds.count());
+  }
+  return best;
+#else
+  return 0;
+#endif
+}
+
+/// G operations a second of the instructions that narrow products use at the active level, best of `repeats`; 0 where
+/// there are none.
+inline double dot_peak([[maybe_unused]] bool int8, [[maybe_unused]] int repeats = 20) {
+#if defined(__x86_64__)
+  const CpuFeatures& cpu = cpu_features();
+  if (active_isa() < Isa::avx512 || !cpu.avx512bf16 || !cpu.avx512vnni) return 0;
+  const bool tiles = active_isa() == Isa::amx;
+  const double operations =
+      tiles ? peak_rounds / 8 * 6.0 * (int8 ? 32768 : 16384) : peak_rounds * 12.0 * (int8 ? 128 : 64);
+  double best = 0;
+  for (int i = 0; i < repeats; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    tiles ? dot_tiles(int8) : int8 ? dot_int8() : dot_bf16();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, operations * 1e-9 / seconds.count());
   }
   return best;
 #else

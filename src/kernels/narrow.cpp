@@ -27,6 +27,15 @@ const detail::NarrowTable* table() noexcept {
   return chosen;
 }
 
+/// Products of level amx, which needs the conversions of `table()`; the kernel's permission is part of the level.
+const detail::AmxTable* amx_table() noexcept {
+#if defined(REDOUBT_HAS_X86_KERNELS)
+  static const bool usable = table() && active_isa() >= Isa::amx;
+  if (usable) return &detail::amx_narrow_table;
+#endif
+  return nullptr;
+}
+
 /// Round to nearest even; numbers below 2^-126 become 0, as the instruction does.
 std::uint16_t bf16_of(float x) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(x);
@@ -162,21 +171,36 @@ void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixV
                        .scales = nullptr,
                        .bias = nullptr,
                        .relu = activation == Activation::relu};
-  const std::size_t groups = (patches.rows + detail::narrow_rows - 1) / detail::narrow_rows;
-  const std::size_t rows = (patches.rows + groups - 1) / groups;
-  const std::size_t cols = NarrowWeights::panel * (rows == 1 ? 2 : 1);
-  for (std::size_t col = first; col < last; col += cols) {
-    t.b = reinterpret_cast<const unsigned char*>(w.panels()) + col / NarrowWeights::panel * panel_bytes;
-    t.cols = std::min(cols, last - col);
-    t.scales = int8 ? w.scales() + col : nullptr;
-    t.bias = w.bias() + col;
-    for (std::size_t row = 0; row < patches.rows; row += rows) {
-      t.rows = std::min(rows, patches.rows - row);
-      t.a = a + row * t.a_row;
-      t.c = c.data() + row * c.stride() + col;
-      tile(t);
+  const auto in_tiles = [&](const detail::AmxTable& amx) {
+    t.b = reinterpret_cast<const unsigned char*>(w.panels()) + first / NarrowWeights::panel * panel_bytes;
+    t.c = c.data() + first;
+    t.rows = patches.rows;
+    t.cols = last - first;
+    t.scales = int8 ? w.scales() + first : nullptr;
+    t.bias = w.bias() + first;
+    (int8 ? amx.int8 : amx.bf16)(t);
+  };
+  const auto in_vectors = [&] {
+    const std::size_t groups = (patches.rows + detail::narrow_rows - 1) / detail::narrow_rows;
+    const std::size_t rows = (patches.rows + groups - 1) / groups;
+    const std::size_t cols = NarrowWeights::panel * (rows == 1 ? 2 : 1);
+    for (std::size_t col = first; col < last; col += cols) {
+      t.b = reinterpret_cast<const unsigned char*>(w.panels()) + col / NarrowWeights::panel * panel_bytes;
+      t.cols = std::min(cols, last - col);
+      t.scales = int8 ? w.scales() + col : nullptr;
+      t.bias = w.bias() + col;
+      for (std::size_t row = 0; row < patches.rows; row += rows) {
+        t.rows = std::min(rows, patches.rows - row);
+        t.a = a + row * t.a_row;
+        t.c = c.data() + row * c.stride() + col;
+        tile(t);
+      }
     }
-  }
+  };
+  if (const detail::AmxTable* const amx = amx_table())
+    in_tiles(*amx);
+  else
+    in_vectors();
   if (activation == Activation::sigmoid || activation == Activation::tanh) {
     const detail::Table* const level = detail::table();
     for (std::size_t r = 0; r < patches.rows; ++r) {

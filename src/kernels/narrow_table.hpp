@@ -32,4 +32,12 @@ struct NarrowTable {
 
 extern const NarrowTable avx512_narrow_table;
 
+/// Whole products: any number of rows and columns in one NarrowTile.
+struct AmxTable {
+  void (*bf16)(const NarrowTile&);
+  void (*int8)(const NarrowTile&);
+};
+
+extern const AmxTable amx_narrow_table;
+
 }  // namespace redoubt::kernels::detail

@@ -52,7 +52,7 @@ TEST_CASE("the level that REDOUBT_ISA forces is the one that runs", "[isa]") {
   }
 }
 
-TEST_CASE("amx runs the AVX-512 kernels and says so", "[isa]") {
+TEST_CASE("amx runs the AVX-512 kernels of fp32 and says so", "[isa]") {
   if (detected_isa() < Isa::amx) {
     WARN("SKIPPED: this machine has no AMX");
     return;
@@ -93,7 +93,7 @@ TEST_CASE("all levels agree within the errors that the headers state", "[isa]") 
 TEST_CASE("objects compiled for a level hold no code that the linker could give to others", "[isa]") {
   // A weak (W, V, u) symbol in them would be one copy of an inline function, compiled with the level's flags, that
   // may be chosen for the whole program and then fail on a CPU without that level.
-  for (const char* objects : {REDOUBT_AVX2_OBJECTS, REDOUBT_AVX512_OBJECTS}) {
+  for (const char* objects : {REDOUBT_AVX2_OBJECTS, REDOUBT_AVX512_OBJECTS, REDOUBT_AMX_OBJECTS}) {
     const std::string symbols = test::output_of(fmt::format("nm -C {} 2>&1", objects));
     INFO(symbols);
     REQUIRE(symbols.find("_table") != std::string::npos);

@@ -1,12 +1,18 @@
 #include "redoubt/kernels/narrow.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <vector>
 
+#include "kernels/amx_body.hpp"
+#include "kernels/narrow_table.hpp"
 #include "kernels/random_data.hpp"
+#include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 
 using namespace redoubt;
@@ -96,7 +102,11 @@ TEST_CASE("narrow patches are read where they lie", "[narrow]") {
                   narrow_w, MatrixView<float>(got), Activation::relu, 0, 20);
     narrow_matmul({.data = gathered.data(), .rows = places, .row = segment * segments, .segment = segment * segments},
                   narrow_w, MatrixView<float>(want), Activation::relu, 0, 20);
-    CHECK(got == want);
+    // Tiles add up what they take at once first, and they take parts of one segment.
+    if (precision == Precision::bf16 && active_isa() == Isa::amx)
+      for (std::size_t i = 0; i < got.size(); ++i) CHECK(got.data()[i] == Approx(want.data()[i]).margin(1e-5));
+    else
+      CHECK(got == want);
   }
 }
 
@@ -128,4 +138,262 @@ TEST_CASE("left sides are rounded, clamped and kept in range", "[narrow]") {
   naive::narrow(more.data(), more.size(), bf16, d.data());
   CHECK(c == d);
   CHECK_THROWS_AS(NarrowWeights(w, {}, Precision::fp32), Error);
+}
+
+// AMX without the hardware: the body of the kernels over the instructions as Intel's manual describes them (SDM volume
+// 2, LDTILECFG, TILELOADD, TDPBF16PS, TDPBUSD, TILESTORED). What raises #GP or #UD there throws here.
+namespace {
+
+struct EmulatedState {
+  bool configured = false;
+  std::size_t rows[8] = {}, bytes[8] = {};
+  alignas(64) std::uint8_t data[8][16][64] = {};
+};
+
+struct EmulatedTiles {
+  static inline EmulatedState state;
+
+  static void require(bool holds, const char* what) {
+    if (!holds) throw std::logic_error(what);
+  }
+  static void usable(int tile) {
+    require(state.configured, "tiles are not configured");
+    require(tile >= 0 && tile < 8 && state.rows[tile] > 0 && state.bytes[tile] > 0, "this tile is not configured");
+  }
+
+  static void configure(const kernels::detail::TileConfig& config) {
+    std::uint8_t raw[64];
+    std::memcpy(raw, &config, 64);
+    require(raw[0] == 1 && raw[1] == 0, "palette 1, start_row 0");
+    for (int i = 2; i < 16; ++i) require(raw[i] == 0, "reserved");
+    for (int i = 32; i < 48; ++i) require(raw[i] == 0, "reserved");
+    for (int i = 56; i < 64; ++i) require(raw[i] == 0, "reserved");
+    for (std::size_t tile = 0; tile < 8; ++tile) {
+      std::uint16_t bytes;
+      std::memcpy(&bytes, raw + 16 + 2 * tile, 2);
+      const std::size_t rows = raw[48 + tile];
+      require(rows <= 16 && bytes <= 64, "too large a tile");
+      require((rows == 0) == (bytes == 0), "one of rows and colsb is 0");
+      state.rows[tile] = rows, state.bytes[tile] = bytes;
+    }
+    std::memset(state.data, 0, sizeof state.data);
+    state.configured = true;
+  }
+  static void release() { state.configured = false; }
+  template <int T>
+  static void zero() {
+    usable(T);
+    std::memset(state.data[T], 0, sizeof state.data[T]);
+  }
+  template <int T>
+  static void load(const void* from, std::size_t stride) {
+    zero<T>();
+    for (std::size_t r = 0; r < state.rows[T]; ++r)
+      std::memcpy(state.data[T][r], static_cast<const std::uint8_t*>(from) + r * stride, state.bytes[T]);
+  }
+  template <int T>
+  static void load_once(const void* from, std::size_t stride) {
+    load<T>(from, stride);
+  }
+  template <int T>
+  static void store(void* to, std::size_t stride) {
+    usable(T);
+    for (std::size_t r = 0; r < state.rows[T]; ++r)
+      std::memcpy(static_cast<std::uint8_t*>(to) + r * stride, state.data[T][r], state.bytes[T]);
+  }
+  static void check_product(int c, int a, int b) {
+    usable(c), usable(a), usable(b);
+    require(c != a && c != b && a != b, "the same tile twice");
+    require(state.bytes[c] % 4 == 0 && state.bytes[a] % 4 == 0 && state.bytes[b] % 4 == 0, "colsb is no multiple of 4");
+    require(state.rows[c] == state.rows[a] && state.bytes[a] / 4 == state.rows[b] && state.bytes[c] == state.bytes[b],
+            "tiles do not fit each other");
+  }
+  template <class T>
+  static T at(int tile, std::size_t row, std::size_t i) {
+    T value;
+    std::memcpy(&value, state.data[tile][row] + i * sizeof(T), sizeof(T));
+    return value;
+  }
+};
+
+/// Denormals are zeros on the way in and out; fused multiply-adds round to nearest even.
+float flushed(float x) { return std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x; }
+float widened(std::uint16_t bf16) { return flushed(std::bit_cast<float>(std::uint32_t{bf16} << 16)); }
+
+struct EmulatedBf16 : EmulatedTiles {
+  template <int C, int A, int B>
+  static void dp() {
+    check_product(C, A, B);
+    for (std::size_t m = 0; m < state.rows[C]; ++m) {
+      for (std::size_t n = 0; n < state.bytes[C] / 4; ++n) {
+        float even = 0, odd = 0;
+        for (std::size_t k = 0; k < state.rows[B]; ++k) {
+          const auto product = [&](std::size_t i, float sum) {
+            return flushed(std::fma(widened(at<std::uint16_t>(A, m, 2 * k + i)),
+                                    widened(at<std::uint16_t>(B, k, 2 * n + i)), sum));
+          };
+          even = product(0, even), odd = product(1, odd);
+        }
+        const float sum = flushed(flushed(at<float>(C, m, n)) + flushed(even + odd));
+        std::memcpy(state.data[C][m] + 4 * n, &sum, 4);
+      }
+    }
+  }
+  static void finish(const void* sums, const float*, const float* bias, std::size_t n, bool relu, float* c) {
+    for (std::size_t j = 0; j < n; ++j) {
+      float sum;
+      std::memcpy(&sum, static_cast<const std::uint8_t*>(sums) + 4 * j, 4);
+      c[j] = sum + bias[j];
+      if (relu && c[j] < 0) c[j] = 0;
+    }
+  }
+};
+
+struct EmulatedInt8 : EmulatedTiles {
+  template <int C, int A, int B>
+  static void dp() {
+    check_product(C, A, B);
+    for (std::size_t m = 0; m < state.rows[C]; ++m) {
+      for (std::size_t n = 0; n < state.bytes[C] / 4; ++n) {
+        auto sum = at<std::int32_t>(C, m, n);
+        for (std::size_t k = 0; k < state.rows[B]; ++k)
+          for (std::size_t i = 0; i < 4; ++i)
+            sum += std::int32_t{at<std::uint8_t>(A, m, 4 * k + i)} * at<std::int8_t>(B, k, 4 * n + i);
+        std::memcpy(state.data[C][m] + 4 * n, &sum, 4);
+      }
+    }
+  }
+  static void finish(const void* sums, const float* scales, const float* bias, std::size_t n, bool relu, float* c) {
+    for (std::size_t j = 0; j < n; ++j) {
+      std::int32_t sum;
+      std::memcpy(&sum, static_cast<const std::uint8_t*>(sums) + 4 * j, 4);
+      c[j] = std::fma(static_cast<float>(sum), scales[j], bias[j]);
+      if (relu && c[j] < 0) c[j] = 0;
+    }
+  }
+};
+
+/// One product of the body, checked against the references; what lies between and behind the rows must not matter.
+void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size_t segment, std::size_t segments) {
+  INFO(to_string(precision) << ": " << m << " x " << segments << " * " << segment << " x " << n);
+  const bool int8 = precision == Precision::int8;
+  const std::size_t k = segment * segments;
+  const auto a = random_tensor(m, k, 2), w = random_tensor(k, n, 3), bias = random_tensor(1, n, 4);
+  const NarrowWeights weights(w, bias.row(0), precision, QuantisedRange::covering(-1, 1));
+  REQUIRE(weights.depth() == k);
+  const std::size_t width = weights.width(), gap = 3, shift = 1;
+  // Segments lie gap values apart, rows one more; everything between them is NaN or 255.
+  NarrowPatches patches{.data = nullptr,
+                        .rows = m,
+                        .row = (segment + gap) * segments + 1,
+                        .segment = segment,
+                        .segments = segments,
+                        .segment_row = segment + gap};
+  std::vector<std::byte> left((shift + m * patches.row) * width, std::byte{0xff});
+  for (std::size_t i = 0; i < m; ++i)
+    for (std::size_t s = 0; s < segments; ++s)
+      kernels::narrow(a.row(i).data() + s * segment, segment, weights,
+                      left.data() + (shift + i * patches.row + s * patches.segment_row) * width);
+  patches.data = left.data() + shift * width;
+
+  constexpr float untouched = -77;
+  Tensor<float> got({m, n + 5}), want({m, n}), alone({1, n + 5});
+  const auto run = [&](const NarrowPatches& rows, Tensor<float>& c, bool relu,
+                       void (*product)(const kernels::detail::NarrowTile&)) {
+    std::fill(c.flat().begin(), c.flat().end(), untouched);
+    product({.a = reinterpret_cast<const unsigned char*>(rows.data),
+             .a_row = rows.row * width,
+             .segments = segments,
+             .segment = segment * width,
+             .a_segment = rows.segment_row * width,
+             .b = reinterpret_cast<const unsigned char*>(weights.panels()),
+             .b_panel = weights.depth() / weights.together() * NarrowWeights::panel * 4,
+             .c = c.data(),
+             .c_row = n + 5,
+             .rows = rows.rows,
+             .cols = n,
+             .scales = int8 ? weights.scales() : nullptr,
+             .bias = weights.bias(),
+             .relu = relu});
+  };
+  const auto check = [&](void (*product)(const kernels::detail::NarrowTile&)) {
+    for (const bool relu : {false, true}) {
+      run(patches, got, relu, product);
+      const Activation activation = relu ? Activation::relu : Activation::none;
+      kernels::narrow_matmul(patches, weights, MatrixView<float>(want), activation, 0, n);
+      for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j < n + 5; ++j) {
+          if (j >= n) {
+            REQUIRE(got(i, j) == untouched);
+          } else if (int8 && has_kernels(precision)) {
+            REQUIRE(got(i, j) == want(i, j));  // bit for bit what VNNI gives
+          } else if (int8) {
+            REQUIRE(got(i, j) == Approx(want(i, j)).margin(1e-5));
+          }
+        }
+      }
+    }
+    if (int8) return;
+    // Exact sums of the rounded values: 32 products make two chains, which are added, then added to the others.
+    run(patches, got, false, product);
+    for (std::size_t i = 0; i < m; ++i) {
+      for (std::size_t j = 0; j < n; ++j) {
+        double exact = bias(0, j), absolute = std::abs(exact);
+        for (std::size_t p = 0; p < k; ++p) {
+          std::uint16_t x, y;
+          std::memcpy(&x, patches.data + 2 * (i * patches.row + p / segment * patches.segment_row + p % segment), 2);
+          std::memcpy(&y, weights.panels() + ((j / 48 * k / 2 + p / 2) * 48 + j % 48) * 4 + p % 2 * 2, 2);
+          const double term = double(widened(x)) * widened(y);
+          exact += term, absolute += std::abs(term);
+        }
+        REQUIRE(std::abs(got(i, j) - exact) <= (double(k) + 2) * 0x1p-24 * absolute);
+      }
+    }
+    // A row has the same bits alone.
+    NarrowPatches last = patches;
+    last.data += (m - 1) * patches.row * width, last.rows = 1;
+    run(last, alone, false, product);
+    for (std::size_t j = 0; j < n; ++j) REQUIRE(alone(0, j) == got(m - 1, j));
+  };
+  check(int8 ? &kernels::detail::amx_product<EmulatedInt8> : &kernels::detail::amx_product<EmulatedBf16>);
+  CHECK_FALSE(EmulatedTiles::state.configured);  // released
+#if defined(__x86_64__)
+  if (detected_isa() == Isa::amx)
+    check(int8 ? kernels::detail::amx_narrow_table.int8 : kernels::detail::amx_narrow_table.bf16);
+#endif
+}
+
+}  // namespace
+
+TEST_CASE("AMX products over emulated tiles are those of the reference", "[narrow]") {
+  if (detected_isa() < Isa::amx) WARN("no AMX here: its kernels run over emulated instructions only");
+  for (const Precision precision : {Precision::bf16, Precision::int8}) {
+    const std::size_t unit = precision == Precision::bf16 ? 2 : 4;
+    for (const std::size_t m : {1, 5, 16, 17, 31, 32, 33, 70})
+      for (const std::size_t n : {1, 16, 17, 48, 50, 65, 100}) check_emulated(precision, m, n, 17 * unit, 1);
+    for (const std::size_t groups : {1, 2, 15, 16, 19, 24, 32, 33, 49, 53})
+      for (const std::size_t segments : {1, 3}) check_emulated(precision, 19, 37, groups * unit, segments);
+  }
+}
+
+TEST_CASE("the emulation of tiles refuses what the processor refuses", "[narrow]") {
+  using Tiles = EmulatedBf16;
+  kernels::detail::TileConfig config;
+  for (int tile = 0; tile < 3; ++tile) config.rows[tile] = 16, config.row_bytes[tile] = 64;
+  Tiles::release();
+  CHECK_THROWS(Tiles::zero<0>());
+  Tiles::configure(config);
+  CHECK_NOTHROW(Tiles::dp<0, 1, 2>());
+  CHECK_THROWS(Tiles::dp<0, 1, 1>());
+  CHECK_THROWS(Tiles::zero<3>());
+  config.rows[1] = 9;
+  Tiles::configure(config);
+  CHECK_THROWS(Tiles::dp<0, 1, 2>());
+  config.rows[1] = 17;
+  CHECK_THROWS(Tiles::configure(config));
+  config.rows[1] = 16, config.row_bytes[1] = 68;
+  CHECK_THROWS(Tiles::configure(config));
+  config.row_bytes[1] = 0;
+  CHECK_THROWS(Tiles::configure(config));
+  Tiles::release();
 }

@@ -18,8 +18,8 @@ enum class Precision : std::uint8_t {
 
 const char* to_string(Precision precision) noexcept;  ///< "fp32", "bf16", "int8"
 
-/// Whether this machine has instructions for it (AVX-512 BF16, AVX-512 VNNI) at the active level; otherwise the
-/// products below are plain loops.
+/// Whether this machine has instructions for it (AVX-512 BF16 and VNNI; at level amx, AMX too) at the active level;
+/// otherwise the products below are plain loops.
 bool has_kernels(Precision precision) noexcept;
 
 /// What left-hand sides lie in, for int8: x is stored as round(x / scale) + zero, clamped to [0, 255].
@@ -74,8 +74,11 @@ struct NarrowPatches {
 void narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept;
 
 /// c[:, columns] = activation(patches * w[:, columns] + w.bias) for the columns [first, last) of w; `first` is a
-/// multiple of NarrowWeights::panel. The bits of a row do not depend on the number of rows. On the calling thread;
-/// noexcept, no allocation; segment * segments == w.depth(), c is rows x w.cols().
+/// multiple of NarrowWeights::panel. The bits of a row do not depend on the number of rows. int8 gives the same bits
+/// with VNNI and with AMX; bf16 is within (depth + 2) * 2^-24 * (sum |a||b| + |bias|) of the exact sum of the rounded
+/// values, besides numbers below 2^-126, which count as 0. The logic of the AMX kernels is tested over emulated
+/// instructions; they have never run on hardware. On the calling thread; noexcept, no allocation; segment * segments ==
+/// w.depth(), c is rows x w.cols().
 void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixView<float> c, Activation activation,
                    std::size_t first, std::size_t last) noexcept;
 
