@@ -1,11 +1,13 @@
 // Data larger than memory: rows arrive in batches from a file, a socket or, here, a generator; a Trainer learns from
-// each and forgets it. Memory is one batch, whatever the amount of data.
+// each and forgets it. Memory is one batch, whatever the amount of data. With arguments X.npy Y.npy (rows of numbers,
+// and a label 0 or 1 for each) the rows come from these files, three times over.
 #include <cmath>
 #include <iostream>
 #include <redoubt/core/random.hpp>
 #include <redoubt/data/dataset.hpp>
 #include <redoubt/metrics/evaluation.hpp>
 #include <redoubt/nn/neural_network.hpp>
+#include <redoubt/nn/streaming.hpp>
 #include <redoubt/nn/trainer.hpp>
 
 using namespace redoubt::layer;
@@ -27,9 +29,23 @@ struct Stream {
   }
 };
 
+/// The epochs of files; Error names file and place if they cannot be read.
+int learn_files(const char* x, const char* y) {
+  redoubt::NpyRowStream stream(x, y);
+  redoubt::Graph graph =
+      redoubt::Sequential{Dense{64}, ReLU{}, Dense{2}}.graph({static_cast<std::uint32_t>(stream.inputs())}, 2, true);
+  graph.initialise(1);
+  redoubt::Trainer trainer(graph, redoubt::NetworkLoss{}, {.batch = batch});
+  for (int epoch = 1; epoch <= 3; ++epoch) {
+    std::cout << "epoch " << epoch << ": mean loss " << redoubt::train_stream(trainer, stream) << '\n';
+  }
+  return 0;
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 3) return learn_files(argv[1], argv[2]);
   redoubt::Graph graph = redoubt::Sequential{Dense{64}, ReLU{}, Dense{64}, ReLU{}, Dense{2}}.graph({width}, 2, true);
   graph.initialise(1);
   const std::uint64_t steps = 2000;

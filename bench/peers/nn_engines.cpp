@@ -1,7 +1,7 @@
 // The inference engines of nn.sh, called from C++ through their C interfaces so that no interpreter is timed:
-//   peer_nn_engines ENGINE library=LIB model=ONNX x=NPY outputs=N batch=N threads=N [precision=f32|bf16]
+//   peer_nn_engines ENGINE library=LIB model=ONNX x=NPY outputs=N batch=N threads=N [precision=f32|bf16] [tail]
 // ENGINE: onnxruntime or openvino. The model has a fixed batch. Lines on stdin as for peer_trees_worker; a run prints
-// seconds per row.
+// seconds per row, or with `tail` the 99th percentile of single calls.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -117,7 +117,8 @@ int run(const std::string& name, const Settings& settings) {
   if (!engine) stop("unknown engine " + name);
   bench::PredictLoop loop(x.rows(), settings);
   const auto predict = [&](std::size_t begin, std::size_t) { engine->predict(begin); };
-  return bench::serve([&] { return loop(predict); },
+  const bool tail = settings.has("tail");
+  return bench::serve([&] { return tail ? bench::tail(x.rows(), engine->batch, 0.5, predict) : loop(predict); },
                       [&](const std::string& path) {
                         for (std::size_t b = 0; b + engine->batch <= x.rows(); b += engine->batch) engine->predict(b);
                         write_npy(engine->out, path);

@@ -6,9 +6,12 @@ channel; and dynamic: the faster counts), and OpenVINO on the static one."""
 import importlib.metadata
 import importlib.util
 import logging
+import math
 import os
 import pathlib
+import statistics
 import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -135,12 +138,55 @@ def contenders(context, folder, model, batch, precision):
             ("openvino", "openvino", model, ["precision=bf16"] if precision == "bf16" else [])]
 
 
-def infer(context, net, batch, precision, threads):
+def weights_of(context, net):
+    """Folder with the weights of a network and rows; our worker."""
     folder = context.file(net)
     worker = str(context.build / "bench/peer_nn_worker")
     if not folder.exists():
         folder.mkdir()
         subprocess.run([worker, "weights", f"net={net}", f"dir={folder}"], check=True)
+    return folder, worker
+
+
+def loaded(context):
+    """99th percentile of a prediction a millisecond while a busy process per core runs beside it: the mlp in fp32, one
+    and eight rows, each engine on one and on two threads, of which the better counts. The worse ratio of the two."""
+    folder, worker = weights_of(context, "mlp")
+    worst = None
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    try:
+        for batch in (1, 8):
+            model = make_onnx("mlp", folder, batch)
+            running = []
+            for threads in (1, 2):
+                shared = [f"batch={batch}", f"threads={threads}", "tail"]
+                running.append(Worker(f"redoubt {threads}t",
+                                      [worker, "predict", "net=mlp", f"dir={folder}", "precision=fp32", *shared]))
+                running.append(Worker(f"onnxruntime {threads}t",
+                                      [str(context.build / "bench/peer_nn_engines"), "onnxruntime",
+                                       f"library={library('onnxruntime')}", f"model={model}", f"x={folder / 'x.npy'}",
+                                       "outputs=10", *shared], env=environment()))
+            running = probe(running, 1.0)
+            for w in running:
+                w.seconds = []
+            for _ in range(context.rounds):
+                for w in running:
+                    w.seconds.append(w.run())
+            tails = {w.name: statistics.median(w.seconds) for w in running}
+            print(f"loaded mlp.b{batch}: p99 " + ", ".join(f"{n} {s * 1e6:.4g} us" for n, s in tails.items()), flush=True)
+            best = [min(s for n, s in tails.items() if n.startswith(side)) for side in ("redoubt", "onnxruntime")]
+            worst = min(worst or math.inf, best[1] / best[0])
+            for w in running:
+                stop(w)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    figure("nn.infer.loaded_p99_vs_ort", worst)
+
+
+def infer(context, net, batch, precision, threads):
+    folder, worker = weights_of(context, net)
     model = make_onnx(net, folder, batch)
     shared = [f"batch={batch}", f"threads={threads}"]
     ours = Worker("redoubt", [worker, "predict", f"net={net}", f"dir={folder}", f"precision={precision}", *shared])
@@ -174,6 +220,6 @@ def infer(context, net, batch, precision, threads):
 
 
 def figures():
-    return [([f"nn.infer.{net}.b{batch}.{precision}.{threads}t.vs_{peer}" for peer in PEERS.values()],
+    return [(["nn.infer.loaded_p99_vs_ort"], loaded)] + [([f"nn.infer.{net}.b{batch}.{precision}.{threads}t.vs_{peer}" for peer in PEERS.values()],
              lambda c, n=net, b=batch, p=precision, t=threads: infer(c, n, b, p, t))
             for precision in ("fp32", "bf16", "int8") for threads in (1, 2) for net in OUTPUTS for batch in (1, 8, 128)]

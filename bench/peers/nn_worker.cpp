@@ -1,7 +1,7 @@
 // Ours for nn.sh: peer_nn_worker MODE KEY=VALUE...
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
-//   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8]   lines on stdin as for peer_trees_worker; seconds
-//   per row
+//   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8] [tail]   lines on stdin as for peer_trees_worker;
+//   seconds per row, or with `tail` the 99th percentile of single calls
 //   train net=NET batch=N threads=N [dir=DIR]     steps for about half a second on rows in memory (text:
 //   DIR/x_train.npy and y_train.npy); seconds per step quality net=NET dir=DIR epochs=N threads=N    per line "SEED"
 //   trains and prints the accuracy on the test rows
@@ -99,7 +99,9 @@ int predict(const Settings& settings) {
       graph.predict_batch(MatrixView<const float>(x).slice(begin, begin + count),
                           MatrixView<float>(out).slice(begin, begin + count), &arena);
   };
-  return bench::serve([&] { return loop(call); },
+  const bool tail = settings.has("tail");
+  const auto batch = static_cast<std::size_t>(settings.number("batch", 1));
+  return bench::serve([&] { return tail ? bench::tail(x.rows(), batch, 0.5, call) : loop(call); },
                       [&](const std::string& path) {
                         call(0, x.rows());
                         write_npy(out, path);

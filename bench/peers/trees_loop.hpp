@@ -9,6 +9,7 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace redoubt::bench {
@@ -54,6 +55,24 @@ inline int run_worker(int argc, char** argv, int (*run)(const std::string& mode,
     std::fprintf(stderr, "%s\n", e.what());
     return 1;
   }
+}
+
+/// The 99th percentile of single calls: seconds of call(begin, batch), one every millisecond for about `budget`
+/// seconds, as requests arrive. The caller sleeps between them.
+template <class Call>
+double tail(std::size_t rows, std::size_t batch, double budget, Call&& call) {
+  std::vector<double> seconds;
+  for (std::size_t begin = 0; begin + batch <= rows; begin += batch) call(begin, batch);
+  const double start = now();
+  for (std::size_t i = 0; now() - start < budget; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const double begin = now();
+    call(i * batch % (rows - rows % batch), batch);
+    seconds.push_back(now() - begin);
+  }
+  const auto at = static_cast<std::ptrdiff_t>(seconds.size() * 99 / 100);
+  std::nth_element(seconds.begin(), seconds.begin() + at, seconds.end());
+  return seconds[static_cast<std::size_t>(at)];
 }
 
 /// Answers the lines on stdin: "ready" at once, "predict FILE" by `predict`, anything else by `seconds`.

@@ -10,7 +10,9 @@
 #include <cmath>
 #include <concepts>
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "data/assemble.hpp"
@@ -20,6 +22,7 @@
 #include "data/input_file.hpp"
 #include "data/names.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/data/row_stream.hpp"
 
 namespace redoubt {
 namespace {
@@ -168,7 +171,8 @@ class NpyHeaderParser {
   std::size_t position_ = 0;
 };
 
-NpyHeader read_header(Bytes bytes, std::string_view origin) {
+/// `bytes` may be the beginning of a file of `size`.
+NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
   const auto corrupt = [&](std::size_t offset, std::string_view what) {
     detail::fail(errc::corrupt, fmt::format("{}: byte {}: {}", origin, offset, what));
   };
@@ -189,7 +193,7 @@ NpyHeader read_header(Bytes bytes, std::string_view origin) {
                  fmt::format("{}: {} dimensions; at most {} can be read", origin, header.shape.size(), max_rank));
   }
   if (header.shape.empty()) header.shape = {1};  // a scalar
-  header.count = detail::element_count(header.shape, header.item, bytes.size(), header.data, origin);
+  header.count = detail::element_count(header.shape, header.item, size, header.data, origin);
   return header;
 }
 
@@ -252,6 +256,38 @@ void fill(const NpyHeader& header, Bytes bytes, std::string_view origin, Tensor<
   }
 }
 
+/// The elements behind the header.
+template <class T>
+Tensor<T> elements(const NpyHeader& header, Bytes bytes, std::string_view origin) {
+  Tensor<T> out{std::span<const std::size_t>(header.shape)};
+  switch (header.kind) {
+    case 'f':
+      header.item == 4 ? fill<T, float>(header, bytes, origin, out) : fill<T, double>(header, bytes, origin, out);
+      break;
+    case 'i':
+      switch (header.item) {
+        case 1: fill<T, std::int8_t>(header, bytes, origin, out); break;
+        case 2: fill<T, std::int16_t>(header, bytes, origin, out); break;
+        case 4: fill<T, std::int32_t>(header, bytes, origin, out); break;
+        default: fill<T, std::int64_t>(header, bytes, origin, out); break;
+      }
+      break;
+    case 'u':
+      switch (header.item) {
+        case 1: fill<T, std::uint8_t>(header, bytes, origin, out); break;
+        case 2: fill<T, std::uint16_t>(header, bytes, origin, out); break;
+        case 4: fill<T, std::uint32_t>(header, bytes, origin, out); break;
+        default: fill<T, std::uint64_t>(header, bytes, origin, out); break;
+      }
+      break;
+    default:
+      fill<T, std::uint8_t>(header, bytes, origin, out);
+      for (T& value : out.flat()) value = static_cast<T>(value != T{0});
+      break;
+  }
+  return out;
+}
+
 template <class T>
 constexpr std::string_view descr_of() {
   if constexpr (std::same_as<T, float>)
@@ -294,34 +330,7 @@ Dataset dataset_of(const Tensor<double>& x, const Tensor<double>* y, std::string
 
 template <class T>
 Tensor<T> read_npy_bytes(std::span<const std::byte> bytes, std::string_view origin) {
-  const NpyHeader header = read_header(bytes, origin);
-  Tensor<T> out{std::span<const std::size_t>(header.shape)};
-  switch (header.kind) {
-    case 'f':
-      header.item == 4 ? fill<T, float>(header, bytes, origin, out) : fill<T, double>(header, bytes, origin, out);
-      break;
-    case 'i':
-      switch (header.item) {
-        case 1: fill<T, std::int8_t>(header, bytes, origin, out); break;
-        case 2: fill<T, std::int16_t>(header, bytes, origin, out); break;
-        case 4: fill<T, std::int32_t>(header, bytes, origin, out); break;
-        default: fill<T, std::int64_t>(header, bytes, origin, out); break;
-      }
-      break;
-    case 'u':
-      switch (header.item) {
-        case 1: fill<T, std::uint8_t>(header, bytes, origin, out); break;
-        case 2: fill<T, std::uint16_t>(header, bytes, origin, out); break;
-        case 4: fill<T, std::uint32_t>(header, bytes, origin, out); break;
-        default: fill<T, std::uint64_t>(header, bytes, origin, out); break;
-      }
-      break;
-    default:
-      fill<T, std::uint8_t>(header, bytes, origin, out);
-      for (T& value : out.flat()) value = static_cast<T>(value != T{0});
-      break;
-  }
-  return out;
+  return elements<T>(read_header(bytes, origin, bytes.size()), bytes, origin);
 }
 
 template <class T>
@@ -505,5 +514,79 @@ REDOUBT_NPY_TYPE(std::int32_t)
 REDOUBT_NPY_TYPE(std::int64_t)
 REDOUBT_NPY_TYPE(std::uint8_t)
 #undef REDOUBT_NPY_TYPE
+
+// ---- rows in order ------------------------------------------------------------------------------------------------
+
+struct NpyRowStream::File {
+  explicit File(const std::string& p) : path(p), stream(p, std::ios::binary) {
+    if (!stream) detail::fail(errc::not_found, fmt::format("{}: cannot be opened", path));
+    stream.seekg(0, std::ios::end);
+    const auto size = static_cast<std::size_t>(stream.tellg());
+    std::vector<std::byte> start(std::min(size, largest_header));
+    fetch(0, start);
+    header = read_header(start, path, size);
+    if (header.shape.size() > 2 || (header.fortran && header.shape.size() == 2)) {
+      detail::fail(errc::unsupported,
+                   fmt::format("{}: rows of a matrix in C order can be streamed; this has {} "
+                               "dimensions{}",
+                               path, header.shape.size(), header.fortran ? ", in Fortran order" : ""));
+    }
+  }
+  std::size_t rows() const { return header.shape[0]; }
+  std::size_t cols() const { return header.shape.size() == 2 ? header.shape[1] : 1; }
+  void fetch(std::size_t at, std::span<std::byte> to) {
+    stream.clear();
+    stream.seekg(static_cast<std::streamoff>(at));
+    stream.read(reinterpret_cast<char*>(to.data()), static_cast<std::streamsize>(to.size()));
+    if (!stream) detail::fail(errc::io_error, fmt::format("{}: byte {}: cannot be read", path, at));
+  }
+  void read(std::size_t first, MatrixView<float> to) {
+    block.resize(to.rows() * cols() * header.item);
+    fetch(header.data + first * cols() * header.item, block);
+    NpyHeader part = header;
+    part.data = 0, part.shape = {to.rows(), cols()}, part.count = to.rows() * cols();
+    const Tensor<float> values = elements<float>(part, block, path);
+    for (std::size_t r = 0; r < to.rows(); ++r) std::copy_n(values.row(r).data(), cols(), to.row(r).data());
+  }
+
+  static constexpr std::size_t largest_header = 1 << 16;
+  std::string path;
+  std::ifstream stream;
+  NpyHeader header;
+  std::vector<std::byte> block;
+};
+
+NpyRowStream::NpyRowStream(const std::string& x_path, const std::string& y_path) {
+  auto x = std::make_unique<File>(x_path), y = std::make_unique<File>(y_path);
+  if (x->rows() != y->rows()) {
+    detail::fail(errc::shape_mismatch, fmt::format("{} has {} rows, {} has {}", x_path, x->rows(), y_path, y->rows()));
+  }
+  x_ = x.release(), y_ = y.release();
+}
+
+NpyRowStream::~NpyRowStream() {
+  delete x_;
+  delete y_;
+}
+
+std::size_t NpyRowStream::inputs() const noexcept { return x_->cols(); }
+std::size_t NpyRowStream::targets() const noexcept { return y_->cols(); }
+std::uint64_t NpyRowStream::rows() const noexcept { return x_->rows(); }
+void NpyRowStream::rewind() { at_ = 0; }
+
+std::size_t NpyRowStream::read(MatrixView<float> rows, MatrixView<float> targets) {
+  if (rows.cols() != x_->cols() || targets.cols() != y_->cols() || rows.rows() != targets.rows()) {
+    detail::fail(
+        errc::shape_mismatch,
+        fmt::format("{}: {} x {} rows and {} x {} targets are wanted; rows have {} and targets {} values", x_->path,
+                    rows.rows(), rows.cols(), targets.rows(), targets.cols(), x_->cols(), y_->cols()));
+  }
+  const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(rows.rows(), x_->rows() - at_));
+  if (count == 0) return 0;
+  x_->read(at_, rows.slice(0, count));
+  y_->read(at_, targets.slice(0, count));
+  at_ += count;
+  return count;
+}
 
 }  // namespace redoubt

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <vector>
 
+#include "nn/prune.hpp"
 #include "nn/require.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/dataset.hpp"
@@ -42,6 +43,7 @@ Model compress(const Model& model, const Dataset& data, const CompressionOptions
   detail::require(options.most_loss >= 0, "compress", "most_loss", options.most_loss, "at least 0");
   detail::require(options.least_speedup >= 0, "compress", "least_speedup", options.least_speedup, "at least 0");
   detail::require(options.calibration_rows > 0, "compress", "calibration_rows", 0, "at least 1");
+  detail::require(options.prune >= 0 && options.prune < 1, "compress", "prune", options.prune, "in [0, 1)");
   if (data.rows() == 0) detail::fail(errc::invalid_argument, "compress: the data have no rows");
   const Tensor<float> all = model.encoder().apply(data, options.arena);
   const std::size_t count = std::min(all.rows(), options.calibration_rows);
@@ -49,7 +51,7 @@ Model compress(const Model& model, const Dataset& data, const CompressionOptions
   for (std::size_t i = 0; i < count; ++i)
     std::copy_n(all.row(i * all.rows() / count).data(), all.cols(), rows.row(i).data());
 
-  Graph narrow = *graph;
+  Graph narrow = options.prune > 0 ? detail::prune_units(*graph, options.prune, rows) : *graph;
   narrow.compile(options.precision, rows);
   ModelParts parts{.info = model.info(),
                    .task = model.task(),
@@ -73,7 +75,9 @@ Model compress(const Model& model, const Dataset& data, const CompressionOptions
     found.speedup = ratios[timed_rounds / 2];
   }
   if (measured) *measured = found;
-  const std::string_view name = to_string(options.precision);
+  const std::string name =
+      options.prune > 0 ? fmt::format("{} with {} of the units pruned", to_string(options.precision), options.prune)
+                        : std::string(to_string(options.precision));
   if (!(found.before - found.after <= options.most_loss))
     detail::fail(errc::refused, fmt::format("compress: in {} {} falls from {:.5f} to {:.5f}, by more than {}", name,
                                             found.metric, found.before, found.after, options.most_loss));

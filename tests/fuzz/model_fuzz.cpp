@@ -1,7 +1,8 @@
 // A model file is either loaded, and then predicts without harm, or Error(corrupt | unsupported).
 //
-// The first byte chooses: 0 takes the rest as a file; 1, 2, 3 take it as edits of a small real model (linear, forest,
-// graph), after which the checksum is made right again, as a forger would, so that the edits reach the loaders.
+// The first byte chooses: 0 takes the rest as a file; 1 to 5 take it as edits of a small real model (linear, forest,
+// graph, graph in bf16, graph in int8), after which the checksum is made right again, as a forger would, so that the
+// edits reach the loaders.
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/nn/compression.hpp"
 #include "redoubt/nn/mlp.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 
@@ -38,16 +40,22 @@ Dataset tiny_data() {
   return Dataset({number, category, text, label});
 }
 
-const std::array<Archive, 3>& models() {
-  static const std::array<Archive, 3> archives = [] {
+const std::array<Archive, 5>& models() {
+  static const std::array<Archive, 5> archives = [] {
     const Dataset data = tiny_data();
     GradientBoostingOptions boosting{.trees = 3, .max_leaves = 4, .min_leaf_rows = 5, .min_category_rows = 1};
     LogisticRegressionOptions linear{.max_iterations = 20};
     MlpOptions network{.hidden = {4}, .epochs = 1};
     for (EncoderOptions* encoder : {&boosting.encoder, &linear.encoder, &network.encoder}) encoder->text_dims = 4;
+    const Model graph = Mlp{network}.fit(data);
+    const auto narrow = [&](kernels::Precision precision) {
+      return Archive::from_bytes(
+          compress(graph, data, {.precision = precision, .most_loss = 1, .least_speedup = 0}).to_bytes());
+    };
     return std::array{Archive::from_bytes(LogisticRegression{linear}.fit(data).to_bytes()),
                       Archive::from_bytes(GradientBoosting{boosting}.fit(data).to_bytes()),
-                      Archive::from_bytes(Mlp{network}.fit(data).to_bytes())};
+                      Archive::from_bytes(graph.to_bytes()), narrow(kernels::Precision::bf16),
+                      narrow(kernels::Precision::int8)};
   }();
   return archives;
 }
@@ -110,12 +118,12 @@ bool load_resealed(Archive archive) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::span<const std::uint8_t> rest(data + 1, size - 1);
-  if (data[0] % 4 == 0) {
+  if (data[0] % 6 == 0) {
     load(std::as_bytes(rest));
     return 0;
   }
   Input input(rest);
-  Archive archive = models()[data[0] % 4 - 1];
+  Archive archive = models()[data[0] % 6 - 1];
   std::vector<std::string> keys;
   for (const auto& [key, value] : archive.strings()) keys.push_back(key);
   const std::vector<std::string> tensors = archive.tensor_names();

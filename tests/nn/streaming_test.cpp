@@ -1,0 +1,150 @@
+#include "redoubt/nn/streaming.hpp"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <vector>
+
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/data/npy.hpp"
+#include "redoubt/nn/sequential.hpp"
+#include "redoubt/nn/trainer.hpp"
+#include "support/allocations.hpp"
+#include "support/test_data.hpp"
+
+using namespace redoubt;
+using namespace redoubt::layer;
+
+namespace {
+
+struct Rows {
+  Tensor<float> x, y;
+  Rows(std::size_t rows, std::size_t cols) : x({rows, cols}), y({rows, std::size_t{1}}) {
+    Random random(4);
+    for (float& v : x.flat()) v = static_cast<float>(static_cast<double>(random.below(2001)) / 1000 - 1);
+    for (std::size_t r = 0; r < rows; ++r) y(r, 0) = x(r, 0) + x(r, 1) > 0;
+  }
+};
+
+Graph network(std::uint32_t inputs) {
+  Graph graph = Sequential{Dense{8}, ReLU{}, Dense{2}}.graph({inputs}, 0, true);
+  graph.initialise(1);
+  return graph;
+}
+
+/// Two epochs.
+std::vector<float> streamed(RowStream& stream, std::uint32_t accumulate = 1) {
+  Arena one(1);
+  Graph graph = network(static_cast<std::uint32_t>(stream.inputs()));
+  Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .accumulate = accumulate, .arena = &one});
+  const double first = train_stream(trainer, stream);
+  CHECK(train_stream(trainer, stream) < first);
+  return {std::as_const(graph).parameters().begin(), std::as_const(graph).parameters().end()};
+}
+
+std::vector<float> in_memory(const Rows& rows, std::uint32_t accumulate = 1) {
+  Arena two(2);
+  Graph graph = network(static_cast<std::uint32_t>(rows.x.cols()));
+  Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .accumulate = accumulate, .arena = &two});
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    for (std::size_t r = 0; r < rows.x.rows(); r += 64) {
+      const std::size_t end = std::min(rows.x.rows(), r + 64);
+      trainer.step(MatrixView<const float>(rows.x).slice(r, end), MatrixView<const float>(rows.y).slice(r, end));
+    }
+    trainer.flush();
+  }
+  return {std::as_const(graph).parameters().begin(), std::as_const(graph).parameters().end()};
+}
+
+}  // namespace
+
+TEST_CASE("Streaming: NPY and LIBSVM files give the weights of rows in memory", "[streaming][threads]") {
+  const test::TempDir folder;
+  const Rows rows(300, 6);
+  const std::string x = folder / "x.npy", y = folder / "y.npy", svm = folder / "rows.svm";
+  write_npy(rows.x, x);
+  write_npy(rows.y, y);
+  std::ofstream text(svm);
+  text << "# a comment\n\n";
+  for (std::size_t r = 0; r < 300; ++r) {
+    text << rows.y(r, 0);
+    for (std::size_t c = 0; c < 6; ++c) {
+      if (rows.x(r, c) != 0) text << ' ' << c + 1 << ':' << rows.x(r, c);
+    }
+    text << (r + 1 < 300 ? "\n" : "");
+  }
+  text.close();
+  NpyRowStream npy(x, y);
+  CHECK(npy.rows() == 300);
+  LibsvmRowStream lines(svm, 6);
+  for (const std::uint32_t accumulate : {1u, 3u}) {
+    const std::vector<float> expected = in_memory(rows, accumulate);
+    CHECK(streamed(npy, accumulate) == expected);
+    CHECK(streamed(lines, accumulate) == expected);
+  }
+  LibsvmRowStream narrow(svm, 5);
+  CHECK_THROWS_AS(streamed(narrow), Error);  // index 6
+  write_npy(Rows(299, 6).y, y);
+  CHECK_THROWS_WITH(NpyRowStream(x, y), Catch::Contains("300 rows") && Catch::Contains("299"));
+  CHECK_THROWS_AS(NpyRowStream(folder / "none.npy", y), Error);
+  CHECK_THROWS_AS(LibsvmRowStream(folder / "none.svm", 6), Error);
+  std::ofstream(svm) << "1 1:0.5\n0 1:abc\n";
+  LibsvmRowStream broken(svm, 6);
+  CHECK_THROWS_AS(streamed(broken), Error);
+  std::ofstream(svm, std::ios::trunc).close();
+  LibsvmRowStream empty(svm, 6);
+  CHECK_THROWS_WITH(streamed(empty), Catch::Contains("no row"));
+}
+
+TEST_CASE("Streaming: memory does not grow with the file", "[streaming]") {
+#if defined(REDOUBT_SANITIZED)
+  SUCCEED("memory is not that of the program under sanitizers");
+#else
+  const test::TempDir folder;
+  const std::string x = folder / "x.npy", y = folder / "y.npy";
+  {
+    const Rows rows(160'000, 100);  // 64 MB
+    write_npy(rows.x, x);
+    write_npy(rows.y, y);
+  }
+  // Peak memory in KB of a child process that runs `body` alone, on its one thread.
+  const auto peak = [](auto body) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      int code = 1;
+      try {
+        body();
+        code = 0;
+      } catch (...) {
+      }
+      _exit(code);
+    }
+    int status = 0;
+    rusage usage{};
+    REQUIRE(wait4(child, &status, 0, &usage) == child);
+    REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    return usage.ru_maxrss;
+  };
+  const auto idle = peak([] {});
+  const auto training = peak([&] {
+    Arena one(1);
+    Graph graph = network(100);
+    Trainer trainer(graph, NetworkLoss{}, {.batch = 256, .arena = &one});
+    NpyRowStream stream(x, y);
+    if (!std::isfinite(train_stream(trainer, stream))) _exit(2);
+  });
+  const auto whole = peak([&] {
+    const Tensor<float> all = read_npy<float>(x);
+    if (all.rows() != 160'000) _exit(2);
+  });
+  CHECK(training - idle < 16'000);
+  CHECK(whole - idle > 60'000);  // the measure sees what it should
+#endif
+}
