@@ -158,6 +158,7 @@ void take(Reader& r, GradientBoostingOptions& o) {
   r.take("max_delta_step", o.max_delta_step);
   r.take("path_smooth", o.path_smooth);
   r.take("random_thresholds", o.random_thresholds);
+  r.take("robust_radius", o.robust_radius);
   r.take("monotone", o.monotone);
   r.take("interactions", o.interactions);
   r.take("max_bins", o.max_bins);

@@ -136,6 +136,12 @@ void Booster::start() {
   growing.max_category_side = options_.max_category_side;
   growing.node_column_fraction = options_.node_column_fraction;
   growing.random_thresholds = options_.random_thresholds;
+  if (options_.robust_radius > 0) {
+    if (x_.rows() != bins_.rows())
+      fail(errc::unsupported, "GradientBoosting: robust_radius needs the rows themselves, not only their bins");
+    robust_ = robust_cuts(bins_, x_, options_.robust_radius);
+    growing.robust = robust_;
+  }
   growing.monotone = rules_.monotone;
   growing.interactions = rules_.interactions;
   growing.weights = y_.weights;

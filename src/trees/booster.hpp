@@ -46,6 +46,7 @@ class Booster {
   const ColumnRules& rules_;
   const BoostingInputs& inputs_;
   MatrixView<const float> x_;
+  std::vector<RobustCuts> robust_;  // per column, of robust_radius
   std::vector<std::uint32_t> rows_, held_out_;
   std::optional<BoostingData> data_;
   std::unique_ptr<Objective> objective_;

@@ -36,6 +36,8 @@ void check_boosting(const GradientBoostingOptions& o) {
   require(o.min_gain >= 0, "min_gain", o.min_gain, "at least 0");
   require(not_negative(o.max_delta_step), "max_delta_step", o.max_delta_step, "0 (unlimited) or more");
   require(not_negative(o.path_smooth), "path_smooth", o.path_smooth, "at least 0");
+  require(not_negative(o.robust_radius), "robust_radius", o.robust_radius, "at least 0");
+  require(o.robust_radius == 0 || !o.random_thresholds, "robust_radius", o.robust_radius, "0 with random_thresholds");
   for (const MonotoneColumn& m : o.monotone)
     if (m.direction < -1 || m.direction > 1)
       fail(errc::invalid_argument, fmt::format("GradientBoosting: monotone direction of column '{}' is {}, must be -1, "
@@ -99,6 +101,7 @@ std::string describe_boosting(const GradientBoostingOptions& o) {
   differing("max_delta_step", o.max_delta_step, d.max_delta_step);
   differing("path_smooth", o.path_smooth, d.path_smooth);
   differing("random_thresholds", o.random_thresholds, d.random_thresholds);
+  differing("robust_radius", o.robust_radius, d.robust_radius);
   for (const MonotoneColumn& m : o.monotone) text += fmt::format(" monotone={}:{}", m.column, m.direction);
   for (const auto& group : o.interactions) text += fmt::format(" interactions={}", fmt::join(group, ","));
   differing("row_frequency", o.row_frequency, d.row_frequency);

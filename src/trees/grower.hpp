@@ -8,6 +8,7 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "trees/grown_tree.hpp"
+#include "trees/robust_cuts.hpp"
 
 namespace redoubt::detail {
 
@@ -27,6 +28,7 @@ struct GrowerOptions {
   int max_category_side = 32;
   double node_column_fraction = 1;                           ///< columns drawn for each node
   bool random_thresholds = false;                            ///< one random cut per column and node
+  std::span<const RobustCuts> robust;                        ///< per column, see robust_cuts; empty: none
   std::span<const std::int8_t> monotone;                     ///< per column -1, 0 or 1; empty: none
   std::span<const std::vector<std::uint32_t>> interactions;  ///< groups of columns allowed together; empty: all
   std::span<const double> weights;                           ///< of rows, for cover; empty: 1 each

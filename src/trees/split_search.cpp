@@ -32,7 +32,7 @@ SplitSearch::SplitSearch(const BinnedMatrix& bins, const HistogramLayout& layout
                          Team& team)
     : bins_(bins), layout_(layout), options_(options), team_(team), kernels_(kernels::detail::grow_table()) {
   simple_ = options.l1 == 0 && options.max_delta_step == 0 && options.path_smooth == 0 && !options.random_thresholds &&
-            options.monotone.empty();
+            options.monotone.empty() && options.robust.empty();
   std::vector<std::vector<std::uint32_t>> of_unit(bins.stored_columns());
   for (std::uint32_t c = 0; c < bins.cols(); ++c) {
     const auto s = bins.place(c).stored;
@@ -293,6 +293,47 @@ void SplitSearch::any_numeric(std::uint32_t column, Searching& s, Bins bins) con
   }
 }
 
+/// Every cut by the worst of four cases: nobody crosses it, all who can go left, or right, or everybody who can.
+void SplitSearch::robust_numeric(std::uint32_t column, Searching& s, Bins bins) const {
+  const RobustCuts& cuts = options_.robust[column];
+  const std::uint32_t count = bins_.column(column).count;
+  const GradientSum missing = bins_.place(column).any_missing ? bins[count] : GradientSum{};
+  const int sign = options_.monotone.empty() ? 0 : options_.monotone[column];
+  const SearchedNode& node = s.node;
+  std::array<GradientSum, 257> before;  // of the bins below
+  before[0] = {};
+  for (std::uint32_t b = 0; b < count; ++b) before[b + 1] = before[b] + bins[b];
+  const auto children = [&](const GradientSum& left) {
+    const GradientSum right = node.total - left;
+    return side_gain(left, options_.l2, output(left, node.output, node.lower, node.upper)) +
+           side_gain(right, options_.l2, output(right, node.output, node.lower, node.upper));
+  };
+  for (std::uint32_t b = 0; b < count; ++b) {
+    if (before[b + 1].hn == 0) continue;
+    const auto [least, most] = cuts[b];
+    for (int side = 0; side < (missing.hn ? 2 : 1); ++side) {
+      const GradientSum extra = side ? missing : GradientSum{};
+      const GradientSum left = before[b + 1] + extra, right = node.total - left;
+      if (!allowed(left) || !allowed(right)) continue;
+      if (sign != 0 && sign * (output(right, node.output, node.lower, node.upper) -
+                               output(left, node.output, node.lower, node.upper)) <
+                           0)
+        continue;
+      double worst = children(left);
+      if (least <= b || most > b + 1)
+        worst = std::min({worst, children(before[least] + extra), children(before[most] + extra),
+                          children(before[least] + (before[most] - before[b + 1]) + extra)});
+      const double gain = worst - s.gain;
+      if (!(gain > s.best.gain) || gain <= options_.min_gain + rounding * std::abs(worst)) continue;
+      s.best.gain = gain;
+      s.best.left = left;
+      s.best.column = column;
+      s.best.last_bin = b;
+      s.best.missing_left = side == 1;
+    }
+  }
+}
+
 /// One category against the others.
 void SplitSearch::one_category(std::uint32_t column, Searching& s, Bins bins, std::uint32_t end) const {
   const auto took = [&](std::uint32_t bin) {
@@ -383,6 +424,8 @@ void SplitSearch::search_column(std::uint32_t column, Searching& s, Local& local
     categorical(column, s, bins, local);
   else if (simple_)
     plain_numeric(column, s, bins);
+  else if (!options_.robust.empty())
+    robust_numeric(column, s, bins);
   else
     any_numeric(column, s, bins);
 }

@@ -99,6 +99,7 @@ class SplitSearch {
   void search_entries(std::uint32_t begin, std::uint32_t end, Searching& s) const;
   void plain_numeric(std::uint32_t column, Searching& s, Bins bins) const;
   void two_bins(std::uint32_t column, Searching& s) const;
+  void robust_numeric(std::uint32_t column, Searching& s, Bins bins) const;
   void any_numeric(std::uint32_t column, Searching& s, Bins bins) const;
   void one_category(std::uint32_t column, Searching& s, Bins bins, std::uint32_t end) const;
   void categorical(std::uint32_t column, Searching& s, Bins bins, Local& local) const;
