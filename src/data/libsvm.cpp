@@ -138,6 +138,9 @@ void check_features(std::size_t features, std::size_t max_index) {
     detail::fail(errc::invalid_argument, fmt::format("features is {}, the largest index is {}", features, max_index));
 }
 
+/// Labels of rows with query ids are grades.
+Task task_of(Task asked, bool any_query) { return asked == Task::none && any_query ? Task::regression : asked; }
+
 }  // namespace
 
 Dataset read_libsvm_text(std::string_view text, const LibsvmOptions& options, const std::string& origin) {
@@ -162,6 +165,7 @@ Dataset read_libsvm_text(std::string_view text, const LibsvmOptions& options, co
   for (std::size_t r = 0; r < count; ++r)
     for (std::uint64_t i = rows.offsets[r]; i < rows.offsets[r + 1]; ++i)
       columns[rows.indices[i] - first].numbers[r] = rows.values[i];
+  const Task task = task_of(options.task, rows.any_query);
   if (rows.any_query) {
     columns.push_back(detail::categorical_column({"qid", ColumnType::categorical, ColumnRole::ignore, {}},
                                                  std::move(rows.queries), rows.query_names));
@@ -171,8 +175,7 @@ Dataset read_libsvm_text(std::string_view text, const LibsvmOptions& options, co
     columns.back().spec = {"weight", ColumnType::numeric, ColumnRole::weight, {}};
     columns.back().numbers = std::move(rows.weights);
   }
-  columns.push_back(
-      detail::target_column({"label", ColumnType::numeric, ColumnRole::target, {}}, rows.labels, options.task));
+  columns.push_back(detail::target_column({"label", ColumnType::numeric, ColumnRole::target, {}}, rows.labels, task));
   return Dataset(std::move(columns), std::move(rows.ids)).with_quarantine(quarantine.take());
 }
 
@@ -197,7 +200,7 @@ SparseDataset read_libsvm_sparse_text(std::string_view text, const SparseLibsvmO
   if (rows.any_query) data.queries.assign(rows.queries.begin(), rows.queries.end());
   data.row_ids = std::move(rows.ids);
   Column target = detail::target_column({"label", ColumnType::numeric, ColumnRole::target, {}}, rows.labels,
-                                        options.task == Task::none && rows.any_query ? Task::regression : options.task);
+                                        task_of(options.task, rows.any_query));
   data.task = target.spec.type == ColumnType::categorical ? Task::classification : Task::regression;
   data.labels = std::move(target.codes);
   data.classes = std::move(target.spec.categories);

@@ -13,6 +13,7 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "trees/bagging_tree.hpp"
@@ -22,6 +23,7 @@ namespace redoubt::detail {
 namespace {
 
 constexpr std::size_t rows_per_block = 256;
+constexpr std::size_t most_spread_cells = std::size_t{1} << 33;
 
 std::size_t columns_tried(const BaggingOptions& options, std::size_t columns) {
   const auto count = static_cast<double>(columns);
@@ -49,7 +51,8 @@ void fill_oob(RandomForestFit& fit, const BinnedMatrix& bins, const TreeTarget& 
           for (std::size_t r = begin; r < end; ++r) {
             if (bags[t][r]) continue;
             ++fit.oob_counts[r];
-            const float* leaf = trees[t].leaf_values.data() + trees[t].leaf_of(bins.row(r)) * width;
+            const std::size_t number = bins.dense() ? trees[t].leaf_of(bins.row(r)) : leaf_of(trees[t], bins, r);
+            const float* leaf = trees[t].leaf_values.data() + number * width;
             for (std::size_t k = 0; k < width; ++k) sums[(r - begin) * width + k] += leaf[k];
             correct[r - begin] += classify && std::max_element(leaf, leaf + width) - leaf == y.labels[r];
           }
@@ -162,7 +165,10 @@ RandomForestFit fit_bagging(const BaggingOptions& options, const BinnedMatrix& x
                             std::span<const std::uint32_t> rows, bool with_oob) {
   check_bagging(options);
   check_target(y, x.rows());
-  if (x.rows() > 0) (void)x.row(0);  // refuses sparse matrices
+  if (!x.dense() && x.cols() > 0 && x.rows() > most_spread_cells / x.cols())
+    fail(errc::unsupported,
+         fmt::format("{}: a sparse matrix of {} x {} cells; at most 2^33, a byte each, are spread out",
+                     options.estimator, x.rows(), x.cols()));
   TreeTarget weighted = y;
   std::vector<double> weights;
   const bool classify = y.task == Task::classification;
@@ -212,7 +218,10 @@ RandomForestFit fit_bagging(const BaggingOptions& options, const BinnedMatrix& x
   return fit;
 }
 
-RandomForestFit fit_bagging(const BaggingOptions& options, MatrixView<const float> x,
+namespace {
+
+template <class Matrix>
+RandomForestFit bin_and_fit(const BaggingOptions& options, const Matrix& x,
                             std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob) {
   check_bagging(options);
   check_target(y, x.rows());
@@ -221,6 +230,18 @@ RandomForestFit fit_bagging(const BaggingOptions& options, MatrixView<const floa
   binning.seed = options.seed;
   binning.arena = options.arena;
   return fit_bagging(options, BinnedMatrix(x, category_counts, binning), y, {}, with_oob);
+}
+
+}  // namespace
+
+RandomForestFit fit_bagging(const BaggingOptions& options, MatrixView<const float> x,
+                            std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob) {
+  return bin_and_fit(options, x, category_counts, y, with_oob);
+}
+
+RandomForestFit fit_bagging(const BaggingOptions& options, const CsrView& x,
+                            std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob) {
+  return bin_and_fit(options, x, category_counts, y, with_oob);
 }
 
 Model fit_bagging(const BaggingOptions& options, const char* algorithm, const EncoderOptions& encoding,

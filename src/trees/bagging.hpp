@@ -50,6 +50,9 @@ RandomForestFit fit_bagging(const BaggingOptions& options, const BinnedMatrix& x
 /// As `RandomForest::fit_encoded`.
 RandomForestFit fit_bagging(const BaggingOptions& options, MatrixView<const float> x,
                             std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob);
+/// As `RandomForest::fit_sparse`.
+RandomForestFit fit_bagging(const BaggingOptions& options, const CsrView& x,
+                            std::span<const std::uint32_t> category_counts, const TreeTarget& y, bool with_oob);
 /// As `RandomForest::fit`; `algorithm` is the name in the model.
 Model fit_bagging(const BaggingOptions& options, const char* algorithm, const EncoderOptions& encoding,
                   const Dataset& data);

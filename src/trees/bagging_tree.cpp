@@ -13,6 +13,32 @@ constexpr std::size_t cached_rows = 256 * 1024;
 
 }  // namespace
 
+ColumnBytes::ColumnBytes(const BinnedMatrix& bins) : columns_(bins.cols()) {
+  using Place = BinnedMatrix::Place;
+  own_.reserve(bins.cols());
+  for (std::size_t c = 0; c < bins.cols(); ++c) {
+    const Place& place = bins.place(c);
+    if (place.stored != Place::none && !place.bundled) {
+      columns_[c] = bins.stored_column(place.stored);
+      continue;
+    }
+    const std::uint8_t common = bins.common_bin(c);
+    auto& column = own_.emplace_back(bins.rows(), common);
+    columns_[c] = column.data();
+    if (place.stored == Place::none) {
+      const BinnedMatrix::Sparse& group = bins.sparse()[place.group];
+      for (auto i = group.column_offsets[place.listed]; i < group.column_offsets[place.listed + 1]; ++i)
+        column[group.cell_rows[i]] = group.cell_bins[i];
+    } else {
+      const std::uint8_t* const codes = bins.stored_column(place.stored);
+      for (std::size_t r = 0; r < bins.rows(); ++r) {
+        const unsigned code = codes[r] - unsigned{place.first};  // wraps where another column is not common
+        if (codes[r] != 0 && code < place.codes) column[r] = static_cast<std::uint8_t>(code + (code >= common));
+      }
+    }
+  }
+}
+
 template <class Sums>
 BaggedTreeGrower<Sums>::BaggedTreeGrower(const BinnedMatrix& bins, const ColumnBytes& bytes,
                                          const BaggingOptions& options, std::size_t width, std::size_t tried,
@@ -69,7 +95,7 @@ void BaggedTreeGrower<Sums>::copy_node(Job& job) {
   copy_.resize(cols * copy_stride_);
   const std::size_t count = job.end - job.begin;
   std::uint32_t* const ids = ids_.data() + job.begin;
-  if (bins_.rows() <= cached_rows) {
+  if (bins_.rows() <= cached_rows || !bins_.dense()) {
     for (std::size_t c = 0; c < cols; ++c) {
       const std::uint8_t* const from = bytes_[c];
       std::uint8_t* const to = copy_.data() + c * copy_stride_;

@@ -12,22 +12,11 @@
 
 namespace redoubt::detail {
 
-/// The bins by columns. Shared by all trees.
+/// The bins by columns, a byte per cell, also of a sparse matrix. Shared by all trees.
 class ColumnBytes {
  public:
-  explicit ColumnBytes(const BinnedMatrix& bins) : columns_(bins.cols()) {
-    own_.reserve(bins.cols());
-    for (std::size_t c = 0; c < bins.cols(); ++c) {
-      const BinnedMatrix::Place& place = bins.place(c);
-      if (place.stored != BinnedMatrix::Place::none && !place.bundled) {
-        columns_[c] = bins.stored_column(place.stored);
-        continue;
-      }
-      auto& column = own_.emplace_back(bins.rows());
-      for (std::size_t r = 0; r < bins.rows(); ++r) column[r] = bins.row(r)[c];
-      columns_[c] = column.data();
-    }
-  }
+  /// What is stored so already is not copied.
+  explicit ColumnBytes(const BinnedMatrix& bins);
   const std::uint8_t* operator[](std::size_t c) const { return columns_[c]; }
 
  private:

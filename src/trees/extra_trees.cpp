@@ -22,6 +22,11 @@ RandomForestFit ExtraTrees::fit_encoded(MatrixView<const float> x, std::span<con
   return detail::fit_bagging(bagging(options, y.task), x, category_counts, y, with_oob);
 }
 
+RandomForestFit ExtraTrees::fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts,
+                                       const TreeTarget& y, bool with_oob) const {
+  return detail::fit_bagging(bagging(options, y.task), x, category_counts, y, with_oob);
+}
+
 Model ExtraTrees::fit(const Dataset& data) const {
   return detail::fit_bagging(bagging(options, data.task()), "extra_trees", options.encoder, data);
 }

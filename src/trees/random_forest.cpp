@@ -22,6 +22,11 @@ RandomForestFit RandomForest::fit_encoded(MatrixView<const float> x, std::span<c
   return detail::fit_bagging(bagging(options, y.task), x, category_counts, y, with_oob);
 }
 
+RandomForestFit RandomForest::fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts,
+                                         const TreeTarget& y, bool with_oob) const {
+  return detail::fit_bagging(bagging(options, y.task), x, category_counts, y, with_oob);
+}
+
 Model RandomForest::fit(const Dataset& data) const {
   return detail::fit_bagging(bagging(options, data.task()), "random_forest", options.encoder, data);
 }

@@ -125,6 +125,13 @@ wrong 'random_forest has no setting .loss.; it has' --model random_forest --loss
 wrong 'only gradient_boosting' --model random_forest --validation houses.csv
 wrong 'would cut queries' --loss lambdarank
 [[ ! -e never.redoubt ]] || fail "a refused train left a file"
+# Ranking of a LIBSVM file: the qid column says which rows belong together, labels are grades.
+awk 'BEGIN { for (i = 0; i < 400; ++i) printf "%d qid:%d 1:%d 2:%d\n", (i * 7) % 4, i / 10, (i * 7) % 4 * 3 + i % 2, i * 13 % 17 }' \
+  >ranks.libsvm
+expect 0 "$redoubt" train ranks.libsvm --loss lambdarank --holdout 0 --validation ranks.libsvm --metric ndcg@3 --trees 20 \
+  --out ranks.redoubt --json
+grep -q 'ndcg@3' out.txt || fail "no ndcg@3 in: $(cat out.txt)"
+expect 0 "$redoubt" predict ranks.redoubt ranks.libsvm
 expect 2 "$redoubt" "${boost[@]}" --importance weight --out never.redoubt
 expect 3 "$redoubt" inspect mlp.redoubt --importance gain
 expect 0 "$redoubt" train --help

@@ -40,6 +40,8 @@ TEST_CASE("libsvm: query ids are carried along, not learned from", "[libsvm]") {
   CHECK(query.spec.role == ColumnRole::ignore);
   CHECK(query.spec.categories == std::vector<std::string>{"7", "10"});
   CHECK(query.codes == std::vector<std::int32_t>{0, 0, 1});
+  CHECK(data.task() == Task::regression);  // labels are grades
+  CHECK(read_libsvm_text("0 qid:7 1:1\n1 qid:7 1:2\n", {.task = Task::classification}).task() == Task::classification);
 }
 
 TEST_CASE("libsvm: bad rows", "[libsvm]") {

@@ -1,10 +1,14 @@
 #include "redoubt/trees/sparse.hpp"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/libsvm.hpp"
+#include "redoubt/trees/binning.hpp"
+#include "redoubt/trees/extra_trees.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "redoubt/trees/random_forest.hpp"
 #include "trees/support.hpp"
 
 namespace redoubt {
@@ -51,6 +55,53 @@ TEST_CASE("sparse rows are learned and predicted like dense ones", "[sparse]") {
   const CsrView bad{one, beyond, std::span(values).first(1), cols};
   CHECK_THROWS_WITH(predict_sparse(*sparse, bad), Catch::Contains("column 60"));
   CHECK_THROWS_AS(predict_sparse(*sparse, CsrView{offsets, columns, values, 61}), Error);
+}
+
+TEST_CASE("bagged forests of a sparse matrix are those of the dense one", "[sparse]") {
+  constexpr std::size_t rows = 600, cols = 40;
+  Tensor<float> x({rows, cols});
+  std::vector<std::uint64_t> offsets = {0};
+  std::vector<std::uint32_t> columns;
+  std::vector<float> values;
+  std::vector<std::int32_t> labels;
+  Random random(5);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < cols; ++c) {
+      if (random.uniform() > (c < 3 ? 0.7 : 0.05)) continue;
+      x(r, c) = random.below(20) ? static_cast<float>(1 + random.below(9)) : test::not_a_number;
+      columns.push_back(static_cast<std::uint32_t>(c));
+      values.push_back(x(r, c));
+    }
+    offsets.push_back(values.size());
+    labels.push_back(x(r, 0) > 4 || x(r, 7) > 0 ? 1 : 0);
+  }
+  const CsrView csr{offsets, columns, values, cols};
+  const BinnedMatrix bins(csr, {});
+  const auto& bundled = bins.place(20);
+  CHECK((bins.place(0).stored != BinnedMatrix::Place::none && !bins.place(0).bundled));
+  CHECK((bundled.bundled || bundled.stored == BinnedMatrix::Place::none));
+  const TreeTarget y{.task = Task::classification, .labels = labels, .classes = 2};
+  const auto same = [&](const RandomForestFit& sparse, const RandomForestFit& dense) {
+    Tensor<float> a({rows, 2}), b({rows, 2});
+    sparse.forest->predict_batch(x, a, nullptr);
+    dense.forest->predict_batch(x, b, nullptr);
+    CHECK(std::equal(a.flat().begin(), a.flat().end(), b.flat().begin()));
+    CHECK(sparse.forest->leaves() == dense.forest->leaves());
+    CHECK(sparse.oob_counts == dense.oob_counts);
+    REQUIRE(sparse.oob_proba.size() == dense.oob_proba.size());
+    std::size_t differ = 0;
+    for (std::size_t i = 0; i < dense.oob_proba.size(); ++i) {
+      const float p = sparse.oob_proba.flat()[i], q = dense.oob_proba.flat()[i];
+      differ += p != q && !(std::isnan(p) && std::isnan(q));
+    }
+    CHECK(differ == 0);
+    const Tensor<float> p = predict_sparse(*sparse.forest, csr);
+    CHECK(std::equal(p.flat().begin(), p.flat().end(), a.flat().begin()));
+  };
+  const RandomForest forest{{.trees = 12, .seed = 4}};
+  same(forest.fit_sparse(csr, {}, y), forest.fit_encoded(x, {}, y));
+  const ExtraTrees extra{{.trees = 12, .seed = 4}};
+  same(extra.fit_sparse(csr, {}, y), extra.fit_encoded(x, {}, y));
 }
 
 TEST_CASE("a LIBSVM file is learned from and predicted without being spread out", "[sparse]") {

@@ -10,7 +10,7 @@
 namespace redoubt {
 
 struct LibsvmOptions {
-  Task task = Task::none;  ///< none: at most 20 distinct whole numbers are classes, else regression
+  Task task = Task::none;  ///< none: classes if at most 20 distinct whole numbers and no query ids, else regression
   /// Columns f0, f1, ... up to this index at least: give it so that train and test files agree. 0: the largest index
   /// seen.
   std::size_t features = 0;
@@ -26,7 +26,7 @@ Dataset read_libsvm(const std::string& path, const LibsvmOptions& options = {});
 Dataset read_libsvm_text(std::string_view text, const LibsvmOptions& options = {}, const std::string& origin = "text");
 
 struct SparseLibsvmOptions {
-  Task task = Task::none;    ///< none: regression if there are query ids, else as in LibsvmOptions
+  Task task = Task::none;    ///< as in LibsvmOptions
   std::size_t features = 0;  ///< the largest index is at least this: give it so that train and test files agree
   /// A row with a larger index is bad. What learns from the rows takes some memory for every column, used or not.
   std::size_t max_index = std::size_t{1} << 22;

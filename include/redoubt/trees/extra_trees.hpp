@@ -14,6 +14,7 @@
 namespace redoubt {
 
 class BinnedMatrix;
+struct CsrView;
 
 struct ExtraTreesOptions {
   int trees = 100;
@@ -47,6 +48,9 @@ struct ExtraTrees {
                               const TreeTarget& y, bool with_oob = false) const;
   /// As `RandomForest::fit_binned`.
   RandomForestFit fit_binned(const BinnedMatrix& x, const TreeTarget& y, std::span<const std::uint32_t> rows = {},
+                             bool with_oob = false) const;
+  /// As `RandomForest::fit_sparse`.
+  RandomForestFit fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts, const TreeTarget& y,
                              bool with_oob = false) const;
 };
 

@@ -13,6 +13,7 @@
 namespace redoubt {
 
 class BinnedMatrix;
+struct CsrView;
 
 struct RandomForestOptions {
   int trees = 100;
@@ -58,6 +59,10 @@ struct RandomForest {
   /// On the listed rows (distinct; empty: all) of a binned matrix; out-of-bag results are for all its rows, and
   /// rows that are not listed are out of every bag.
   RandomForestFit fit_binned(const BinnedMatrix& x, const TreeTarget& y, std::span<const std::uint32_t> rows = {},
+                             bool with_oob = true) const;
+  /// On a sparse matrix (see `predict_sparse`). While it fits, a cell takes one byte, so Error(unsupported) above 2^33
+  /// cells; the same forest as of the dense matrix cut into the same bins.
+  RandomForestFit fit_sparse(const CsrView& x, std::span<const std::uint32_t> category_counts, const TreeTarget& y,
                              bool with_oob = true) const;
 };
 
