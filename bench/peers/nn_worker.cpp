@@ -2,9 +2,10 @@
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
 //   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8] [tail]   lines on stdin as for peer_trees_worker;
 //   seconds per row, or with `tail` the 99th percentile of single calls
-//   train net=NET batch=N threads=N [dir=DIR]     steps for about half a second on rows in memory (text:
-//   DIR/x_train.npy and y_train.npy); seconds per step quality net=NET dir=DIR epochs=N threads=N    per line "SEED"
-//   trains and prints the accuracy on the test rows
+//   train net=NET batch=N threads=N [dir=DIR] [precision=P]   steps for about half a second on rows in memory (text:
+//   DIR/x_train.npy and y_train.npy); seconds per step
+//   quality net=NET dir=DIR epochs=N threads=N [precision=P]  per line "SEED" trains and prints the accuracy on the
+//   test rows; P: strict_fp32 (without it), fp32x3, bf16
 // NET: small (28-64-32-2), tabular (28-256-256-1), adult (128-64-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3
 // convolutions of 32 and 64 channels, pooled by 2 x 2, 128, 10), text (64 ids, the mean of their 64-wide rows in a
 // table of 32768, 2), transformer (128 ids of 2048, 4 pre-norm encoder layers of width 256, 4 heads, 1024 hidden, mean,
@@ -108,6 +109,13 @@ int predict(const Settings& settings) {
                       });
 }
 
+TrainingPrecision precision_of(const Settings& settings) {
+  const std::string name = settings.has("precision") ? settings.text("precision") : "strict_fp32";
+  for (const auto p : {TrainingPrecision::strict_fp32, TrainingPrecision::fp32x3, TrainingPrecision::bf16})
+    if (name == to_string(p)) return p;
+  throw Error(errc::invalid_argument, "unknown precision " + name);
+}
+
 int train(const Settings& settings) {
   Graph graph = network(settings.text("net"));
   graph.initialise(1);
@@ -115,7 +123,7 @@ int train(const Settings& settings) {
   const auto batch = static_cast<std::size_t>(settings.number("batch", 32));
   const bool values = graph.score_count() == 1;
   Trainer trainer(graph, NetworkLoss{.kind = values ? LossKind::binary_cross_entropy : LossKind::cross_entropy},
-                  {.batch = static_cast<std::uint32_t>(batch), .arena = &arena});
+                  {.batch = static_cast<std::uint32_t>(batch), .precision = precision_of(settings), .arena = &arena});
   Random random(3);
   std::size_t rows = 64 * batch;
   Tensor<float> x({rows, graph.inputs()}), y({rows, std::size_t{1}});
@@ -161,7 +169,11 @@ int quality(const Settings& settings) {
     const auto seed = static_cast<std::uint64_t>(std::atoi(line.c_str()));
     Graph graph = network(settings.text("net"), static_cast<std::uint32_t>(cols));
     graph.initialise(seed);
-    Trainer trainer(graph, NetworkLoss{}, {.batch = static_cast<std::uint32_t>(batch), .seed = seed, .arena = &arena});
+    Trainer trainer(graph, NetworkLoss{},
+                    {.batch = static_cast<std::uint32_t>(batch),
+                     .precision = precision_of(settings),
+                     .seed = seed,
+                     .arena = &arena});
     Random random(seed, 1);
     std::vector<std::size_t> order(rows);
     std::iota(order.begin(), order.end(), std::size_t{0});

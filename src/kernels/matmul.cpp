@@ -8,7 +8,9 @@
 #include <new>
 
 #include "kernels/activate.hpp"
+#include "kernels/bf16.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/rounded.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/kernels/isa.hpp"
@@ -16,11 +18,8 @@
 namespace redoubt::kernels {
 namespace {
 
-enum class Form { nn, tn, nt };
-
-struct Sizes {
-  std::size_t m, n, k;
-};
+using detail::Form;
+using detail::Sizes;
 
 Sizes checked_sizes(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                     const MatrixView<float>& c) {
@@ -36,6 +35,12 @@ Sizes checked_sizes(Form form, const MatrixView<const float>& a, const MatrixVie
   return {m, n, k};
 }
 
+float rounded(float x, float y, ProductPrecision precision) {
+  const auto lead = [](float v) { return detail::float_of(detail::bf16_of(v)); };
+  const float a = lead(x), b = lead(y);
+  return precision == ProductPrecision::bf16 ? a * b : lead(x - a) * b + a * lead(y - b) + a * b;
+}
+
 void naive_product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                    const MatrixView<float>& c, const MatmulOptions& options) {
   const auto [m, n, k] = checked_sizes(form, a, b, c);
@@ -43,8 +48,10 @@ void naive_product(Form form, const MatrixView<const float>& a, const MatrixView
   for (std::size_t i = 0; i < m; ++i) {
     for (std::size_t j = 0; j < n; ++j) {
       float value = (epilogue.bias ? epilogue.bias[j] : 0) + (options.accumulate ? c(i, j) : 0);
-      for (std::size_t p = 0; p < k; ++p)
-        value += (form == Form::tn ? a(p, i) : a(i, p)) * (form == Form::nt ? b(j, p) : b(p, j));
+      for (std::size_t p = 0; p < k; ++p) {
+        const float x = form == Form::tn ? a(p, i) : a(i, p), y = form == Form::nt ? b(j, p) : b(p, j);
+        value += options.precision == ProductPrecision::fp32 ? x * y : rounded(x, y, options.precision);
+      }
       c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
@@ -235,9 +242,41 @@ bool better_turned(Form form, const Sizes& s, const MatmulOptions& options) {
 }
 
 void product(Form form, MatrixView<const float> a, MatrixView<const float> b, const MatrixView<float>& c,
+             const MatmulOptions& options);
+
+/// Without instructions for bf16: products of rounded copies.
+void product_of_rounded(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
+                        const MatrixView<float>& c, MatmulOptions options) {
+  const std::size_t left = a.rows() * a.cols(), right = b.rows() * b.cols();
+  const bool two = options.precision == ProductPrecision::fp32x3;
+  const detail::RoundedMemory memory((left + right) * (two ? 2 : 1) * sizeof(float));
+  auto* const floats = reinterpret_cast<float*>(memory.data());
+  float *const a_rest = two ? floats + left + right : nullptr, *const b_rest = two ? a_rest + left : nullptr;
+  detail::round_values(a, floats, a_rest);
+  detail::round_values(b, floats + left, b_rest);
+  const auto view = [](const MatrixView<const float>& shape, const float* data) {
+    return MatrixView<const float>(data, shape.rows(), shape.cols());
+  };
+  options.precision = ProductPrecision::fp32;
+  if (two) {
+    const Epilogue last = options.epilogue;
+    options.epilogue = {};
+    product(form, view(a, a_rest), view(b, floats + left), c, options);
+    options.accumulate = true;
+    product(form, view(a, floats), view(b, b_rest), c, options);
+    options.epilogue = last;
+  }
+  product(form, view(a, floats), view(b, floats + left), c, options);
+}
+
+void product(Form form, MatrixView<const float> a, MatrixView<const float> b, const MatrixView<float>& c,
              const MatmulOptions& options) {
   Sizes sizes = checked_sizes(form, a, b, c);
   if (selected_isa() == Isa::baseline) return naive_product(form, a, b, c, options);
+  if (options.precision != ProductPrecision::fp32) {
+    if (!detail::rounded_product(form, a, b, c, options, sizes)) product_of_rounded(form, a, b, c, options);
+    return;
+  }
   if (sizes.m == 0 || sizes.n == 0) return;
   const detail::Table& table = *detail::table();
   if (form == Form::nn && sizes.m == 1 && !options.accumulate) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/activate.hpp"
+#include "kernels/bf16.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/narrow_table.hpp"
 #include "redoubt/core/cpu.hpp"
@@ -35,16 +36,6 @@ const detail::AmxTable* amx_table() noexcept {
 #endif
   return nullptr;
 }
-
-/// Round to nearest even; numbers below 2^-126 become 0, as the instruction does.
-std::uint16_t bf16_of(float x) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
-  if ((bits & 0x7f800000u) == 0) return static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
-  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float float_of(std::uint16_t bf16) noexcept { return std::bit_cast<float>(std::uint32_t{bf16} << 16); }
 
 }  // namespace
 
@@ -76,7 +67,7 @@ NarrowWeights::NarrowWeights(MatrixView<const float> w, std::span<const float> b
   if (precision == Precision::bf16) {
     for (std::size_t r = 0; r < rows_; ++r) {
       for (std::size_t c = 0; c < cols_; ++c) {
-        const std::uint16_t value = bf16_of(w(r, c));
+        const std::uint16_t value = detail::bf16_of(w(r, c));
         std::memcpy(place(r, c), &value, 2);
       }
     }
@@ -101,7 +92,7 @@ NarrowWeights::NarrowWeights(MatrixView<const float> w, std::span<const float> b
 void naive::narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept {
   for (std::size_t i = 0; i < n; ++i) {
     if (w.precision() == Precision::bf16) {
-      const std::uint16_t value = bf16_of(src[i]);
+      const std::uint16_t value = detail::bf16_of(src[i]);
       std::memcpy(dst + 2 * i, &value, 2);
     } else {
       const float x = std::nearbyint(src[i] * (1 / w.range().scale)) + static_cast<float>(w.range().zero);
@@ -137,7 +128,7 @@ void naive::narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, 
           std::uint16_t left, right;
           std::memcpy(&left, patches.data + 2 * at, 2);
           std::memcpy(&right, b, 2);
-          sum += float_of(left) * float_of(right);
+          sum += detail::float_of(left) * detail::float_of(right);
         } else {
           whole += static_cast<std::int32_t>(patches.data[at]) * static_cast<std::int8_t>(*b);
         }

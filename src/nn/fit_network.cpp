@@ -112,6 +112,11 @@ NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options
   return loss;
 }
 
+/// L-BFGS takes its gradients in fp32.
+TrainingPrecision precision_of(const NeuralNetworkOptions& o) {
+  return o.optimizer.kind == OptimizerKind::lbfgs ? TrainingPrecision::strict_fp32 : chosen_precision(o.precision);
+}
+
 /// The epochs of a fit.
 class Epochs {
  public:
@@ -140,6 +145,7 @@ class Epochs {
                                     .accumulate = options.accumulate,
                                     .optimizer = options.optimizer,
                                     .schedule = options.schedule,
+                                    .precision = precision_of(options),
                                     .steps = moves * static_cast<std::uint64_t>(options.epochs),
                                     .clip_norm = options.clip_norm,
                                     .seed = options.seed,
@@ -237,7 +243,8 @@ class Epochs {
                                .epochs = options_.epochs,
                                .loss = loss,
                                .validation_loss = held_out,
-                               .rate = trainer_->rate()};
+                               .rate = trainer_->rate(),
+                               .precision = trainer_->precision()};
     if (options_.callback && !options_.callback->after_epoch(report)) stopped_ = true;
   }
 
@@ -318,8 +325,8 @@ class Epochs {
 /// Of everything that the weights depend on.
 std::string fingerprint(const Dataset& data, const NeuralNetworkOptions& o, const NetworkTask& task,
                         const Graph& graph) {
-  std::string text = fmt::format("{} {} {} {} {} {}", task.algorithm, task.options, data.hash(), o.seed, o.epochs,
-                                 to_string(active_isa()));
+  std::string text = fmt::format("{} {} {} {} {} {} {}", task.algorithm, task.options, data.hash(), o.seed, o.epochs,
+                                 to_string(active_isa()), to_string(precision_of(o)));
   for (const GraphNode& node : graph.nodes()) {
     text += fmt::format(" {}({};{};{})", node.op, fmt::join(node.inputs, ","), fmt::join(node.attributes, ","),
                         static_cast<int>(node.initialiser));
@@ -333,6 +340,7 @@ std::string fingerprint(const Dataset& data, const NeuralNetworkOptions& o, cons
 void check(const NeuralNetworkOptions& o, std::string_view what) {
   require(o.epochs >= 1, what, "epochs", o.epochs, "at least 1");
   require(o.batch >= 1 && o.batch <= (1u << 20), what, "batch", o.batch, "1 to 2^20");
+  require(o.precision <= TrainingPrecision::bf16, what, "precision", static_cast<double>(o.precision), "an enumerator");
   require(o.patience >= 0, what, "patience", o.patience, ">= 0");
   require(o.validation_fraction >= 0 && o.validation_fraction <= 0.9, what, "validation_fraction",
           o.validation_fraction, "in [0, 0.9]");
@@ -341,6 +349,8 @@ void check(const NeuralNetworkOptions& o, std::string_view what) {
   require(o.checkpoint_every >= 1, what, "checkpoint_every", o.checkpoint_every, "at least 1");
   if (o.optimizer.kind != OptimizerKind::lbfgs) return;
   require(o.accumulate == 1, what, "accumulate", o.accumulate, "1 with lbfgs");
+  require(o.precision <= TrainingPrecision::strict_fp32, what, "precision", static_cast<double>(o.precision),
+          "automatic or strict_fp32 with lbfgs");
   require(o.clip_norm == 0, what, "clip_norm", o.clip_norm, "0 with lbfgs");
   if (!o.checkpoint.empty() || o.objective) {
     fail(errc::invalid_argument, fmt::format("{}: lbfgs takes neither a checkpoint nor an objective", what));
@@ -383,7 +393,8 @@ Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, cons
 
   Model::Parts parts;
   parts.info.algorithm = task.algorithm;
-  parts.info.options = fmt::format("{} epochs_run={}", task.options, epochs);
+  parts.info.options =
+      fmt::format("{} precision={} epochs_run={}", task.options, to_string(precision_of(options)), epochs);
   parts.info.seed = options.seed;
   parts.info.data_hash = data.hash();
   parts.info.train_rows = data.rows();

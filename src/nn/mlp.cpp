@@ -28,6 +28,7 @@ void check(const MlpOptions& o) {
   require(o.learning_rate > 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate, "positive");
   require(o.l2 >= 0 && std::isfinite(o.l2), "l2", o.l2, "finite and >= 0");
   require(o.dropout >= 0 && o.dropout <= 0.99, "dropout", o.dropout, "in [0, 0.99]");
+  require(o.precision <= TrainingPrecision::bf16, "precision", static_cast<int>(o.precision), "one of the enumerators");
   require(o.patience >= 0, "patience", o.patience, ">= 0");
   require(o.validation_fraction >= 0 && o.validation_fraction <= 0.9, "validation_fraction", o.validation_fraction,
           "in [0, 0.9]");
@@ -53,6 +54,7 @@ Model Mlp::fit(const Dataset& data) const {
   check(options);
   NeuralNetworkOptions training{.epochs = options.epochs,
                                 .batch = options.batch,
+                                .precision = options.precision,
                                 .validation_fraction = options.patience > 0 ? options.validation_fraction : 0.0,
                                 .seed = options.seed,
                                 .encoder = options.encoder,

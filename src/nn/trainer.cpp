@@ -98,6 +98,7 @@ struct Trainer::Impl {
   Impl(Graph& g, std::vector<LossHead> h, const TrainerOptions& o)
       : graph(g), heads(std::move(h)), options(checked(o)), workspace(g, o.batch), optimizer(g, o.optimizer) {
     check_heads(heads, g.score_count());
+    options.precision = chosen_precision(o.precision);
     for (const LossHead& head : heads) target_columns += head.targets();
     gradient.resize(g.parameters().size());
     std::size_t most_ids = 0, blocks = 0;
@@ -128,6 +129,12 @@ struct Trainer::Impl {
     last_rate = o.optimizer.learning_rate;
   }
 
+  kernels::ProductPrecision products() const {
+    return options.precision == TrainingPrecision::bf16     ? kernels::ProductPrecision::bf16
+           : options.precision == TrainingPrecision::fp32x3 ? kernels::ProductPrecision::fp32x3
+                                                            : kernels::ProductPrecision::fp32;
+  }
+
   static const TrainerOptions& checked(const TrainerOptions& o) {
     check(o.optimizer);
     check(o.schedule);
@@ -136,6 +143,7 @@ struct Trainer::Impl {
     };
     require(o.batch >= 1 && o.batch <= (1u << 20), "batch", o.batch, "1 to 2^20");
     require(o.accumulate >= 1 && o.accumulate <= (1u << 20), "accumulate", o.accumulate, "1 to 2^20");
+    require(o.precision <= TrainingPrecision::bf16, "precision", static_cast<double>(o.precision), "an enumerator");
     require(o.clip_norm >= 0 && std::isfinite(o.clip_norm), "clip_norm", o.clip_norm, "finite and >= 0");
     return o;
   }
@@ -367,7 +375,7 @@ class Trainer::Impl::Pass final : public TrainingPass {
     targets = t;
     weights = w;
     heads = my.heads;
-    training = {.seed = my.options.seed, .step = my.calls + 1};
+    training = {.seed = my.options.seed, .step = my.calls + 1, .products = my.products()};
     moves = my.moves;
     steps = my.options.steps;
     share = 1.0f / (static_cast<float>(my.options.batch) * static_cast<float>(my.options.accumulate));
@@ -463,6 +471,7 @@ double Trainer::gradient(MatrixView<const float> rows, MatrixView<const float> t
 
 std::size_t Trainer::batch() const noexcept { return impl_->options.batch; }
 std::uint64_t Trainer::steps() const noexcept { return impl_->moves; }
+TrainingPrecision Trainer::precision() const noexcept { return impl_->options.precision; }
 double Trainer::rate() const noexcept { return impl_->last_rate; }
 
 void Trainer::save(Archive& archive) const {
@@ -476,12 +485,18 @@ void Trainer::save(Archive& archive) const {
   put("trainer.parameters", std::as_const(impl_->graph).parameters());
   put("trainer.first", impl_->optimizer.first);
   put("trainer.second", impl_->optimizer.second);
+  archive.set("trainer.precision", to_string(impl_->options.precision));
   archive.set_int("trainer.calls", static_cast<std::int64_t>(impl_->calls));
   archive.set_int("trainer.moves", static_cast<std::int64_t>(impl_->moves));
 }
 
 void Trainer::load(const Archive& archive) {
   Impl& my = *impl_;
+  const std::string precision = archive.has("trainer.precision") ? archive.get("trainer.precision") : "strict_fp32";
+  if (precision != to_string(my.options.precision)) {
+    detail::fail(errc::refused, fmt::format("trainer: what was saved was trained in {}, this trainer works in {}",
+                                            precision, to_string(my.options.precision)));
+  }
   const auto get = [&](const char* name, std::size_t size) {
     const auto values = archive.tensor<float>(name).flat();
     if (values.size() != size) {

@@ -132,6 +132,66 @@ TEST_CASE("products of every small shape", "[matmul]") {
   }
 }
 
+TEST_CASE("products of rounded operands stay within the stated errors", "[matmul]") {
+  for (const Case& c : cases) {
+    for (const auto& [m, n, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 1, 1},
+                                  {1, 49, 2},
+                                  {2, 3, 0},
+                                  {7, 48, 33},
+                                  {8, 17, 64},
+                                  {9, 97, 31},
+                                  {40, 100, 129},
+                                  {65, 385, 95},
+                                  {600, 10, 1001}}) {
+      const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n), start = random_tensor(m, n, 3);
+      const auto bias = random_tensor(1, n, 4);
+      for (const ProductPrecision precision : {ProductPrecision::fp32x3, ProductPrecision::bf16}) {
+        const double rounding = precision == ProductPrecision::bf16 ? 0x1p-7 + 0x1p-16 : 3 * 0x1p-16;
+        for (const bool accumulate : {false, true}) {
+          INFO(c.name << ' ' << m << 'x' << n << 'x' << k << ' ' << to_string(precision) << " accumulate "
+                      << accumulate);
+          const Exact truth = exact(c.form, a, b, accumulate ? start : Tensor<float>({m, n}), bias.data());
+          for (const Multiply multiply : {c.fast, c.naive}) {
+            for (const Activation activation : {Activation::none, Activation::relu, Activation::tanh}) {
+              Tensor<float> result = start;
+              multiply(a, b, result,
+                       {.epilogue = {bias.data(), activation}, .accumulate = accumulate, .precision = precision});
+              double worst = 0;
+              for (std::size_t i = 0; i < result.size(); ++i) {
+                double want = truth.value.flat()[i];
+                if (activation == Activation::relu) want = std::max(want, 0.0);
+                if (activation == Activation::tanh) want = std::tanh(want);
+                worst =
+                    std::max(worst, std::abs(result.flat()[i] - want) - 1e-6 * double(activation == Activation::tanh) -
+                                        (rounding + double(2 * (k + 2)) * 0x1p-24) * truth.magnitude.flat()[i]);
+              }
+              CHECK(worst <= 0);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rounding is that of bf16, in one part or two", "[matmul]") {
+  const float step = 0x1p-7f;  // of bf16 at 1
+  const float one = 1;
+  for (const Multiply multiply : {cases[0].fast, cases[0].naive}) {
+    const auto rounded = [&](float x, ProductPrecision precision) {
+      Tensor<float> result({1, 1});
+      multiply({&x, 1, 1}, {&one, 1, 1}, result, {.precision = precision});
+      return result(0, 0);
+    };
+    CHECK(rounded(1 + 0.5f * step, ProductPrecision::bf16) == 1.0f);  // to even
+    CHECK(rounded(1 + 0.51f * step, ProductPrecision::bf16) == 1 + step);
+    CHECK(rounded(1 + 1.5f * step, ProductPrecision::bf16) == 1 + 2 * step);
+    CHECK(rounded(-0x1p-127f, ProductPrecision::bf16) == 0.0f);
+    CHECK(rounded(1 + 0x1p-14f, ProductPrecision::fp32x3) == 1 + 0x1p-14f);
+    CHECK(rounded(1 + 0x1p-7f + 0x1p-15f, ProductPrecision::fp32x3) == 1 + 0x1p-7f + 0x1p-15f);
+  }
+}
+
 TEST_CASE("AVX2 and AVX-512 products are equal bit for bit", "[matmul]") {
   const auto* avx2 = kernels::detail::table_for(std::min(detected_isa(), Isa::avx2));
   const auto* best = kernels::detail::table_for(detected_isa());
@@ -173,10 +233,12 @@ TEST_CASE("products are the same at any thread count", "[matmul][threads]") {
                                   {600, 500, 16}}) {
       INFO(c.name << ' ' << m << 'x' << n << 'x' << k);
       const auto a = operand_a(c.form, m, k), b = operand_b(c.form, k, n);
-      Tensor<float> serial({m, n}), parallel({m, n});
-      c.fast(a, b, serial, {.arena = &one});
-      c.fast(a, b, parallel, {.arena = &four});
-      CHECK(serial == parallel);
+      for (const auto precision : {ProductPrecision::fp32, ProductPrecision::fp32x3, ProductPrecision::bf16}) {
+        Tensor<float> serial({m, n}), parallel({m, n});
+        c.fast(a, b, serial, {.precision = precision, .arena = &one});
+        c.fast(a, b, parallel, {.precision = precision, .arena = &four});
+        CHECK(serial == parallel);
+      }
     }
   }
 }

@@ -79,10 +79,12 @@ TEST_CASE("Trainer: a step allocates nothing", "[trainer]") {
   SUCCEED("not counted under sanitizers");
 #else
   Arena one(1);
-  const auto count = [&](const Sequential& layers, std::size_t width, bool ids, std::uint32_t accumulate) {
+  const auto count = [&](const Sequential& layers, std::size_t width, bool ids, std::uint32_t accumulate,
+                         TrainingPrecision precision = TrainingPrecision::strict_fp32) {
     const Batch batch(40, width, 2, ids);
     Graph graph = make(layers, static_cast<std::uint32_t>(width));
-    Trainer trainer(graph, NetworkLoss{}, {.batch = 40, .accumulate = accumulate, .clip_norm = 1, .arena = &one});
+    Trainer trainer(graph, NetworkLoss{},
+                    {.batch = 40, .accumulate = accumulate, .precision = precision, .clip_norm = 1, .arena = &one});
     for (int i = 0; i < 4; ++i) trainer.step(batch.rows, batch.targets, batch.weights);
     trainer.loss(batch.rows, batch.targets);
     const std::size_t before = test::allocations;
@@ -94,6 +96,10 @@ TEST_CASE("Trainer: a step allocates nothing", "[trainer]") {
   CHECK(count({Dense{128}, ReLU{}, Dropout{0.1}, Dense{64}, Tanh{}, Dense{2}}, 30, false, 1) == 0);
   CHECK(count({Dense{128}, ReLU{}, Dense{2}}, 30, false, 4) == 0);
   CHECK(count(image, 36, false, 1) == 0);
+  for (const auto precision : {TrainingPrecision::fp32x3, TrainingPrecision::bf16}) {
+    CHECK(count({Dense{128}, ReLU{}, Dense{64}, Tanh{}, Dense{2}}, 30, false, 1, precision) == 0);
+    CHECK(count(image, 36, false, 1, precision) == 0);
+  }
   CHECK(count(text, 12, true, 1) == 0);
   CHECK(count(sequence, 12, true, 1) == 0);
 #endif

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <span>
 
 #include "redoubt/core/view.hpp"
@@ -7,10 +8,27 @@
 
 namespace redoubt::kernels {
 
+/// What operands are rounded to before they are multiplied. Sums are fp32 always.
+enum class ProductPrecision : std::uint8_t {
+  fp32,    ///< as they are
+  fp32x3,  ///< two parts of 8 bits each, leading and second; three products: all but second times second
+  bf16     ///< 8 bits and the exponents of fp32, to nearest
+};
+
+const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x3", "bf16"
+
+/// Whether this machine has instructions for it (AVX-512 BF16) at the active level; otherwise operands are rounded
+/// first and multiplied as fp32, which takes longer than fp32.
+bool has_kernels(ProductPrecision precision) noexcept;
+
+/// Whether products of rounded operands run on tiles (AMX): then fp32x3 takes less time than fp32.
+bool multiplies_tiles() noexcept;
+
 struct MatmulOptions {
   Epilogue epilogue{};
   bool accumulate = false;  ///< start from what c holds instead of from zero (the bias is added once, as always)
-  Arena* arena = nullptr;   ///< null = the default arena; small products stay on the calling thread
+  ProductPrecision precision = ProductPrecision::fp32;
+  Arena* arena = nullptr;  ///< null = the default arena; small products stay on the calling thread
 };
 
 /// c[m,n] = a[m,k] * b[k,n], then the epilogue. fp32, row-major, any row stride, no alignment needed.
@@ -20,6 +38,9 @@ struct MatmulOptions {
 /// The baseline rounds each product, so it differs: both are within (k+1) * 2^-24 * sum |a||b| of the exact value.
 /// c must not overlap a or b. Products with more than 32 rows, and every transposed product, use a workspace of
 /// 0.5 MB per thread that is kept for the next call; smaller ones allocate nothing.
+/// In other precisions |error| <= (3 * 2^-16 (fp32x3) or 2^-7 + 2^-16 (bf16) + 2 (k + 2) * 2^-24) * sum |a||b|, worst
+/// case; of random data 5e-6 and 3e-3 of the norm. Sums are in another order, still the same at any number of threads;
+/// numbers below 2^-126 count as 0, infinity gives NaN in fp32x3; memory for the rounded operands is kept per thread.
 /// Thread-safe. Throws Error(shape_mismatch) with all three shapes.
 void matmul(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
             const MatmulOptions& options = {});

@@ -6,6 +6,7 @@
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/fwd.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/nn/precision.hpp"
 
 namespace redoubt {
 
@@ -24,13 +25,15 @@ struct MlpOptions {
   /// 0 = train all epochs on all rows.
   int patience = 10;
   double validation_fraction = 0.1;  ///< of the rows, chosen by the seed; used only for stopping
-  std::uint64_t seed = 0;            ///< starting weights, order of rows, dropout, held-out rows
+  /// What products of training round to; the model says which one it was (ModelInfo::options).
+  TrainingPrecision precision = TrainingPrecision::automatic;
+  std::uint64_t seed = 0;  ///< starting weights, order of rows, dropout, held-out rows
   EncoderOptions encoder = EncoderOptions::dense();
   ProgressSink* progress = nullptr;  ///< stage "epochs"
   Arena* arena = nullptr;            ///< null = the default arena
 };
 
-/// Multi-layer perceptron: dense layers with one activation, trained in fp32 by Adam (Kingma & Ba,
+/// Multi-layer perceptron: dense layers with one activation, trained by Adam (Kingma & Ba,
 /// arXiv:1412.6980) from Glorot's starting values. Classification: softmax and cross-entropy. Regression: squared error
 /// on the standardised target, whose scale is folded back into the last layer, so that the model answers in its own
 /// unit. Row weights multiply the loss (scaled to mean 1). The learned form is a `Graph`. Equal data, options, seed and

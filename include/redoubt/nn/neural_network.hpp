@@ -9,6 +9,7 @@
 #include "redoubt/nn/graph.hpp"
 #include "redoubt/nn/loss.hpp"
 #include "redoubt/nn/optimizer.hpp"
+#include "redoubt/nn/precision.hpp"
 #include "redoubt/nn/schedule.hpp"
 #include "redoubt/nn/sequential.hpp"
 
@@ -23,6 +24,8 @@ struct NeuralNetworkOptions {
   std::uint32_t accumulate = 1;  ///< batches per move of the weights
   Optimizer optimizer{};
   Schedule schedule{};
+  /// What products of training round to; the model says which one it was (ModelInfo::options, TrainingEpoch).
+  TrainingPrecision precision = TrainingPrecision::automatic;
   /// Classes: cross_entropy, focal or hinge. Values: mse or huber, on the standardised target if the network ends in a
   /// dense layer (delta then is in standard deviations), else on the target as it is.
   NetworkLoss loss{.kind = LossKind::automatic};

@@ -8,6 +8,7 @@
 
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
+#include "redoubt/kernels/matmul.hpp"
 
 namespace redoubt {
 
@@ -57,6 +58,7 @@ enum class Initialiser : std::uint8_t {
 struct OpTraining {
   std::uint64_t seed = 0;
   std::uint64_t step = 0;
+  kernels::ProductPrecision products = kernels::ProductPrecision::fp32;  ///< of dense layers, convolutions
 };
 
 /// What every pass hands to an op. Tensors are rows x values; parameters of rank 1 are 1 x n.
@@ -68,6 +70,10 @@ struct OpContext {
   const OpTraining* training = nullptr;  ///< null: inference
   std::uint32_t node = 0;
   Arena* arena = nullptr;
+
+  kernels::ProductPrecision products() const noexcept {
+    return training ? training->products : kernels::ProductPrecision::fp32;
+  }
 };
 
 struct OpForward : OpContext {

@@ -8,6 +8,7 @@
 #include "redoubt/fwd.hpp"
 #include "redoubt/nn/loss.hpp"
 #include "redoubt/nn/optimizer.hpp"
+#include "redoubt/nn/precision.hpp"
 #include "redoubt/nn/schedule.hpp"
 
 namespace redoubt {
@@ -20,6 +21,7 @@ struct TrainerOptions {
   std::uint32_t accumulate = 1;  ///< calls of `step` per move of the weights: large batches in little memory
   Optimizer optimizer{};
   Schedule schedule{};
+  TrainingPrecision precision = TrainingPrecision::automatic;
   std::uint64_t steps = 0;                 ///< moves that are planned, for the schedule; 0: no schedule
   double clip_norm = 0;                    ///< scale gradients down to this l2 norm; 0 = as they are
   std::uint64_t seed = 0;                  ///< dropout
@@ -63,12 +65,14 @@ class Trainer {
   double gradient(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights,
                   std::span<double> sum);
 
-  std::size_t batch() const noexcept;    ///< most rows of one call
-  std::uint64_t steps() const noexcept;  ///< moves so far
-  double rate() const noexcept;          ///< learning rate of the last move
+  std::size_t batch() const noexcept;            ///< most rows of one call
+  std::uint64_t steps() const noexcept;          ///< moves so far
+  double rate() const noexcept;                  ///< learning rate of the last move
+  TrainingPrecision precision() const noexcept;  ///< what was asked for, or what automatic chose
 
-  /// Parameters, moments and counters: after `load` training goes on bit for bit as after `save`. Error(refused) while
-  /// gradients are accumulated; `load` throws Error(corrupt) naming the tensor, and then nothing is changed.
+  /// Parameters, moments, counters and precision: after `load` training goes on bit for bit as after `save`.
+  /// Error(refused) while gradients are accumulated; `load` throws Error(corrupt) naming the tensor, or Error(refused)
+  /// if the precision is another, and then nothing is changed.
   void save(Archive& archive) const;
   void load(const Archive& archive);
 

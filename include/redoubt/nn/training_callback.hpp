@@ -6,6 +6,7 @@
 
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
+#include "redoubt/nn/precision.hpp"
 
 namespace redoubt {
 
@@ -25,11 +26,12 @@ struct TrainingStep {
 
 /// What a callback sees after an epoch.
 struct TrainingEpoch {
-  int epoch = 0;               ///< from 1
-  int epochs = 0;              ///< as asked for
-  double loss = 0;             ///< mean over the epoch's training rows, while it ran
-  double validation_loss = 0;  ///< of the held-out rows; NaN without such rows
-  double rate = 0;             ///< learning rate of the last step
+  int epoch = 0;                                                 ///< from 1
+  int epochs = 0;                                                ///< as asked for
+  double loss = 0;                                               ///< mean over the epoch's training rows, while it ran
+  double validation_loss = 0;                                    ///< of the held-out rows; NaN without such rows
+  double rate = 0;                                               ///< learning rate of the last step
+  TrainingPrecision precision = TrainingPrecision::strict_fp32;  ///< of products; never automatic
 };
 
 /// Called on the thread that trains. An exception ends the training and is passed on; nothing is left half-made.

@@ -241,11 +241,11 @@ class Conv2d final : public Op {
           if (sums[0].data()) {
             conv.gather(call.inputs[0].row(r).data(), g, first, count, patches);
             kernels::matmul_tn({patches, count, conv.depth()}, gradient, conv.columns(sums[0].data(), conv.depth(), g),
-                               {.accumulate = true, .arena = arena});
+                               {.accumulate = true, .precision = call.products(), .arena = arena});
           }
           if (call.input_gradients[0].data()) {
             kernels::matmul_nt(gradient, conv.columns(call.parameters[0].data(), conv.depth(), g),
-                               {slopes, count, conv.depth()}, {.arena = arena});
+                               {slopes, count, conv.depth()}, {.precision = call.products(), .arena = arena});
             conv.scatter(slopes, g, first, count, call.input_gradients[0].row(r).data());
           }
         }
@@ -270,10 +270,11 @@ class Conv2d final : public Op {
       const std::size_t count = std::min(tile, conv.window.places() - first);
       for (std::size_t g = 0; g < conv.groups; ++g) {
         conv.gather(image, g, first, count, patches);
-        kernels::matmul(
-            {patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
-            conv.columns(out + first * conv.filters, count, g),
-            {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters()}, .arena = &serial_arena()});
+        kernels::matmul({patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
+                        conv.columns(out + first * conv.filters, count, g),
+                        {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters()},
+                         .precision = call.products(),
+                         .arena = &serial_arena()});
       }
     }
   }

@@ -70,7 +70,8 @@ class Dense final : public Op {
         // Sizes were checked when the graph was built.
         static_cast<void>(kernels::matvec(x.row(0), call.parameters[0], bias, y.row(0)));
       } else {
-        kernels::matmul(x, call.parameters[0], y, {.epilogue = bias, .arena = call.arena});
+        kernels::matmul(x, call.parameters[0], y,
+                        {.epilogue = bias, .precision = call.products(), .arena = call.arena});
       }
     }
   }
@@ -118,11 +119,11 @@ class Dense final : public Op {
       }
     } else if (input_gradient.data()) {
       kernels::matmul_nt(output_gradient, call.parameters[0], input_gradient,
-                         {.accumulate = true, .arena = call.arena});
+                         {.accumulate = true, .precision = call.products(), .arena = call.arena});
     }
     if (call.parameter_gradients[0].data()) {
       kernels::matmul_tn(input, output_gradient, call.parameter_gradients[0],
-                         {.accumulate = true, .arena = call.arena});
+                         {.accumulate = true, .precision = call.products(), .arena = call.arena});
     }
     if (call.parameter_gradients[1].data()) {
       const auto sums = call.parameter_gradients[1].row(0);

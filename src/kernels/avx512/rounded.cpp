@@ -1,0 +1,214 @@
+// AVX-512 with BF16: the flags of this file are those of the level and this one. See body.hpp for the rules.
+#include <immintrin.h>
+
+#include "kernels/rounded_table.hpp"
+
+namespace redoubt::kernels::detail {
+namespace {
+
+__mmask16 first16(size_t n) { return n >= 16 ? __mmask16(0xffff) : __mmask16((1u << n) - 1); }
+
+// By name: with the intrinsic GCC 12 keeps the sums in memory beside the registers.
+void add(__m512& sum, __m512i a, __m512i b) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)); }
+
+template <int R, int V>
+void pass(__m512 (&sums)[R][V], const unsigned char* a, size_t a_row, const unsigned char* b, size_t pairs) {
+  for (size_t k = 0; k < pairs; ++k, a += 4, b += 4 * rounded_panel) {
+    __m512i right[V];
+#pragma GCC unroll 3
+    for (int j = 0; j < V; ++j) right[j] = _mm512_loadu_si512(b + 64 * j);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      int left;
+      __builtin_memcpy(&left, a + i * a_row, 4);
+      const __m512i all = _mm512_set1_epi32(left);
+#pragma GCC unroll 3
+      for (int j = 0; j < V; ++j) add(sums[i][j], all, right[j]);
+    }
+  }
+}
+
+template <int R, int V>
+void block(const RoundedTile& t) {
+  __m512 sums[R][V];
+  const __mmask16 last = first16(t.cols - 16 * (V - 1));
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 3
+    for (int j = 0; j < V; ++j) {
+      const __mmask16 m = j + 1 < V ? __mmask16(0xffff) : last;
+      sums[i][j] = t.add_c ? _mm512_maskz_loadu_ps(m, t.c + i * t.c_row + 16 * j) : _mm512_setzero_ps();
+      if (t.bias) sums[i][j] = _mm512_add_ps(sums[i][j], _mm512_maskz_loadu_ps(m, t.bias + 16 * j));
+    }
+  }
+  if (t.a_part > 0) {  // small products first
+    pass<R, V>(sums, t.a + t.a_part, t.a_row, t.b, t.pairs);
+    pass<R, V>(sums, t.a, t.a_row, t.b + t.b_part, t.pairs);
+  }
+  pass<R, V>(sums, t.a, t.a_row, t.b, t.pairs);
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 3
+    for (int j = 0; j < V; ++j) {
+      const __mmask16 m = j + 1 < V ? __mmask16(0xffff) : last;
+      __m512 value = sums[i][j];
+      if (t.relu) value = _mm512_max_ps(_mm512_setzero_ps(), value);  // in this order NaN stays
+      _mm512_mask_storeu_ps(t.c + i * t.c_row + 16 * j, m, value);
+    }
+  }
+}
+
+template <int R>
+void rows_of(const RoundedTile& t) {
+  t.cols > 32 ? block<R, 3>(t) : t.cols > 16 ? block<R, 2>(t) : block<R, 1>(t);
+}
+
+void tile(const RoundedTile& t) {
+  switch (t.rows) {
+    case 1: return rows_of<1>(t);
+    case 2: return rows_of<2>(t);
+    case 3: return rows_of<3>(t);
+    case 4: return rows_of<4>(t);
+    case 5: return rows_of<5>(t);
+    case 6: return rows_of<6>(t);
+    case 7: return rows_of<7>(t);
+    default: return rows_of<8>(t);
+  }
+}
+
+/// Pairs (first[i], second[i]) rounded, and what is left of both, rounded, in `rest`.
+inline __m512i pairs_of(__m512 first, __m512 second, __m512i& rest, bool two) {
+  const __m512i weave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i lead = _mm512_permutexvar_epi16(weave, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+  if (two) {
+    const __m512 low = _mm512_sub_ps(first, _mm512_castsi512_ps(_mm512_slli_epi32(lead, 16)));
+    const __m512 high =
+        _mm512_sub_ps(second, _mm512_castsi512_ps(_mm512_and_si512(lead, _mm512_set1_epi32(int(0xffff0000)))));
+    rest = _mm512_permutexvar_epi16(weave, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+  }
+  return lead;
+}
+
+/// Values 2i and 2i + 1 of 32 neighbours, of which `count` are there, as pairs.
+inline __m512i neighbours(const float* src, size_t count, __m512i& rest, bool two) {
+  const __m512 low = _mm512_maskz_loadu_ps(first16(count), src);
+  const __m512 high = count > 16 ? _mm512_maskz_loadu_ps(first16(count - 16), src + 16) : _mm512_setzero_ps();
+  const __m512i lead = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+  if (two) {
+    const __m512i below = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(lead)),
+                  above = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(lead, 1));
+    rest = (__m512i)_mm512_cvtne2ps_pbh(_mm512_sub_ps(high, _mm512_castsi512_ps(_mm512_slli_epi32(above, 16))),
+                                        _mm512_sub_ps(low, _mm512_castsi512_ps(_mm512_slli_epi32(below, 16))));
+  }
+  return lead;
+}
+
+void rows(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, size_t dst_row,
+          size_t part) {
+  for (size_t r = 0; r < count; ++r, src += src_row, dst += dst_row) {
+    for (size_t k = 0; k < depth; k += 32) {
+      __m512i rest;
+      const __m512i lead = neighbours(src + k, depth - k, rest, part > 0);
+      const __mmask16 m = first16((depth - k + 1) / 2);
+      _mm512_mask_storeu_epi32(dst + 2 * k, m, lead);
+      if (part > 0) _mm512_mask_storeu_epi32(dst + part + 2 * k, m, rest);
+    }
+  }
+}
+
+void panel(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part) {
+  for (size_t k = 0; k < depth; k += 2, src += 2 * src_row, dst += 4 * rounded_panel) {
+    for (size_t c = 0; c < cols; c += 16) {
+      const __mmask16 m = first16(cols - c);
+      __m512i rest;
+      const __m512i lead =
+          pairs_of(_mm512_maskz_loadu_ps(m, src + c),
+                   k + 1 < depth ? _mm512_maskz_loadu_ps(m, src + src_row + c) : _mm512_setzero_ps(), rest, part > 0);
+      _mm512_storeu_si512(dst + 4 * c, lead);
+      if (part > 0) _mm512_storeu_si512(dst + part + 4 * c, rest);
+    }
+  }
+}
+
+/// 16 x 16 of 32 bits: pairs of rows, of pairs, then of 128-bit lanes.
+inline void transpose(__m512i (&r)[16]) {
+  __m512i s[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    s[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    s[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(s[i], s[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(s[i], s[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(s[i + 1], s[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(s[i + 1], s[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    s[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
+    s[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+    s[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+    s[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    r[j] = _mm512_shuffle_i32x4(s[j], s[8 + j], 0x88);
+    r[4 + j] = _mm512_shuffle_i32x4(s[4 + j], s[12 + j], 0x88);
+    r[8 + j] = _mm512_shuffle_i32x4(s[j], s[8 + j], 0xdd);
+    r[12 + j] = _mm512_shuffle_i32x4(s[4 + j], s[12 + j], 0xdd);
+  }
+}
+
+void rows_turned(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, size_t dst_row,
+                 size_t part) {
+  for (size_t k = 0; k < depth; k += 32) {
+    const size_t deep = depth - k < 32 ? depth - k : 32;
+    const __mmask16 pairs = first16((deep + 1) / 2);
+    for (size_t r = 0; r < count; r += 16) {
+      const __mmask16 m = first16(count - r);
+      const size_t wide = count - r < 16 ? count - r : 16;
+      __m512i lead[16], rest[16];
+      for (size_t i = 0; i < 16; ++i) {
+        const float* const from = src + (k + 2 * i) * src_row + r;
+        const __m512 first = 2 * i < deep ? _mm512_maskz_loadu_ps(m, from) : _mm512_setzero_ps();
+        const __m512 second = 2 * i + 1 < deep ? _mm512_maskz_loadu_ps(m, from + src_row) : _mm512_setzero_ps();
+        lead[i] = pairs_of(first, second, rest[i], part > 0);
+      }
+      unsigned char* const to = dst + r * dst_row + 2 * k;
+      transpose(lead);
+      for (size_t i = 0; i < wide; ++i) _mm512_mask_storeu_epi32(to + i * dst_row, pairs, lead[i]);
+      if (part == 0) continue;
+      transpose(rest);
+      for (size_t i = 0; i < wide; ++i) _mm512_mask_storeu_epi32(to + part + i * dst_row, pairs, rest[i]);
+    }
+  }
+}
+
+void panel_turned(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part) {
+  for (size_t c = 0; c < cols; c += 16) {
+    const size_t wide = cols - c < 16 ? cols - c : 16;
+    for (size_t k = 0; k < depth; k += 32) {
+      const size_t pairs = depth - k < 32 ? (depth - k + 1) / 2 : 16;
+      __m512i lead[16], rest[16];
+      for (size_t i = 0; i < 16; ++i) {
+        lead[i] = rest[i] = _mm512_setzero_si512();
+        if (i < wide) lead[i] = neighbours(src + (c + i) * src_row + k, depth - k, rest[i], part > 0);
+      }
+      unsigned char* const to = dst + (k / 2 * rounded_panel + c) * 4;
+      transpose(lead);
+      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(to + i * 4 * rounded_panel, lead[i]);
+      if (part == 0) continue;
+      transpose(rest);
+      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(to + part + i * 4 * rounded_panel, rest[i]);
+    }
+  }
+}
+
+}  // namespace
+
+extern constexpr RoundedTable avx512_rounded_table = {false, tile, rows, rows_turned, panel, panel_turned};
+
+}  // namespace redoubt::kernels::detail

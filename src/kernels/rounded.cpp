@@ -1,0 +1,197 @@
+#include "kernels/rounded.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "kernels/bf16.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/rounded_table.hpp"
+#include "redoubt/core/cpu.hpp"
+#include "redoubt/core/parallel.hpp"
+
+namespace redoubt::kernels {
+namespace detail {
+namespace {
+
+constexpr std::size_t line = 64;
+constexpr std::size_t chunk_bytes = 400 * 1024;  // of the left side: stays in an L2 of 1 MB beside a panel of the right
+constexpr std::size_t prepared_rows = 64;        // rounded by one task
+constexpr double serial_flops = 8e6;             // below, about 20 us, waking a thread costs more than it brings
+
+const RoundedTable* rounded_table() noexcept {
+  static const RoundedTable* const chosen = []() noexcept -> const RoundedTable* {
+#if defined(REDOUBT_HAS_X86_KERNELS)
+    const Table* level = table();
+    if (level && static_cast<Isa>(level->isa) >= Isa::avx512 && cpu_features().avx512bf16) return &avx512_rounded_table;
+#endif
+    return nullptr;
+  }();
+  return chosen;
+}
+
+std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+
+struct Kept {
+  unsigned char* data = nullptr;
+  std::size_t size = 0;
+  bool taken = false;
+  ~Kept() { ::operator delete(data, std::align_val_t{line}); }
+};
+
+thread_local Kept kept;
+
+/// Both sides in pairs, and where everything lies.
+struct Rounded {
+  const RoundedTable& table;
+  Form form;
+  MatrixView<const float> a, b;
+  MatrixView<float> c;
+  const MatmulOptions& options;
+  Sizes sizes;
+  std::size_t pairs, parts, a_row, a_part, panel_bytes;
+  unsigned char *left = nullptr, *right = nullptr;
+
+  void prepare_rows(std::size_t first, std::size_t last) const {
+    if (form == Form::tn)
+      table.rows_turned(a.data() + first, a.stride(), last - first, sizes.k, left + first * a_row, a_row, a_part);
+    else
+      table.rows(a.data() + first * a.stride(), a.stride(), last - first, sizes.k, left + first * a_row, a_row, a_part);
+  }
+  unsigned char* panel(std::size_t index) const { return right + index * panel_bytes * parts; }
+  void prepare_panel(std::size_t index) const {
+    const std::size_t col = index * rounded_panel, cols = std::min<std::size_t>(rounded_panel, sizes.n - col);
+    const std::size_t part = parts == 2 ? panel_bytes : 0;
+    if (form == Form::nt)
+      table.panel_turned(b.data() + col * b.stride(), b.stride(), sizes.k, cols, panel(index), part);
+    else
+      table.panel(b.data() + col, b.stride(), sizes.k, cols, panel(index), part);
+  }
+  void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
+    const std::size_t col = index * rounded_panel;
+    const Activation activation = options.epilogue.activation;
+    RoundedTile t{.a = nullptr,
+                  .a_row = a_row,
+                  .b = panel(index),
+                  .pairs = pairs,
+                  .a_part = a_part,
+                  .b_part = parts == 2 ? panel_bytes : 0,
+                  .c = nullptr,
+                  .c_row = c.stride(),
+                  .rows = 0,
+                  .cols = std::min<std::size_t>(rounded_panel, sizes.n - col),
+                  .bias = options.epilogue.bias ? options.epilogue.bias + col : nullptr,
+                  .add_c = options.accumulate,
+                  .relu = activation == Activation::relu};
+    for (std::size_t row = row_begin; row < row_end; row += rounded_rows) {
+      t.rows = std::min<std::size_t>(rounded_rows, row_end - row);
+      t.a = left + row * a_row;
+      t.c = c.data() + row * c.stride() + col;
+      table.tile(t);
+      if (activation <= Activation::relu) continue;
+      const auto apply = activation == Activation::sigmoid ? detail::table()->sigmoid : detail::table()->tanh;
+      for (std::size_t r = 0; r < t.rows; ++r) apply(t.c + r * t.c_row, t.c + r * t.c_row, t.cols);
+    }
+  }
+};
+
+}  // namespace
+
+RoundedMemory::RoundedMemory(std::size_t bytes) : kept_(!kept.taken) {
+  if (kept_ && kept.size >= bytes) {
+    data_ = kept.data;
+  } else {
+    data_ = static_cast<unsigned char*>(::operator new(bytes, std::align_val_t{line}));
+    if (kept_) {
+      ::operator delete(kept.data, std::align_val_t{line});
+      kept.data = data_, kept.size = bytes;
+    }
+  }
+  if (kept_) kept.taken = true;
+}
+
+RoundedMemory::~RoundedMemory() {
+  if (kept_)
+    kept.taken = false;
+  else
+    ::operator delete(data_, std::align_val_t{line});
+}
+
+void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept {
+  for (std::size_t r = 0; r < src.rows(); ++r) {
+    for (const float x : src.row(r)) {
+      *dst = float_of(bf16_of(x));
+      if (rest) *rest++ = float_of(bf16_of(x - *dst));
+      ++dst;
+    }
+  }
+}
+
+bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+                     const MatmulOptions& options, const Sizes& sizes) {
+  const RoundedTable* const kernels = rounded_table();
+  if (!kernels) return false;
+  if (sizes.m == 0 || sizes.n == 0) return true;
+  const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, pairs = (sizes.k + 1) / 2;
+  // Not a power of two from row to row: they would share the places of the nearest cache.
+  const std::size_t a_row = round_up(4 * pairs, line) + line, panel_bytes = pairs * 4 * rounded_panel;
+  const std::size_t panels = (sizes.n + rounded_panel - 1) / rounded_panel;
+  const std::size_t left_bytes = sizes.m * a_row * parts;
+  const RoundedMemory memory(left_bytes + panels * panel_bytes * parts + line);
+  Rounded job{*kernels,   form, a, b, c, options, sizes, pairs, parts, a_row, parts == 2 ? sizes.m * a_row : 0,
+              panel_bytes};
+  job.left = memory.data();
+  job.right = memory.data() + left_bytes;
+
+  const double flops = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1);
+  const int threads = flops < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
+  std::size_t rows = round_up(std::max<std::size_t>(1, chunk_bytes / (a_row * parts)), rounded_rows);
+  if (threads == 1) {
+    job.prepare_rows(0, sizes.m);
+    for (std::size_t row = 0; row < sizes.m; row += rows) {
+      for (std::size_t p = 0; p < panels; ++p) {
+        if (row == 0) job.prepare_panel(p);
+        job.multiply(row, std::min(sizes.m, row + rows), p);
+      }
+    }
+    return true;
+  }
+  const std::size_t row_tasks = (sizes.m + prepared_rows - 1) / prepared_rows;
+  parallel_for(
+      row_tasks + panels, 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+          if (i < row_tasks)
+            job.prepare_rows(i * prepared_rows, std::min(sizes.m, (i + 1) * prepared_rows));
+          else
+            job.prepare_panel(i - row_tasks);
+        }
+      },
+      options.arena);
+  const std::size_t wanted = (4 * std::size_t(threads) + panels - 1) / panels;  // chunks, for even work
+  rows = std::min(rows, round_up((sizes.m + wanted - 1) / wanted, rounded_rows));
+  const std::size_t chunks = (sizes.m + rows - 1) / rows;
+  parallel_for(
+      chunks * panels, 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+          const std::size_t row = i / panels * rows;
+          job.multiply(row, std::min(sizes.m, row + rows), i % panels);
+        }
+      },
+      options.arena);
+  return true;
+}
+
+}  // namespace detail
+
+bool has_kernels(ProductPrecision precision) noexcept {
+  return precision == ProductPrecision::fp32 || detail::rounded_table();
+}
+
+bool multiplies_tiles() noexcept { return detail::rounded_table() && detail::rounded_table()->tiles; }
+
+const char* to_string(ProductPrecision precision) noexcept {
+  return precision == ProductPrecision::fp32 ? "fp32" : precision == ProductPrecision::fp32x3 ? "fp32x3" : "bf16";
+}
+
+}  // namespace redoubt::kernels

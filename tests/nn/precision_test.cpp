@@ -1,0 +1,184 @@
+#include "redoubt/nn/precision.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "redoubt/core/error.hpp"
+#include "redoubt/core/parallel.hpp"
+#include "redoubt/core/random.hpp"
+#include "redoubt/core/tensor.hpp"
+#include "redoubt/data/archive.hpp"
+#include "redoubt/data/dataset.hpp"
+#include "redoubt/nn/mlp.hpp"
+#include "redoubt/nn/neural_network.hpp"
+#include "redoubt/nn/sequential.hpp"
+#include "redoubt/nn/trainer.hpp"
+#include "redoubt/nn/training_callback.hpp"
+
+using namespace redoubt;
+using namespace redoubt::layer;
+
+namespace {
+
+constexpr TrainingPrecision all[] = {TrainingPrecision::strict_fp32, TrainingPrecision::fp32x3,
+                                     TrainingPrecision::bf16};
+const Sequential wide{Dense{200}, ReLU{}, Dense{100}, ReLU{}, Dense{4}};
+const Sequential image{Reshape{{8, 8, 1}}, Conv2d{16, 3, 1, 1}, ReLU{}, MaxPool2d{}, Conv2d{24, 3, 1, 1}, ReLU{},
+                       Flatten{},          Dense{40},           ReLU{}, Dense{4}};
+
+/// Four classes: which corner of the image, or quarter of the row, is brightest.
+struct Batch {
+  Tensor<float> rows, targets;
+  Batch(std::size_t count, std::uint64_t seed) : rows{count, std::size_t{64}}, targets{count, std::size_t{1}} {
+    Random random(seed);
+    for (std::size_t r = 0; r < count; ++r) {
+      const auto label = random.below(4);
+      targets(r, 0) = static_cast<float>(label);
+      for (std::size_t i = 0; i < 64; ++i) {
+        const bool here = i / 32 == label / 2 && i % 8 / 4 == label % 2;
+        rows(r, i) = static_cast<float>(random.normal() + 0.7 * double(here));
+      }
+    }
+  }
+};
+
+Graph make(const Sequential& layers) {
+  Graph graph = layers.graph({64}, 0, true);
+  graph.initialise(1);
+  return graph;
+}
+
+std::vector<float> copy(const Graph& graph) { return {graph.parameters().begin(), graph.parameters().end()}; }
+
+std::vector<float> trained(const Sequential& layers, TrainingPrecision precision, int threads, int steps) {
+  Arena arena(threads);
+  Graph graph = make(layers);
+  Trainer trainer(graph, NetworkLoss{}, {.batch = 90, .precision = precision, .arena = &arena});
+  for (int i = 0; i < steps; ++i) {
+    const Batch batch(90, 100 + static_cast<std::uint64_t>(i));
+    trainer.step(batch.rows, batch.targets);
+  }
+  return copy(graph);
+}
+
+}  // namespace
+
+TEST_CASE("TrainingPrecision: the default is said, and is not one that is slower here", "[precision]") {
+  const TrainingPrecision chosen = chosen_precision(TrainingPrecision::automatic);
+  CHECK(chosen == (kernels::multiplies_tiles() ? TrainingPrecision::fp32x3 : TrainingPrecision::strict_fp32));
+  for (const TrainingPrecision p : all) CHECK(chosen_precision(p) == p);
+  Graph graph = make(wide);
+  CHECK(Trainer(graph, NetworkLoss{}, {}).precision() == chosen);
+  CHECK_THROWS_WITH(Trainer(graph, NetworkLoss{}, {.precision = TrainingPrecision(9)}), Catch::Contains("precision"));
+
+  Mlp mlp{{.hidden = {8}, .epochs = 2, .patience = 0}};
+  const Batch rows(60, 1);
+  std::vector<std::int32_t> labels;
+  for (const float label : rows.targets.flat()) labels.push_back(static_cast<std::int32_t>(label));
+  const Dataset data = Dataset::from_matrix(rows.rows, std::span<const std::int32_t>(labels));
+  CHECK_THAT(mlp.fit(data).info().options, Catch::Contains(std::string("precision=") + to_string(chosen)));
+  mlp.options.precision = TrainingPrecision::bf16;
+  CHECK_THAT(mlp.fit(data).info().options, Catch::Contains("precision=bf16"));
+
+  // L-BFGS wants exact gradients.
+  NeuralNetwork network({Dense{8}, ReLU{}, Output{}}, {.epochs = 2, .optimizer = {.kind = OptimizerKind::lbfgs}});
+  CHECK_THAT(network.fit(data).info().options, Catch::Contains("precision=strict_fp32"));
+  network.options.precision = TrainingPrecision::bf16;
+  CHECK_THROWS_WITH(network.fit(data), Catch::Contains("precision") && Catch::Contains("lbfgs"));
+}
+
+TEST_CASE("TrainingPrecision: gradients of a step differ from those of fp32 by the stated rounding", "[precision]") {
+  struct Keep final : TrainingCallback {
+    std::vector<float> gradient;
+    void after_step(const TrainingStep& step) override { gradient.assign(step.gradient.begin(), step.gradient.end()); }
+    bool after_epoch(const TrainingEpoch&) override { return true; }
+  };
+  const Batch batch(64, 5);
+  // Smooth networks: a ReLU or a maximum near a tie may turn, whatever the rounding.
+  const Sequential smooth{Dense{200}, Tanh{}, Dense{100}, Tanh{}, Dense{4}};
+  const Sequential smooth_image{
+      Reshape{{8, 8, 1}}, Conv2d{16, 3, 1, 1}, Tanh{}, AveragePool2d{}, Conv2d{24, 3, 1, 1}, Tanh{},
+      Flatten{},          Dense{40},           Tanh{}, Dense{4}};
+  for (const Sequential& layers : {smooth, smooth_image}) {
+    std::vector<std::vector<float>> gradients;
+    for (const TrainingPrecision precision : all) {
+      Keep keep;
+      Graph graph = make(layers);
+      Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .precision = precision, .callback = &keep});
+      trainer.step(batch.rows, batch.targets);
+      gradients.push_back(keep.gradient);
+    }
+    double size = 0, x3 = 0, bf16 = 0;
+    for (std::size_t i = 0; i < gradients[0].size(); ++i) {
+      size += std::pow(gradients[0][i], 2);
+      x3 += std::pow(gradients[1][i] - gradients[0][i], 2);
+      bf16 += std::pow(gradients[2][i] - gradients[0][i], 2);
+    }
+    // Each product on the way errs by at most this much of |a||b|.
+    CHECK(std::sqrt(x3 / size) < 3 * 0x1p-16);
+    CHECK(std::sqrt(bf16 / size) < 2 * 0x1p-7);
+    CHECK(std::sqrt(x3 / size) > 1e-7);  // it was not fp32 that ran
+    CHECK(std::sqrt(bf16 / size) > 1e-4);
+  }
+}
+
+TEST_CASE("TrainingPrecision: small networks learn as well in each", "[precision]") {
+  const Batch test(600, 7);
+  for (const Sequential& layers : {wide, image}) {
+    int strict = 0;
+    for (const TrainingPrecision precision : all) {
+      Graph graph = make(layers);
+      Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .precision = precision});
+      for (std::uint64_t i = 0; i < 60; ++i) {
+        const Batch batch(64, 1000 + i);
+        trainer.step(batch.rows, batch.targets);
+      }
+      graph.compile();
+      Tensor<float> found({std::size_t{600}, std::size_t{4}});
+      graph.predict_batch(test.rows, found, nullptr);
+      int right = 0;
+      for (std::size_t r = 0; r < 600; ++r) {
+        const auto row = found.row(r);
+        right +=
+            std::max_element(row.begin(), row.end()) - row.begin() == static_cast<std::ptrdiff_t>(test.targets(r, 0));
+      }
+      INFO(to_string(precision));
+      CHECK(right > 510);
+      if (precision == TrainingPrecision::strict_fp32) strict = right;
+      CHECK(std::abs(right - strict) <= 12);  // 2 % of the rows
+    }
+  }
+}
+
+TEST_CASE("TrainingPrecision: equal weights at one and two threads", "[precision][threads]") {
+  for (const TrainingPrecision precision : {TrainingPrecision::fp32x3, TrainingPrecision::bf16}) {
+    CHECK(trained(wide, precision, 1, 4) == trained(wide, precision, 2, 4));
+    CHECK(trained(image, precision, 1, 2) == trained(image, precision, 2, 2));
+  }
+}
+
+TEST_CASE("TrainingPrecision: training goes on bit for bit, in the same precision only", "[precision]") {
+  const auto steps = [](Trainer& trainer, std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const Batch batch(64, i);
+      trainer.step(batch.rows, batch.targets);
+    }
+  };
+  const TrainerOptions options{.batch = 64, .precision = TrainingPrecision::bf16};
+  Graph whole = make(image), part = make(image), rest = make(image), other = make(image);
+  Trainer one(whole, NetworkLoss{}, options), two(part, NetworkLoss{}, options), three(rest, NetworkLoss{}, options);
+  steps(one, 0, 5);
+  steps(two, 0, 2);
+  Archive archive;
+  two.save(archive);
+  three.load(Archive::from_bytes(archive.to_bytes()));
+  steps(three, 2, 5);
+  CHECK(copy(rest) == copy(whole));
+  Trainer four(other, NetworkLoss{}, {.batch = 64, .precision = TrainingPrecision::strict_fp32});
+  const auto before = copy(other);
+  CHECK_THROWS_WITH(four.load(archive), Catch::Contains("bf16") && Catch::Contains("strict_fp32"));
+  CHECK(copy(other) == before);
+}
