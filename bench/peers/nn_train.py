@@ -1,7 +1,7 @@
 """Training against PyTorch, and the accuracy of what was trained. See nn.py.
 
 Same batch, threads and Adam; rows lie in memory in the order of use; no loss is read back. PyTorch runs eagerly and
-under torch.compile, with its fused Adam, images with and without channels-last, in fp32; the fastest counts.
+under torch.compile, with its fused Adam, images with and without channels-last, in fp32 and under bf16 autocast.
 """
 import csv
 import gzip
@@ -14,11 +14,13 @@ import subprocess
 import numpy as np
 
 import trees_data
-from harness import Worker, figure
-from trees_common import HERE, against_best, stop
+from harness import Worker, figure, median_ratio
+from trees_common import HERE, probe, stop
 
 CASES = {"mlp_b32": ("mlp", 32), "mlp_b128": ("mlp", 128), "mlp_b512": ("mlp", 512), "tabular_b256": ("tabular", 256),
          "cnn_b64": ("cnn", 64), "text": ("text", 64), "transformer": ("transformer", 8)}
+
+PRECISIONS = ("strict_fp32", "fp32x3", "bf16")
 
 
 def say_version(python):
@@ -42,21 +44,46 @@ def torch_worker(context, label, mode, **settings):
 
 
 def train(context, case, threads):
+    """All precisions of ours in one interleaved run: the fp32 kinds against the fastest in fp32, bf16 against the fastest
+    of any precision."""
     model, batch = CASES[case]
     print(f"train {case} on {threads} threads: ms per step", flush=True)
     folder = {"dir": str(written(context, "rt", *rt()))} if model == "text" else {}
-    ours = Worker("redoubt", [ours_path(context), "train", f"net={model}", f"batch={batch}", f"threads={threads}",
-                              *(f"{key}={value}" for key, value in folder.items())])
+    ours = {precision: Worker(f"redoubt {precision}", [ours_path(context), "train", f"net={model}", f"batch={batch}",
+                                                       f"threads={threads}", f"precision={precision}",
+                                                       *(f"{key}={value}" for key, value in folder.items())])
+            for precision in PRECISIONS}
     kinds = {"cnn": [{}, {"channels_last": True}],
              "text": [{"folder": f, "sparse": s} for f in folder.values() for s in (False, True)]}.get(model, [{}])
     # The compiler does not take sparse gradients.
-    peers = [torch_worker(context, " ".join(["torch", "compiled" * compiled, *(k for k, v in kind.items() if v is True)]),
-                          "train", model=model, batch=batch, threads=threads, compiled=compiled, **kind)
-             for kind in kinds for compiled in (False, True) if not (compiled and kind.get("sparse"))]
-    ratio, _, running = against_best(ours, peers, context.rounds, budget=0.1)
+    peers = {autocast: [torch_worker(context, " ".join(["torch", "bf16" * autocast, "compiled" * compiled,
+                                                        *(k for k, v in kind.items() if v is True)]),
+                                     "train", model=model, batch=batch, threads=threads, compiled=compiled,
+                                     autocast=autocast, **kind)
+                        for kind in kinds for compiled in (False, True) if not (compiled and kind.get("sparse"))]
+             for autocast in (False, True)}
+    running = probe([*ours.values(), *peers[False], *peers[True]], 0.1)
+    rivals = {"strict_fp32": close_to_best(peers[False], running), "fp32x3": close_to_best(peers[False], running),
+              "bf16": close_to_best([*peers[False], *peers[True]], running)}
+    timed = [*ours.values(), *{id(w): w for group in rivals.values() for w in group}.values()]
+    for _ in range(context.rounds):
+        for worker in timed:
+            worker.seconds.append(worker.run())
+    for worker in running:
+        seconds = statistics.median(worker.seconds) if worker in timed else worker.best
+        print(f"  {worker.name}: {seconds * 1e3:.4g} ms" + ("" if worker in timed else " (probe)"), flush=True)
     for worker in running:
         stop(worker)
-    figure(f"nn.train.{case}.strict_fp32.{threads}t.vs_torch", ratio)
+    for precision, group in rivals.items():
+        figure(f"nn.train.{case}.{precision}.{threads}t.vs_torch", min(median_ratio(w, ours[precision]) for w in group))
+
+
+def close_to_best(workers, running, close=0.85):
+    workers = [w for w in workers if w in running]
+    if not workers:
+        raise RuntimeError("no peer ran")
+    fastest = min(w.best for w in workers)
+    return [w for w in workers if w.best * close <= fastest]
 
 
 def fashion():
@@ -125,29 +152,32 @@ def written(context, name, train, test):
     return folder
 
 
-SETS = {"fashion_mlp": (fashion, "mlp", 5, 3), "fashion_cnn": (fashion, "cnn", 2, 5), "adult": (adult, "adult", 10, 3),
+SETS = {"fashion_mlp": (fashion, "mlp", 5, 3), "fashion_cnn": (fashion, "cnn", 2, 3), "adult": (adult, "adult", 10, 5),
         "rt": (rt, "text", 3, 5)}  # what reads it, network, epochs, seeds of a quick run
 
 
 def quality(context, name):
-    """Mean over seeds of our test accuracy minus that of PyTorch, which starts from its own default weights."""
+    """Mean over seeds of our test accuracy minus that of PyTorch in fp32, which starts from its own default weights."""
     read, model, epochs, seeds = SETS[name]
     folder = written(context, name, *read())
-    ours = Worker("redoubt", [ours_path(context), "quality", f"net={model}", f"dir={folder}", f"epochs={epochs}",
-                              "threads=2"])
+    seeds = range(seeds if context.quick else 5)
     theirs = torch_worker(context, "torch", "quality", model=model, folder=str(folder), epochs=epochs, threads=2)
-    scores = [[float(worker.ask(str(seed))) for seed in range(seeds if context.quick else 5)] for worker in (ours, theirs)]
-    for worker in (ours, theirs):
-        stop(worker)
-    print(f"quality {name}: accuracy ours " + " ".join(f"{s:.4f}" for s in scores[0])
-          + ", torch " + " ".join(f"{s:.4f}" for s in scores[1]))
-    figure(f"nn.quality.{name}.strict_fp32.delta", statistics.mean(scores[0]) - statistics.mean(scores[1]))
-    figure(f"nn.quality.{name}.strict_fp32.delta.se",
-           math.sqrt(sum(statistics.variance(s) / len(s) for s in scores)))
+    expected = [float(theirs.ask(str(seed))) for seed in seeds]
+    stop(theirs)
+    print(f"quality {name}: accuracy, torch " + " ".join(f"{s:.4f}" for s in expected))
+    for precision in PRECISIONS:
+        ours = Worker("redoubt", [ours_path(context), "quality", f"net={model}", f"dir={folder}", f"epochs={epochs}",
+                                  "threads=2", f"precision={precision}"])
+        scores = [float(ours.ask(str(seed))) for seed in seeds]
+        stop(ours)
+        print(f"  redoubt {precision} " + " ".join(f"{s:.4f}" for s in scores))
+        figure(f"nn.quality.{name}.{precision}.delta", statistics.mean(scores) - statistics.mean(expected))
+        figure(f"nn.quality.{name}.{precision}.delta.se",
+               math.sqrt(sum(statistics.variance(s) / len(s) for s in (scores, expected))))
 
 
 def figures():
-    parts = [([f"nn.train.{case}.strict_fp32.{threads}t.vs_torch"], lambda c, n=case, t=threads: train(c, n, t))
-             for case in CASES for threads in (1, 2)]
-    return parts + [([f"nn.quality.{name}.strict_fp32.delta", f"nn.quality.{name}.strict_fp32.delta.se"],
+    parts = [([f"nn.train.{case}.{precision}.{threads}t.vs_torch" for precision in PRECISIONS],
+              lambda c, n=case, t=threads: train(c, n, t)) for case in CASES for threads in (1, 2)]
+    return parts + [([f"nn.quality.{name}.{precision}.delta{end}" for precision in PRECISIONS for end in ("", ".se")],
                      lambda c, n=name: quality(c, n)) for name in SETS]

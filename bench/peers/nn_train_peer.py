@@ -87,7 +87,7 @@ def optimizer_of(net):
     return torch.optim.Adam(net.parameters(), fused=True)
 
 
-def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=True, folder=""):
+def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=True, folder="", autocast=False):
     net = Text(sparse) if model == "text" else network(model)
     values = model == "tabular"
     x = torch.randn(64 * batch, 28 if values else 784)
@@ -116,7 +116,8 @@ def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=Tru
     def step():
         nonlocal at
         optimizer.zero_grad(set_to_none=True)
-        loss = forward(*batches[at])
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = forward(*batches[at])
         loss.backward()
         optimizer.step()
         at = (at + 1) % len(batches)
