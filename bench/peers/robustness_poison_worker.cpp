@@ -197,9 +197,10 @@ int newcomers(Arena& arena) {
     const std::set<RowId> campaign(planted.campaign.begin(), planted.campaign.end());
     const auto before = static_cast<double>(screen(data, {.arena = &arena}).blocked().size());
     double hits = 0, others = 0;
-    for (const RowId row : screen(planted.data, {.arena = &arena}).blocked())
-      (campaign.contains(row) ? hits : others) += 1;
+    const ScreenReport after = screen(planted.data, {.arena = &arena});
+    for (const RowId row : after.blocked()) (campaign.contains(row) ? hits : others) += 1;
     const auto rows = static_cast<double>(data.rows());
+    if (campaign.empty()) throw Error(errc::invalid_argument, "no campaign was planted");
     std::printf("%.4f %.4f %.4f %.4f %.4f\n", hits / static_cast<double>(campaign.size()), others / rows, before / rows,
                 poison > 0 ? caught / poison : 0, honest > 0 ? accused / honest : 0);
     std::fflush(stdout);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -43,12 +44,15 @@ struct LibsvmRowStream::File {
       ++lines;
       const std::size_t first = line.find_first_not_of(" \t\r");
       if (first != std::string::npos && line[first] != '#') return true;
+      text.push_back('\n');  // so that errors name the right line
     }
   }
 };
 
 LibsvmRowStream::LibsvmRowStream(std::string path, std::size_t inputs, bool from_zero)
     : path_(std::move(path)), inputs_(inputs), from_zero_(from_zero), file_(nullptr) {
+  if (inputs < 1 || inputs >= std::numeric_limits<std::uint32_t>::max())
+    detail::fail(errc::invalid_argument, fmt::format("{}: {} inputs, must be 1 .. 2^32 - 2", path_, inputs));
   File first;
   first.open(path_);
   file_ = new File(std::move(first));

@@ -24,6 +24,7 @@ enum : size_t { tile_side = 16, tile_bytes = 64 };
 /// are equal parts of a segment where that costs at most 15 % more instructions; otherwise 64, and what is left over is
 /// copied and filled up with zeros. Depends on the segment only, so that a row has the same bits among others.
 inline size_t amx_step(size_t segment) {
+  if (segment == 0) return tile_bytes;
   const size_t least = (segment + tile_bytes - 1) / tile_bytes;
   for (size_t parts = least; parts * 20 <= least * 23; ++parts)
     if (segment % (4 * parts) == 0) return segment / parts;

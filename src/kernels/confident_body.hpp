@@ -38,7 +38,7 @@ ConfidentRow confident_row(const typename V::Value* row, size_t classes, const t
   for (size_t c = 0; c < last; c += V::lanes) take(c);
   take(last);
   ConfidentRow out = {V::largest(best), V::largest(most), 0, V::bits(sound) == V::every};
-  if (out.best < 0) return out;
+  if (out.best == -1) return out;
   const auto wanted = V::all(static_cast<T>(out.best));
   const auto there = [&](size_t c) {
     const auto v = V::load(row + c);

@@ -161,7 +161,7 @@ class Minimiser {
         if (p.slope * (high.step - low.step) >= 0) high = low;
         low = p;
       }
-      if (std::abs(high.step - low.step) <= 1e-15 * std::max(1.0, low.step)) break;
+      if (std::abs(high.step - low.step) <= 1e-15 * std::max(low.step, high.step)) break;
     }
     return low.step > 0 && accept(evaluate(low.step));
   }

@@ -31,6 +31,8 @@ const RoundedTable* rounded_table() noexcept {
 
 std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
 
+constexpr std::size_t most_kept = std::size_t{64} << 20;  // bytes per thread
+
 struct Kept {
   unsigned char* data = nullptr;
   std::size_t size = 0;
@@ -96,7 +98,7 @@ struct Rounded {
 
 }  // namespace
 
-RoundedMemory::RoundedMemory(std::size_t bytes) : kept_(!kept.taken) {
+RoundedMemory::RoundedMemory(std::size_t bytes) : kept_(!kept.taken && bytes <= most_kept) {
   if (kept_ && kept.size >= bytes) {
     data_ = kept.data;
   } else {
@@ -187,8 +189,6 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
 bool has_kernels(ProductPrecision precision) noexcept {
   return precision == ProductPrecision::fp32 || detail::rounded_table();
 }
-
-bool multiplies_tiles() noexcept { return detail::rounded_table() && detail::rounded_table()->tiles; }
 
 const char* to_string(ProductPrecision precision) noexcept {
   return precision == ProductPrecision::fp32 ? "fp32" : precision == ProductPrecision::fp32x3 ? "fp32x3" : "bf16";

@@ -22,7 +22,6 @@ struct RoundedTile {
 };
 
 struct RoundedTable {
-  bool tiles;  // AMX
   void (*tile)(const RoundedTile&);
   /// rows x depth values to rows of pairs, `dst_row` bytes apart; an odd depth is filled up with a zero. Both parts if
   /// `part`, the bytes between them, is not 0.

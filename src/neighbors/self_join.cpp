@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "kernels/bf16.hpp"
 #include "kernels/near.hpp"
 #include "neighbors/locality.hpp"
 #include "neighbors/products.hpp"
@@ -19,17 +20,11 @@
 namespace redoubt::detail {
 namespace {
 
+using kernels::detail::bf16_of;
+using kernels::detail::float_of;
 using kernels::detail::near_panel;
 constexpr std::size_t block = 4 * near_panel;
 constexpr float infinite = std::numeric_limits<float>::infinity();
-
-/// Rounded to nearest even; the instructions take numbers below 2^-126 as 0.
-std::uint16_t bf16_of(float x) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  if ((bits & 0x7f800000u) == 0) return 0;
-  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-float float_of(std::uint16_t bf16) noexcept { return std::bit_cast<float>(std::uint32_t{bf16} << 16); }
 
 class SelfJoin {
  public:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "nn/require.hpp"
@@ -44,9 +45,10 @@ LbfgsResult train_full_batch(Trainer& trainer, Graph& graph, MatrixView<const fl
     detail::fail(errc::shape_mismatch, fmt::format("full-batch training: {} rows, {} targets and {} weights",
                                                    rows.rows(), targets.rows(), weights.size()));
   }
-  const std::span<float> parameters = graph.parameters();
-  const std::vector<float> start(parameters.begin(), parameters.end());
+  const std::span<const float> given = std::as_const(graph).parameters();
+  const std::vector<float> start(given.begin(), given.end());
   const auto place = [&](std::span<const double> x) {
+    const std::span<float> parameters = graph.parameters();  // anew, as `after` may have compiled the graph
     for (std::size_t i = 0; i < x.size(); ++i) parameters[i] = static_cast<float>(x[i]);
   };
   const double share = 1.0 / static_cast<double>(rows.rows());
@@ -88,7 +90,7 @@ LbfgsResult train_full_batch(Trainer& trainer, Graph& graph, MatrixView<const fl
     place(x);
     return result;
   } catch (...) {
-    std::copy(start.begin(), start.end(), parameters.begin());
+    std::copy(start.begin(), start.end(), graph.parameters().begin());
     throw;
   }
 }

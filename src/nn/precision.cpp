@@ -11,8 +11,7 @@ const char* to_string(TrainingPrecision precision) noexcept {
 }
 
 TrainingPrecision chosen_precision(TrainingPrecision asked) noexcept {
-  if (asked != TrainingPrecision::automatic) return asked;
-  return kernels::multiplies_tiles() ? TrainingPrecision::fp32x3 : TrainingPrecision::strict_fp32;
+  return asked == TrainingPrecision::automatic ? TrainingPrecision::strict_fp32 : asked;
 }
 
 }  // namespace redoubt

@@ -461,7 +461,12 @@ double Trainer::gradient(MatrixView<const float> rows, MatrixView<const float> t
   Arena* const arena = my.options.arena ? my.options.arena : &Arena::default_arena();
   my.graph.forward(rows, my.workspace, nullptr, arena);
   const double value = my.losses(rows.rows(), targets, weights, true, 1.0);
-  my.graph.backward(rows, my.workspace, my.gradient, false, nullptr, arena);
+  try {
+    my.graph.backward(rows, my.workspace, my.gradient, false, nullptr, arena);
+  } catch (...) {
+    std::fill(my.gradient.begin(), my.gradient.end(), 0.0f);
+    throw;
+  }
   for (std::size_t i = 0; i < sum.size(); ++i) {
     sum[i] += my.gradient[i];
     my.gradient[i] = 0;

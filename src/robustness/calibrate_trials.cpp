@@ -173,10 +173,10 @@ void calibrate_drift(Verdict& verdict, const Drift& check, std::size_t rows, con
   const Dataset& reference = check.options.reference;
   const bool labelled = reference.task() == Task::classification && reference.classes().size() > 1;
   if (labelled) detail::require_calibration(reference, options);
-  if (reference.rows() < 40 || rows < 1 || options.trials < 1 || options.trials > 1000)
+  if (reference.rows() < 40 || rows < 20 || options.trials < 1 || options.trials > 1000)
     detail::fail(
         errc::invalid_argument,
-        fmt::format("calibrate_drift: {} rows of reference must be at least 40, {} rows of a batch at least 1, "
+        fmt::format("calibrate_drift: {} rows of reference must be at least 40, {} rows of a batch at least 20, "
                     "{} trials in [1, 1000]",
                     reference.rows(), rows, options.trials));
   Tally tally;
@@ -207,12 +207,19 @@ void calibrate_gate(std::span<Verdict> verdicts, const Dataset& train, function_
                     function_ref<std::vector<Verdict>(const Model&, const Model&)> judge,
                     const CalibrationOptions& options) {
   detail::require_calibration(train, options);
+  if (std::all_of(verdicts.begin(), verdicts.end(), [](const Verdict& v) { return v.outcome == Outcome::abstain; }))
+    return;
   std::vector<Tally> tallies(verdicts.size());
   const auto each = [&](const Model& candidate, const Model& champion, auto&& count) {
+    // Several checks may share a name: the k-th answer of a name is about its k-th verdict.
+    std::vector<std::uint8_t> answered(verdicts.size(), 0);
     for (const Verdict& answer : judge(candidate, champion))
-      for (std::size_t v = 0; v < verdicts.size(); ++v)
-        if (verdicts[v].check == answer.check && answer.outcome != Outcome::abstain)
-          count(tallies[v], answer.outcome == Outcome::block);
+      for (std::size_t v = 0; v < verdicts.size(); ++v) {
+        if (answered[v] || verdicts[v].check != answer.check) continue;
+        answered[v] = 1;
+        if (answer.outcome != Outcome::abstain) count(tallies[v], answer.outcome == Outcome::block);
+        break;
+      }
   };
   const std::size_t share = train.rows() - train.rows() / 5;
   for (int trial = 0; trial < options.trials; ++trial) {
@@ -242,6 +249,7 @@ void calibrate_provenance(Verdict& verdict, const Dataset& data, const Dataset& 
                           function_ref<Model(const Dataset&)> fit, const ProvenanceOptions& provenance,
                           const CalibrationOptions& options) {
   detail::require_calibration(data, options);
+  if (verdict.outcome == Outcome::abstain) return;
   CalibrationOptions flips = options;
   flips.flip_rate = 0;
   flips.min_source_rows = std::max(options.min_source_rows, provenance.min_rows);
@@ -258,9 +266,9 @@ void calibrate_provenance(Verdict& verdict, const Dataset& data, const Dataset& 
       else
         named += s.harmful;
     }
-    tally.planted("sources with all labels flipped", planted.sources.size(), named);
+    if (!planted.sources.empty()) tally.planted("sources with all labels flipped", planted.sources.size(), named);
   }
-  if (verdict.outcome != Outcome::abstain) verdict.calibration = tally.calibration();
+  verdict.calibration = tally.calibration();
 }
 
 }  // namespace redoubt

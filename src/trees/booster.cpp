@@ -139,7 +139,7 @@ void Booster::start() {
   if (options_.robust_radius > 0) {
     if (x_.rows() != bins_.rows())
       fail(errc::unsupported, "GradientBoosting: robust_radius needs the rows themselves, not only their bins");
-    robust_ = robust_cuts(bins_, x_, options_.robust_radius);
+    robust_ = robust_cuts(bins_, x_, options_.robust_radius, options_.arena);
     growing.robust = robust_;
   }
   growing.monotone = rules_.monotone;

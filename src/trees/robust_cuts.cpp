@@ -4,15 +4,16 @@
 #include <cmath>
 #include <limits>
 
+#include "redoubt/core/parallel.hpp"
 #include "redoubt/trees/binning.hpp"
 
 namespace redoubt::detail {
 
-std::vector<RobustCuts> robust_cuts(const BinnedMatrix& bins, MatrixView<const float> x, double radius) {
+std::vector<RobustCuts> robust_cuts(const BinnedMatrix& bins, MatrixView<const float> x, double radius, Arena* arena) {
   std::vector<RobustCuts> all(bins.cols());
-  for (std::size_t c = 0; c < bins.cols(); ++c) {
+  const auto of_column = [&](std::size_t c) {
     const ColumnBins& column = bins.column(c);
-    if (column.categories > 0) continue;
+    if (column.categories > 0) return;
     constexpr float none = std::numeric_limits<float>::infinity();
     std::vector<float> least(column.count, none), most(column.count, -none);
     double n = 0, mean = 0, square = 0;
@@ -35,7 +36,13 @@ std::vector<RobustCuts> robust_cuts(const BinnedMatrix& bins, MatrixView<const f
       while (stays_right < column.count && (empty(stays_right) || least[stays_right] - reach <= cut)) ++stays_right;
       all[c].emplace_back(static_cast<std::uint16_t>(stays_left), static_cast<std::uint16_t>(stays_right));
     }
-  }
+  };
+  parallel_for(
+      bins.cols(), 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t c = begin; c < end; ++c) of_column(c);
+      },
+      arena);
   return all;
 }
 

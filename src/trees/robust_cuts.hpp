@@ -6,8 +6,9 @@
 #include "redoubt/core/view.hpp"
 
 namespace redoubt {
+class Arena;
 class BinnedMatrix;
-}
+}  // namespace redoubt
 
 namespace redoubt::detail {
 
@@ -17,6 +18,6 @@ using RobustCuts = std::vector<std::pair<std::uint16_t, std::uint16_t>>;
 
 /// For every column of x (rows x columns, as binned); `radius` counts standard deviations of the column's values.
 /// Columns of categories have none. A bin is taken to cross as a whole if its row next to the cut can.
-std::vector<RobustCuts> robust_cuts(const BinnedMatrix& bins, MatrixView<const float> x, double radius);
+std::vector<RobustCuts> robust_cuts(const BinnedMatrix& bins, MatrixView<const float> x, double radius, Arena* arena);
 
 }  // namespace redoubt::detail

@@ -68,7 +68,7 @@ std::vector<float> trained(const Sequential& layers, TrainingPrecision precision
 
 TEST_CASE("TrainingPrecision: the default is said, and is not one that is slower here", "[precision]") {
   const TrainingPrecision chosen = chosen_precision(TrainingPrecision::automatic);
-  CHECK(chosen == (kernels::multiplies_tiles() ? TrainingPrecision::fp32x3 : TrainingPrecision::strict_fp32));
+  CHECK(chosen == TrainingPrecision::strict_fp32);
   for (const TrainingPrecision p : all) CHECK(chosen_precision(p) == p);
   Graph graph = make(wide);
   CHECK(Trainer(graph, NetworkLoss{}, {}).precision() == chosen);

@@ -94,9 +94,10 @@ TEST_CASE("Streaming: NPY and LIBSVM files give the weights of rows in memory", 
   CHECK_THROWS_WITH(NpyRowStream(x, y), Catch::Contains("300 rows") && Catch::Contains("299"));
   CHECK_THROWS_AS(NpyRowStream(folder / "none.npy", y), Error);
   CHECK_THROWS_AS(LibsvmRowStream(folder / "none.svm", 6), Error);
-  std::ofstream(svm) << "1 1:0.5\n0 1:abc\n";
+  std::ofstream(svm) << "# rows\n\n1 1:0.5\n0 1:abc\n";
   LibsvmRowStream broken(svm, 6);
-  CHECK_THROWS_AS(streamed(broken), Error);
+  CHECK_THROWS_WITH(streamed(broken), Catch::Contains("(from line 1):4:"));
+  CHECK_THROWS_AS(LibsvmRowStream(svm, 0), Error);
   std::ofstream(svm, std::ios::trunc).close();
   LibsvmRowStream empty(svm, 6);
   CHECK_THROWS_WITH(streamed(empty), Catch::Contains("no row"));

@@ -177,12 +177,13 @@ TEST_CASE("the checks of a gate are measured on candidates taught poison and on 
   const auto [train, frozen] = with_sources().split(0.4, 1);
   const std::vector<AnyCheck> checks{
       ChampionChallenger{.metric = "accuracy", .max_loss = 0.03, .data_ = {}, .outputs_ = {}, .reference_ = {}},
-      CanaryFlips{}, MetricThreshold{.metric = "accuracy", .threshold = 0, .data_ = {}, .outputs_ = {}}};
+      CanaryFlips{}, MetricThreshold{.metric = "accuracy", .threshold = 0, .data_ = {}, .outputs_ = {}},
+      MetricThreshold{.metric = "accuracy", .threshold = 1.01, .data_ = {}, .outputs_ = {}}};
   const Model model = linear(train);
   auto verdicts = run_gate_checks(model, &model, frozen, checks);
   const CalibrationOptions options{.flip_rate = 0.01, .region_rate = 0.45, .trials = 4, .seed = 2};
   calibrate_gate(verdicts, train, frozen, linear, checks, options);
-  REQUIRE(verdicts.size() == 3);
+  REQUIRE(verdicts.size() == 4);
   for (int v : {0, 1}) {
     const Calibration& region = of_kind(verdicts[v], "candidates taught all labels of one region changed");
     CHECK(region.positives == 4);
@@ -192,6 +193,11 @@ TEST_CASE("the checks of a gate are measured on candidates taught poison and on 
     CHECK(verdicts[v].calibration.size() == 6);
   }
   for (const Calibration& c : verdicts[2].calibration) CHECK(c.recall == 0);  // it never blocks, and that shows
+  for (const Calibration& c : verdicts[3].calibration) {                      // of the same name: always blocks
+    CHECK(c.positives == verdicts[2].calibration[0].positives);
+    CHECK(c.recall == 1);
+    CHECK(c.false_positive_rate == 1);
+  }
   auto again = run_gate_checks(model, &model, frozen, checks);
   calibrate_gate(again, train, frozen, linear, checks, options);
   CHECK(again == verdicts);

@@ -37,7 +37,7 @@ using LbfgsObjective = function_ref<double(std::span<const double> x, std::span<
 /// optimization", algorithms 3.5 and 3.6). A trial point where the value is not finite counts as too far.
 /// `step`, if given, sees every accepted point; the objective was evaluated there last.
 /// Throws Error(invalid_argument) for bad options or a start point without a finite value and gradient; an exception of
-/// the objective passes through and leaves `x` as it was. Allocates once, 2 (history + 2) vectors.
+/// the objective passes through and leaves `x` as it was. Allocates only at the start, 2 history + 5 vectors.
 LbfgsResult lbfgs_minimise(std::span<double> x, LbfgsObjective objective, const LbfgsOptions& options = {},
                            const LbfgsStep* step = nullptr);
 

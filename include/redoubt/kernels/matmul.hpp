@@ -21,9 +21,6 @@ const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x
 /// first and multiplied as fp32, which takes longer than fp32.
 bool has_kernels(ProductPrecision precision) noexcept;
 
-/// Whether products of rounded operands run on tiles (AMX): then fp32x3 takes less time than fp32.
-bool multiplies_tiles() noexcept;
-
 struct MatmulOptions {
   Epilogue epilogue{};
   bool accumulate = false;  ///< start from what c holds instead of from zero (the bias is added once, as always)
@@ -40,8 +37,8 @@ struct MatmulOptions {
 /// 0.5 MB per thread that is kept for the next call; smaller ones allocate nothing.
 /// In other precisions |error| <= (3 * 2^-16 (fp32x3) or 2^-7 + 2^-16 (bf16) + 2 (k + 2) * 2^-24) * sum |a||b|, worst
 /// case; of random data 5e-6 and 3e-3 of the norm. Sums are in another order, still the same at any number of threads;
-/// numbers below 2^-126 count as 0, infinity gives NaN in fp32x3; memory for the rounded operands is kept per thread.
-/// Thread-safe. Throws Error(shape_mismatch) with all three shapes.
+/// numbers below 2^-126 count as 0, infinity gives NaN in fp32x3; up to 64 MB for the rounded operands are kept per
+/// thread. Thread-safe. Throws Error(shape_mismatch) with all three shapes.
 void matmul(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
             const MatmulOptions& options = {});
 

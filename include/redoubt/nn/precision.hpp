@@ -1,18 +1,17 @@
 #pragma once
 #include <cstdint>
 
-#include "redoubt/kernels/matmul.hpp"
-
 namespace redoubt {
 
-/// What the products of training round their operands to: those of dense layers and convolutions, forward and backward.
-/// Sums, weights, moments, gradients and everything else stay fp32, and so does prediction. Errors of a product,
-/// relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of fp32x3, 2^-7 more of bf16.
+/// What the products of training round their operands to: those of dense layers (from two rows on) and of conv2d,
+/// forward and backward. Sums, weights, moments, gradients and everything else stay fp32, and so does prediction.
+/// Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of fp32x3, 2^-7
+/// more of bf16.
 enum class TrainingPrecision : std::uint8_t {
-  automatic,  ///< fp32x3 where the CPU multiplies tiles of bf16 (AMX) at many times the rate of fp32, else strict_fp32
+  automatic,    ///< strict_fp32: no kernel of training multiplies fp32x3 faster yet
   strict_fp32,  ///< nothing
-  fp32x3,       ///< two parts of 8 bits each, three products: slower than strict_fp32 without AMX
-  bf16  ///< 8 bits: twice the rate of fp32 on AMD from Zen 4 on and more with AMX; slower than strict_fp32 elsewhere
+  fp32x3,       ///< two parts of 8 bits each, three products
+  bf16          ///< 8 bits: at twice the rate of fp32 on AMD from Zen 4 on; slower than strict_fp32 elsewhere
 };
 
 const char* to_string(TrainingPrecision precision) noexcept;  ///< "automatic", "strict_fp32", "fp32x3", "bf16"

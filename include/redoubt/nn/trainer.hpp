@@ -60,8 +60,8 @@ class Trainer {
   double loss(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights = {});
 
   /// Sum of the weighted losses, as at prediction, of at most `batch` rows; its gradient is added to `sum`, one number
-  /// per parameter (zero for state). For optimizers that need more rows than one step has. The errors of `step`, and
-  /// Error(refused) while gradients are accumulated.
+  /// per parameter (zero for state). For optimizers that need more rows than one step has. Always in fp32. A loss that
+  /// is not finite is returned. Otherwise the errors of `step`, and Error(refused) while gradients are accumulated.
   double gradient(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights,
                   std::span<double> sum);
 

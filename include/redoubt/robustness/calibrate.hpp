@@ -79,8 +79,8 @@ void calibrate(ScreenReport& report, const Dataset& data, const ScreenOptions& s
 /// Drift: batches of `rows` rows (at most half of the reference) are drawn from the reference, the rest of which is
 /// what they are compared with. Planted are all kinds of plant_flips, plant_patterns and plant_region, each alone, and
 /// one numeric column moved by half a deviation. Found means warned. Costs up to eight comparisons a trial, each with
-/// its training. No effect on a verdict that abstained. Error(invalid_argument) for options out of range or fewer than
-/// 40 rows of reference.
+/// its training. No effect on a verdict that abstained. Error(invalid_argument) for options out of range, fewer than
+/// 40 rows of reference or batches of fewer than 20, which are not judged.
 void calibrate_drift(Verdict& verdict, const Drift& check, std::size_t rows, const CalibrationOptions& options = {});
 
 /// Gate: champion and candidate are trained on four fifths of `train` each, drawn anew for each trial, the candidate

@@ -209,6 +209,6 @@ void panel_turned(const float* src, size_t src_row, size_t depth, size_t cols, u
 
 }  // namespace
 
-extern constexpr RoundedTable avx512_rounded_table = {false, tile, rows, rows_turned, panel, panel_turned};
+extern constexpr RoundedTable avx512_rounded_table = {tile, rows, rows_turned, panel, panel_turned};
 
 }  // namespace redoubt::kernels::detail

@@ -79,6 +79,10 @@ MembershipReport membership_inference(const PartitionEnsemble& ensemble, const D
             double rest = 0;
             for (std::size_t c = 0; c < scores.cols(); ++c) rest += c == label ? 0 : scores(r, c);
             odds[p * n + r] = std::log((scores(r, label) + smoothing) / (rest + smoothing));
+            if (!std::isfinite(odds[p * n + r]))
+              detail::fail(errc::invalid_argument,
+                           fmt::format("membership_inference: model {} gives row {} no probabilities", models[p],
+                                       rows.row_ids()[r]));
           }
         }
       },
@@ -136,7 +140,7 @@ MembershipReport membership_inference(const PartitionEnsemble& ensemble, const D
 
   const auto positives = static_cast<double>(report.members), negatives = static_cast<double>(report.others);
   double tp = 0, fp = 0, area = 0;
-  const std::size_t step = std::max<std::size_t>(1, pairs.size() / curve_points);
+  const std::size_t step = (pairs.size() + curve_points - 2) / (curve_points - 1);  // the last one is shown, too
   std::size_t shown = 0;
   for (std::size_t i = 0; i < pairs.size();) {
     double more_tp = 0, more_fp = 0;
