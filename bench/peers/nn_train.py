@@ -15,7 +15,7 @@ import numpy as np
 
 import trees_data
 from harness import Worker, figure, median_ratio
-from trees_common import HERE, probe, stop
+from trees_common import HERE, near_best, probe, stop
 
 CASES = {"mlp_b32": ("mlp", 32), "mlp_b128": ("mlp", 128), "mlp_b512": ("mlp", 512), "tabular_b256": ("tabular", 256),
          "cnn_b64": ("cnn", 64), "text": ("text", 64), "transformer": ("transformer", 8)}
@@ -63,8 +63,11 @@ def train(context, case, threads):
                         for kind in kinds for compiled in (False, True) if not (compiled and kind.get("sparse"))]
              for autocast in (False, True)}
     running = probe([*ours.values(), *peers[False], *peers[True]], 0.1)
-    rivals = {"strict_fp32": close_to_best(peers[False], running), "fp32x3": close_to_best(peers[False], running),
-              "bf16": close_to_best([*peers[False], *peers[True]], running)}
+    fp32 = [p for p in peers[False] if p in running]
+    if not fp32:
+        raise RuntimeError("no peer ran")
+    rivals = {"strict_fp32": near_best(fp32), "fp32x3": near_best(fp32),
+              "bf16": near_best(fp32 + [p for p in peers[True] if p in running])}
     timed = [*ours.values(), *{id(w): w for group in rivals.values() for w in group}.values()]
     for _ in range(context.rounds):
         for worker in timed:
@@ -76,14 +79,6 @@ def train(context, case, threads):
         stop(worker)
     for precision, group in rivals.items():
         figure(f"nn.train.{case}.{precision}.{threads}t.vs_torch", min(median_ratio(w, ours[precision]) for w in group))
-
-
-def close_to_best(workers, running, close=0.85):
-    workers = [w for w in workers if w in running]
-    if not workers:
-        raise RuntimeError("no peer ran")
-    fastest = min(w.best for w in workers)
-    return [w for w in workers if w.best * close <= fastest]
 
 
 def fashion():

@@ -97,6 +97,12 @@ def duel(ours, peers, rounds):
     return {p: statistics.median(a / b for a, b in zip(p.seconds, ours.seconds)) for p in peers}
 
 
+def near_best(probed, close=0.85):
+    """Those within 1/`close` of the fastest."""
+    fastest = min(p.best for p in probed)
+    return [p for p in probed if p.best * close <= fastest]
+
+
 def against_best(ours, peers, rounds, budget=1.0, unit=1e3, unit_name="ms", close=0.85, quiet=False):
     """Probes all, then alternates ours with every peer that is within 1/`close` of the best: the best of them is the
     one that has the lowest median. Returns (ratio, best peer, all that ran)."""
@@ -106,8 +112,7 @@ def against_best(ours, peers, rounds, budget=1.0, unit=1e3, unit_name="ms", clos
     others = [p for p in running if p is not ours]
     if not others:
         raise RuntimeError("no peer ran")
-    fastest = min(p.best for p in others)
-    finalists = [p for p in others if p.best * close <= fastest]
+    finalists = near_best(others, close)
     ratios = duel(ours, finalists, rounds)
     best = min(ratios, key=ratios.get)
     for p in [] if quiet else others:

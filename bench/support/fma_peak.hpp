@@ -10,62 +10,23 @@ namespace redoubt::bench {
 #if defined(__x86_64__)
 constexpr int peak_rounds = 100000;
 
-// 12 independent chains hide the latency of 4 on 2 ports.
-__attribute__((target("avx512f"))) inline void fma_avx512() {
-  __asm__ volatile("vzeroall" ::: "memory");  // left-over subnormals would make the peak a hundred times too low
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm0\n vfmadd231ps %%zmm12, %%zmm12, %%zmm1\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm2\n vfmadd231ps %%zmm12, %%zmm12, %%zmm3\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm4\n vfmadd231ps %%zmm12, %%zmm12, %%zmm5\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm6\n vfmadd231ps %%zmm12, %%zmm12, %%zmm7\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm8\n vfmadd231ps %%zmm12, %%zmm12, %%zmm9\n"
-        "vfmadd231ps %%zmm12, %%zmm12, %%zmm10\n vfmadd231ps %%zmm12, %%zmm12, %%zmm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+// 12 independent chains hide the latency of 4 on 2 ports. Left-over subnormals would make the peak a hundred times too
+// low, so registers are cleared first.
+#define REDOUBT_PEAK(name, features, instruction, width)                                                              \
+  __attribute__((target(features))) inline void name() {                                                              \
+    __asm__ volatile("vzeroall" ::: "memory");                                                                        \
+    for (int i = 0; i < peak_rounds; ++i) {                                                                           \
+      __asm__ volatile(".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n " instruction " %%" width "12, %%" width       \
+                       "12, %%" width "\\i\n .endr" ::                                                                \
+                           : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+                             "xmm11");                                                                                \
+    }                                                                                                                 \
   }
-}
-
-__attribute__((target("avx2,fma"))) inline void fma_avx2() {
-  __asm__ volatile("vzeroall" ::: "memory");
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm0\n vfmadd231ps %%ymm12, %%ymm12, %%ymm1\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm2\n vfmadd231ps %%ymm12, %%ymm12, %%ymm3\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm4\n vfmadd231ps %%ymm12, %%ymm12, %%ymm5\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm6\n vfmadd231ps %%ymm12, %%ymm12, %%ymm7\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm8\n vfmadd231ps %%ymm12, %%ymm12, %%ymm9\n"
-        "vfmadd231ps %%ymm12, %%ymm12, %%ymm10\n vfmadd231ps %%ymm12, %%ymm12, %%ymm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-  }
-}
-
-__attribute__((target("avx512f,avx512bf16"))) inline void dot_bf16() {
-  __asm__ volatile("vzeroall" ::: "memory");
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm0\n vdpbf16ps %%zmm12, %%zmm12, %%zmm1\n"
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm2\n vdpbf16ps %%zmm12, %%zmm12, %%zmm3\n"
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm4\n vdpbf16ps %%zmm12, %%zmm12, %%zmm5\n"
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm6\n vdpbf16ps %%zmm12, %%zmm12, %%zmm7\n"
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm8\n vdpbf16ps %%zmm12, %%zmm12, %%zmm9\n"
-        "vdpbf16ps %%zmm12, %%zmm12, %%zmm10\n vdpbf16ps %%zmm12, %%zmm12, %%zmm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-  }
-}
-
-__attribute__((target("avx512f,avx512vnni"))) inline void dot_int8() {
-  __asm__ volatile("vzeroall" ::: "memory");
-  for (int i = 0; i < peak_rounds; ++i) {
-    __asm__ volatile(
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm0\n vpdpbusd %%zmm12, %%zmm12, %%zmm1\n"
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm2\n vpdpbusd %%zmm12, %%zmm12, %%zmm3\n"
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm4\n vpdpbusd %%zmm12, %%zmm12, %%zmm5\n"
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm6\n vpdpbusd %%zmm12, %%zmm12, %%zmm7\n"
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm8\n vpdpbusd %%zmm12, %%zmm12, %%zmm9\n"
-        "vpdpbusd %%zmm12, %%zmm12, %%zmm10\n vpdpbusd %%zmm12, %%zmm12, %%zmm11\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-  }
-}
+REDOUBT_PEAK(fma_avx512, "avx512f", "vfmadd231ps", "zmm")
+REDOUBT_PEAK(fma_avx2, "avx2,fma", "vfmadd231ps", "ymm")
+REDOUBT_PEAK(dot_bf16, "avx512f,avx512bf16", "vdpbf16ps", "zmm")
+REDOUBT_PEAK(dot_int8, "avx512f,avx512vnni", "vpdpbusd", "zmm")
+#undef REDOUBT_PEAK
 
 /// Six chains of tile products: of bf16, or of int8.
 __attribute__((target("amx-tile,amx-bf16,amx-int8"))) inline void dot_tiles(bool int8) {

@@ -1,7 +1,6 @@
 #include "kernels/rounded.hpp"
 
 #include <algorithm>
-#include <new>
 
 #include "kernels/bf16.hpp"
 #include "kernels/dispatch.hpp"
@@ -30,17 +29,6 @@ const RoundedTable* rounded_table() noexcept {
 }
 
 std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
-
-constexpr std::size_t most_kept = std::size_t{64} << 20;  // bytes per thread
-
-struct Kept {
-  unsigned char* data = nullptr;
-  std::size_t size = 0;
-  bool taken = false;
-  ~Kept() { ::operator delete(data, std::align_val_t{line}); }
-};
-
-thread_local Kept kept;
 
 /// Both sides in pairs, and where everything lies.
 struct Rounded {
@@ -97,26 +85,6 @@ struct Rounded {
 };
 
 }  // namespace
-
-RoundedMemory::RoundedMemory(std::size_t bytes) : kept_(!kept.taken && bytes <= most_kept) {
-  if (kept_ && kept.size >= bytes) {
-    data_ = kept.data;
-  } else {
-    data_ = static_cast<unsigned char*>(::operator new(bytes, std::align_val_t{line}));
-    if (kept_) {
-      ::operator delete(kept.data, std::align_val_t{line});
-      kept.data = data_, kept.size = bytes;
-    }
-  }
-  if (kept_) kept.taken = true;
-}
-
-RoundedMemory::~RoundedMemory() {
-  if (kept_)
-    kept.taken = false;
-  else
-    ::operator delete(data_, std::align_val_t{line});
-}
 
 void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept {
   for (std::size_t r = 0; r < src.rows(); ++r) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 
+#include "core/kept_memory.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/kernels/matmul.hpp"
 
@@ -21,19 +22,10 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
 /// dst = src rounded to bf16, and in `rest`, unless it is null, what is left rounded; both without gaps.
 void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept;
 
-/// Memory of the calling thread, kept for its next product. A thread that waits inside a product may be given another
-/// one, which then gets its own.
-class RoundedMemory {
+/// Room for the rounded operands of a product.
+class RoundedMemory : public redoubt::detail::KeptMemory<RoundedMemory> {
  public:
-  explicit RoundedMemory(std::size_t bytes);
-  ~RoundedMemory();
-  RoundedMemory(const RoundedMemory&) = delete;
-  RoundedMemory& operator=(const RoundedMemory&) = delete;
-  unsigned char* data() const noexcept { return data_; }
-
- private:
-  unsigned char* data_;
-  bool kept_;
+  explicit RoundedMemory(std::size_t bytes) : KeptMemory(bytes, std::size_t{64} << 20) {}
 };
 
 }  // namespace redoubt::kernels::detail

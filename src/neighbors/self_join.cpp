@@ -56,15 +56,19 @@ class SelfJoin {
         arena_);
     set_far_rows_apart();
     prepare();
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> tasks;  // neighbours in the order first
-    for (std::size_t apart = 0; apart < count_; ++apart)
-      for (std::size_t a = 0; a + apart < count_; ++a)
-        tasks.emplace_back(static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(a + apart));
+    // Pairs of blocks, neighbours in the order first: pair t is of blocks `apart` from each other for the largest
+    // `apart` whose pairs start at t or before.
+    std::vector<std::size_t> starts(count_ + 1, 0);
+    for (std::size_t apart = 0; apart < count_; ++apart) starts[apart + 1] = starts[apart] + count_ - apart;
     parallel_for(
-        tasks.size(), 32,
+        starts.back(), 32,
         [&](std::size_t begin, std::size_t end) {
           std::vector<std::uint64_t> hits(block * (block / near_panel));
-          for (std::size_t t = begin; t < end; ++t) between(tasks[t].first, tasks[t].second, hits);
+          for (std::size_t t = begin; t < end; ++t) {
+            const auto after = std::upper_bound(starts.begin(), starts.end(), t);
+            const auto apart = static_cast<std::size_t>(after - starts.begin()) - 1;
+            between(t - starts[apart], t - starts[apart] + apart, hits);
+          }
         },
         arena_);
     parallel_for(

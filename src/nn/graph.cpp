@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/kept_memory.hpp"
 #include "nn/graph_internal.hpp"
 #include "nn/graph_plan.hpp"
 #include "redoubt/core/error.hpp"
@@ -307,33 +308,16 @@ void Graph::predict(std::span<const float> src, std::span<float> dst, std::span<
 
 namespace {
 
-/// Scratch of the calling thread, kept for its next batch. A thread that waits inside a batch may be given another
-/// one, which then gets its own.
-class BatchScratch {
+/// Room for the values of a batch.
+class BatchScratch : detail::KeptMemory<BatchScratch> {
  public:
-  explicit BatchScratch(std::size_t floats) : mine_(!taken_ && floats <= batch_scratch) {
-    if (mine_) taken_ = true;
-    std::vector<float>& room = mine_ ? kept_ : own_;
-    if (room.size() < floats) room.resize(floats);
-    floats_ = {room.data(), floats};
-  }
-  ~BatchScratch() {
-    if (mine_) taken_ = false;
-  }
-  BatchScratch(const BatchScratch&) = delete;
-  BatchScratch& operator=(const BatchScratch&) = delete;
-  std::span<float> floats() const noexcept { return floats_; }
+  explicit BatchScratch(std::size_t floats)
+      : KeptMemory(floats * sizeof(float), batch_scratch * sizeof(float)), size_(floats) {}
+  std::span<float> floats() const noexcept { return {reinterpret_cast<float*>(data()), size_}; }
 
  private:
-  static thread_local std::vector<float> kept_;
-  static thread_local bool taken_;
-  bool mine_;
-  std::vector<float> own_;
-  std::span<float> floats_;
+  std::size_t size_;
 };
-
-thread_local std::vector<float> BatchScratch::kept_;
-thread_local bool BatchScratch::taken_ = false;
 
 }  // namespace
 

@@ -162,29 +162,10 @@ Tensor<float> mixed_matrix(std::size_t rows, std::size_t cols) {
   return x;
 }
 
-struct Csr {
-  std::vector<std::uint64_t> row_offsets = {0};
-  std::vector<std::uint32_t> columns;
-  std::vector<float> values;
-  std::size_t cols = 0;
-
-  explicit Csr(MatrixView<const float> x) : cols(x.cols()) {
-    for (std::size_t r = 0; r < x.rows(); ++r) {
-      for (std::size_t c = x.cols(); c-- > 0;) {         // any order will do
-        if (x(r, c) == 0 && (r + c) % 7 != 0) continue;  // some zeros are written out
-        columns.push_back(static_cast<std::uint32_t>(c));
-        values.push_back(x(r, c));
-      }
-      row_offsets.push_back(values.size());
-    }
-  }
-  CsrView view() const { return {row_offsets, columns, values, cols}; }
-};
-
 TEST_CASE("columns are stored as bytes, bundles or lists, and every cell is there", "[binning]") {
   for (const std::size_t rows : {3000u, 61u}) {
     const auto x = mixed_matrix(rows, 200);
-    const Csr csr(x);
+    const test::Csr csr(x);
     const BinnedMatrix dense(x, {}), sparse(csr.view(), {});
     CHECK(dense.dense());
     CHECK(!sparse.dense());
@@ -228,7 +209,7 @@ TEST_CASE("stored columns of few codes share bytes", "[binning]") {
       x(r, c) = c % 3 == 0 && r % 9 == 4 ? not_a_number : static_cast<float>(random.below(c + 2));
     x(r, 10) = static_cast<float>(random.normal());
   }
-  const BinnedMatrix dense(x, counts), sparse(Csr(x).view(), counts), numeric(x, {});
+  const BinnedMatrix dense(x, counts), sparse(test::Csr(x).view(), counts), numeric(x, {});
   const auto many_values = test::random_matrix(500, 9, 1);
   CHECK(BinnedMatrix(many_values, {}).packs().empty());
   for (const BinnedMatrix* bins : {&dense, &sparse, &numeric}) {
@@ -261,7 +242,7 @@ TEST_CASE("a sparse matrix may have categories", "[binning]") {
   }
   x(3, 0) = not_a_number;
   const std::vector<std::uint32_t> counts = {5, 301};
-  const Csr csr(x);
+  const test::Csr csr(x);
   const BinnedMatrix dense(x, counts), sparse(csr.view(), counts);
   for (std::size_t c = 0; c < 2; ++c) {
     CHECK(dense.column(c).bin_of_code == sparse.column(c).bin_of_code);
@@ -390,7 +371,7 @@ TEST_CASE("trees do not depend on how a matrix is stored nor on the threads", "[
   for (const std::size_t rows : {1500u, 20000u}) {
     const auto x = mixed_matrix(rows, 130);
     const auto data = make_gradients(x, 1);
-    const BinnedMatrix dense(x, {}), sparse(Csr(x).view(), {});
+    const BinnedMatrix dense(x, {}), sparse(test::Csr(x).view(), {});
     detail::GrowerOptions options;
     options.max_leaves = 40;
     detail::GrownTree expected;

@@ -17,22 +17,17 @@ namespace {
 TEST_CASE("sparse rows are learned and predicted like dense ones", "[sparse]") {
   constexpr std::size_t rows = 1500, cols = 60;
   Tensor<float> x({rows, cols});
-  std::vector<std::uint64_t> offsets = {0};
-  std::vector<std::uint32_t> columns;
-  std::vector<float> values;
   std::vector<double> y;
   Random random(3);
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < cols; ++c) {
       if (random.uniform() > 0.08) continue;
       x(r, c) = c % 7 == 3 && random.uniform() < 0.1 ? test::not_a_number : static_cast<float>(1 + random.below(5));
-      columns.push_back(static_cast<std::uint32_t>(c));
-      values.push_back(x(r, c));
     }
-    offsets.push_back(values.size());
     y.push_back(x(r, 0) - 2 * x(r, 5) + (x(r, 9) > 2 ? 3 : 0) + 0.1 * random.normal());
   }
-  const CsrView csr{offsets, columns, values, cols};
+  const test::Csr cells(x);
+  const CsrView csr = cells.view();
   const GradientBoosting boosting{{.trees = 20, .row_fraction = 0.8, .early_stopping_rounds = 20, .seed = 2}};
   const auto sparse = boosting.fit_sparse(csr, {}, {.values = y});
   const auto dense = boosting.fit_encoded(x, {}, {.values = y});
@@ -52,30 +47,25 @@ TEST_CASE("sparse rows are learned and predicted like dense ones", "[sparse]") {
 
   const std::vector<std::uint32_t> beyond = {60};
   const std::vector<std::uint64_t> one = {0, 1};
-  const CsrView bad{one, beyond, std::span(values).first(1), cols};
+  const CsrView bad{one, beyond, csr.values.first(1), cols};
   CHECK_THROWS_WITH(predict_sparse(*sparse, bad), Catch::Contains("column 60"));
-  CHECK_THROWS_AS(predict_sparse(*sparse, CsrView{offsets, columns, values, 61}), Error);
+  CHECK_THROWS_AS(predict_sparse(*sparse, CsrView{csr.row_offsets, csr.columns, csr.values, 61}), Error);
 }
 
 TEST_CASE("bagged forests of a sparse matrix are those of the dense one", "[sparse]") {
   constexpr std::size_t rows = 600, cols = 40;
   Tensor<float> x({rows, cols});
-  std::vector<std::uint64_t> offsets = {0};
-  std::vector<std::uint32_t> columns;
-  std::vector<float> values;
   std::vector<std::int32_t> labels;
   Random random(5);
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < cols; ++c) {
       if (random.uniform() > (c < 3 ? 0.7 : 0.05)) continue;
       x(r, c) = random.below(20) ? static_cast<float>(1 + random.below(9)) : test::not_a_number;
-      columns.push_back(static_cast<std::uint32_t>(c));
-      values.push_back(x(r, c));
     }
-    offsets.push_back(values.size());
     labels.push_back(x(r, 0) > 4 || x(r, 7) > 0 ? 1 : 0);
   }
-  const CsrView csr{offsets, columns, values, cols};
+  const test::Csr cells(x);
+  const CsrView csr = cells.view();
   const BinnedMatrix bins(csr, {});
   const auto& bundled = bins.place(20);
   CHECK((bins.place(0).stored != BinnedMatrix::Place::none && !bins.place(0).bundled));

@@ -15,6 +15,7 @@
 #include "redoubt/data/archive.hpp"
 #include "redoubt/data/arff.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/sparse.hpp"
 #include "redoubt/metrics/classification.hpp"
 #include "redoubt/metrics/ranking.hpp"
 #include "redoubt/metrics/regression.hpp"
@@ -35,6 +36,26 @@ inline Tensor<float> random_matrix(std::size_t rows, std::size_t cols, std::uint
   for (float& v : x.flat()) v = random.uniform() < missing ? not_a_number : static_cast<float>(random.normal());
   return x;
 }
+
+/// A matrix in rows of cells that are not 0.
+struct Csr {
+  std::vector<std::uint64_t> row_offsets = {0};
+  std::vector<std::uint32_t> columns;
+  std::vector<float> values;
+  std::size_t cols = 0;
+
+  explicit Csr(MatrixView<const float> x) : cols(x.cols()) {
+    for (std::size_t r = 0; r < x.rows(); ++r) {
+      for (std::size_t c = x.cols(); c-- > 0;) {         // any order will do
+        if (x(r, c) == 0 && (r + c) % 7 != 0) continue;  // some zeros are written out
+        columns.push_back(static_cast<std::uint32_t>(c));
+        values.push_back(x(r, c));
+      }
+      row_offsets.push_back(values.size());
+    }
+  }
+  CsrView view() const { return {row_offsets, columns, values, cols}; }
+};
 
 /// Whether row i is in the test side of a split: the rule of bench/peers/golden/trees_quality.py.
 inline bool in_test(std::uint64_t i, std::uint64_t split) {

@@ -1,5 +1,4 @@
 #pragma once
-#include <cstdint>
 #include <span>
 
 #include "redoubt/core/view.hpp"

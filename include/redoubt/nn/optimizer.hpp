@@ -13,8 +13,7 @@ enum class OptimizerKind : std::uint8_t {
 };
 
 /// How weights move along a gradient g of the mean loss. `weight_decay` applies to weights, never to biases, scales or
-/// tables: coupled (g += decay w) for sgd, adam, rmsprop and
-/// lbfgs; decoupled (w -= rate decay w) for adamw and lion.
+/// tables: coupled (g += decay w) for sgd, adam, rmsprop and lbfgs; decoupled (w -= rate decay w) for adamw and lion.
 /// Rows of embedding tables move only in steps that use them, with their moments.
 struct Optimizer {
   OptimizerKind kind = OptimizerKind::adam;

@@ -1,7 +1,4 @@
 #pragma once
-#include <cstdint>
-#include <string>
-
 #include "redoubt/data/row_stream.hpp"
 #include "redoubt/fwd.hpp"
 

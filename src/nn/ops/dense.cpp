@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
-#include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/kernels/interval.hpp"
 #include "redoubt/kernels/matmul.hpp"
@@ -127,14 +127,13 @@ class Dense final : public Op {
     }
     if (call.parameter_gradients[1].data()) {
       const auto sums = call.parameter_gradients[1].row(0);
-      const auto columns = [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = 0; r < output_gradient.rows(); ++r) {
-          const auto gradient = output_gradient.row(r);
-          for (std::size_t i = begin; i < end; ++i) sums[i] += gradient[i];
-        }
-      };
-      if (output_gradient.rows() * sums.size() < 65536) return columns(0, sums.size());
-      parallel_for(sums.size(), 64, columns, call.arena);
+      columns_in_blocks(output_gradient.rows(), sums.size(), sums.size(), call.arena,
+                        [&](std::size_t begin, std::size_t end) {
+                          for (std::size_t r = 0; r < output_gradient.rows(); ++r) {
+                            const auto gradient = output_gradient.row(r);
+                            for (std::size_t i = begin; i < end; ++i) sums[i] += gradient[i];
+                          }
+                        });
     }
   }
 };

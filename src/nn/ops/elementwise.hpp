@@ -25,6 +25,14 @@ void rows_in_blocks(std::size_t rows, std::size_t width, Arena* arena, Body body
   parallel_for(rows, block, body, arena);
 }
 
+/// Calls body(first column, end) for sums over `rows` rows of `cols` values into `width` columns: every thread owns
+/// columns, so the order of the sums is that of the rows.
+template <class Body>
+void columns_in_blocks(std::size_t rows, std::size_t cols, std::size_t width, Arena* arena, Body body) {
+  if (rows * cols < 65536) return body(std::size_t{0}, width);
+  parallel_for(width, 64, body, arena);
+}
+
 /// Adds derivative(x, y) * output gradient to the input gradient.
 template <class Derivative>
 void elementwise_backward(const OpBackward& call, Derivative derivative) {

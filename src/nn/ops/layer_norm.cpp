@@ -15,7 +15,7 @@ constexpr OpAttribute attribute_list[] = {
     {.name = "epsilon", .fallback = 1e-5, .low = 1e-12, .high = 1},
     {.name = "per_position", .fallback = 0, .low = 0, .high = 1, .whole = true, .optional = true}};
 
-constexpr std::size_t chunk = 256, column_block = 64;
+constexpr std::size_t chunk = 256;
 
 /// The mean as the sum of two floats, so that differences from it are right to a rounding also far from zero.
 struct Moments {
@@ -121,8 +121,7 @@ class LayerNorm final : public Op {
     });
     const MatrixView<float> scales = call.parameter_gradients[0], shifts = call.parameter_gradients[1];
     if (!scales.data() && !shifts.data()) return;
-    // Every thread owns columns, so the order of the sums is that of the rows.
-    const auto columns = [&](std::size_t begin, std::size_t end) {
+    columns_in_blocks(rows, cols, width, call.arena, [&](std::size_t begin, std::size_t end) {
       for_each_position(0, rows, cols, width, [&](std::size_t r, std::size_t first) {
         const float* const x = call.inputs[0].row(r).data() + first;
         const float* const from = call.output_gradient.row(r).data() + first;
@@ -137,9 +136,7 @@ class LayerNorm final : public Op {
           for (std::size_t i = begin; i < end; ++i) sums[i] += from[i];
         }
       });
-    };
-    if (rows * cols < 65536) return columns(0, width);
-    parallel_for(width, column_block, columns, call.arena);
+    });
   }
   // Bounds of each deviation from the mean, then of the variance as the mean of their squares. A normalised value is
   // also at most sqrt(size - 1) away from zero, whatever the row.
