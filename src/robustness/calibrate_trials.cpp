@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "redoubt/core/random.hpp"
 #include "redoubt/model/model.hpp"
@@ -108,6 +109,26 @@ std::pair<Dataset, Dataset> draw(const Dataset& data, std::size_t count, Random&
   return {data.take({order.begin(), middle}), data.take({middle, order.end()})};
 }
 
+/// The value from which on a column has about `wanted` rows, at least half and at most twice as many; NaN if ties leave
+/// no such value.
+double highest(std::vector<double> values, double wanted) {
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  std::erase_if(values, [](double v) { return std::isnan(v); });
+  if (values.empty() || !(wanted >= 1)) return none;
+  const auto count = std::min(values.size(), static_cast<std::size_t>(wanted + 0.5));
+  std::nth_element(values.begin(), values.end() - static_cast<std::ptrdiff_t>(count), values.end());
+  const double at = values[values.size() - count];
+  std::size_t from = 0, above = 0;
+  double next = HUGE_VAL;
+  for (const double v : values) {
+    from += v >= at;
+    above += v > at;
+    if (v > at) next = std::min(next, v);
+  }
+  if (static_cast<double>(from) <= 2 * wanted) return at;
+  return static_cast<double>(above) >= wanted / 2 ? next : none;
+}
+
 CalibrationOptions of_trial(CalibrationOptions options, int trial) {
   options.seed = options.seed * 1000 + static_cast<std::uint64_t>(trial);
   return options;
@@ -122,34 +143,30 @@ PlantedRegion plant_region(const Dataset& data, const CalibrationOptions& option
   const double wanted = options.region_rate * static_cast<double>(data.rows());
   struct Region {
     std::size_t column;
-    std::int32_t category;  // -1: numeric
+    std::int32_t category;  // -1: numeric, ...
+    double least;           // ... from this value on
   };
   std::vector<Region> regions;
   for (const std::size_t c : data.schema().features()) {
     const Column& column = data.column(c);
-    if (column.spec.type == ColumnType::numeric) regions.push_back({c, -1});
+    if (column.spec.type == ColumnType::numeric) {
+      const double least = highest(column.numbers, wanted);
+      if (!std::isnan(least)) regions.push_back({c, -1, least});
+    }
     if (column.spec.type != ColumnType::categorical) continue;
     std::vector<std::size_t> rows(column.spec.categories.size(), 0);
     for (const std::int32_t code : column.codes)
       if (code >= 0) ++rows[static_cast<std::size_t>(code)];
     for (std::size_t k = 0; k < rows.size(); ++k)
       if (static_cast<double>(rows[k]) >= wanted / 2 && static_cast<double>(rows[k]) <= 2 * wanted)
-        regions.push_back({c, static_cast<std::int32_t>(k)});
+        regions.push_back({c, static_cast<std::int32_t>(k), 0});
   }
   PlantedRegion planted{data, {}, ""};
   if (regions.empty() || !(wanted >= 1)) return planted;
   const Region region = regions[random.below(regions.size())];
   const Column& column = data.column(region.column);
-  double least = 0;
   if (region.category < 0) {
-    std::vector<double> values = column.numbers;
-    std::erase_if(values, [](double v) { return std::isnan(v); });
-    if (values.empty()) return planted;
-    const std::size_t above = std::min(values.size(), static_cast<std::size_t>(wanted + 0.5));
-    const auto at = values.end() - static_cast<std::ptrdiff_t>(std::max<std::size_t>(above, 1));
-    std::nth_element(values.begin(), at, values.end());
-    least = *at;
-    planted.where = fmt::format("{} at least {:g}", column.spec.name, least);
+    planted.where = fmt::format("{} at least {:g}", column.spec.name, region.least);
   } else {
     planted.where =
         fmt::format("{} = {}", column.spec.name, column.spec.categories[static_cast<std::size_t>(region.category)]);
@@ -158,9 +175,8 @@ PlantedRegion plant_region(const Dataset& data, const CalibrationOptions& option
   const auto classes = static_cast<std::int32_t>(data.classes().size());
   const auto shift = 1 + static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes - 1)));
   for (std::size_t r = 0; r < data.rows(); ++r) {
-    const bool inside = region.category < 0 ? column.numbers[r] >= least : column.codes[r] == region.category;
-    // A column with one value for nearly all rows would turn the planting into another data set.
-    if (!inside || labels.codes[r] < 0 || static_cast<double>(planted.rows.size()) >= 2 * wanted) continue;
+    const bool inside = region.category < 0 ? column.numbers[r] >= region.least : column.codes[r] == region.category;
+    if (!inside || labels.codes[r] < 0) continue;
     labels.codes[r] = (labels.codes[r] + shift) % classes;
     planted.rows.push_back(data.row_ids()[r]);
   }

@@ -3,6 +3,10 @@
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/robustness/verdict.hpp"
 
+namespace redoubt {
+struct SourceSuspicion;
+}
+
 namespace redoubt::detail {
 
 /// `kept` followed by `more`.
@@ -48,5 +52,7 @@ struct GroupTest {
 };
 /// Binomial test of each non-empty group against the others' rate, then Benjamini-Hochberg; see source_suspicion.
 std::vector<GroupTest> test_groups(std::span<const GroupCount> groups);
+/// By q-value, of equal ones the higher score first.
+bool more_suspicious(const SourceSuspicion& a, const SourceSuspicion& b);
 
 }  // namespace redoubt::detail

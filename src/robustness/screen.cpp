@@ -321,15 +321,23 @@ double tail_of(std::span<const double> chances, std::size_t least) {
   return std::min(1.0, sum);
 }
 
+/// A source and what its rows of one label say about it.
+struct OneSided {
+  std::size_t source;
+  SourceSuspicion suspicion;  // without the name
+};
+
 /// Sources most of whose rows bear one label that the model would rather not give them, and more of them than its
 /// probabilities explain. Each source is small evidence, but it is tested by its own rows and not by a rate of doubt
 /// among all, so that four rows can be enough where the model is sure.
-std::vector<std::size_t> one_sided_sources(const RowGroups& sources, std::span<const std::int32_t> labels,
-                                           MatrixView<const float> probabilities, double rate) {
+std::vector<OneSided> one_sided_sources(const Dataset& data, const RowGroups& sources,
+                                        MatrixView<const float> probabilities, double rate) {
+  const auto labels = data.labels();
   constexpr double honest_error = 0.02;    // no label is less likely than a slip
   constexpr std::size_t most_rows = 1000;  // of a source: more would only cost time
   const std::size_t classes = probabilities.cols();
-  std::vector<std::size_t> tested, own(classes);
+  std::vector<std::size_t> own(classes);
+  std::vector<OneSided> tested;
   std::vector<double> p_values, chances;
   for (std::size_t s = 0; s < sources.size(); ++s) {
     std::vector<std::uint32_t> rows;
@@ -343,7 +351,8 @@ std::vector<std::size_t> one_sided_sources(const RowGroups& sources, std::span<c
           *std::max_element(p.begin(), p.end()) > p[static_cast<std::size_t>(labels[r])];
     }
     const auto label = std::max_element(own.begin(), own.end()) - own.begin();
-    tested.push_back(s);
+    tested.push_back({s, {}});
+    tested.back().suspicion.rows = rows.size();
     p_values.push_back(1);
     if (static_cast<double>(own[static_cast<std::size_t>(label)]) < mostly * static_cast<double>(rows.size())) continue;
     chances.clear();
@@ -354,12 +363,18 @@ std::vector<std::size_t> one_sided_sources(const RowGroups& sources, std::span<c
       given += labels[r] == label;
     }
     p_values.back() = std::min(1.0, static_cast<double>(classes) * tail_of(chances, given));
+    SourceSuspicion& found = tested.back().suspicion;
+    found.suspicious = given;
+    found.label = data.classes()[static_cast<std::size_t>(label)];
+    for (const double chance : chances) found.expected += chance;
+    found.p_value = p_values.back();
+    found.score =
+        std::clamp((static_cast<double>(given) - found.expected) / static_cast<double>(rows.size()), 0.0, 1.0);
   }
   const auto q_values = benjamini_hochberg(p_values);
-  std::vector<std::size_t> guilty;
-  for (std::size_t i = 0; i < tested.size(); ++i)
-    if (q_values[i] <= rate) guilty.push_back(tested[i]);
-  return guilty;
+  for (std::size_t i = 0; i < tested.size(); ++i) tested[i].suspicion.q_value = q_values[i];
+  std::erase_if(tested, [&](const OneSided& s) { return s.suspicion.q_value > rate; });
+  return tested;
 }
 
 /// Rows of a set whose sources speak there several times and hardly anywhere else: honest events bring many people
@@ -390,9 +405,10 @@ Verdict source_verdict(const Dataset& data, const std::vector<SourceSuspicion>& 
   verdict.outcome = blocked.empty() ? Outcome::pass : Outcome::block;
   for (const SourceSuspicion& s : sources) {
     if (std::find(blocked.begin(), blocked.end(), s.source) == blocked.end()) continue;
+    const std::string what = s.label.empty() ? "are suspicious" : fmt::format("bear the label '{}'", s.label);
     verdict.findings.push_back({no_row, s.source, s.score,
-                                fmt::format("{} of {} rows are suspicious, {:.1f} expected (q = {:.2g})", s.suspicious,
-                                            s.rows, s.expected, s.q_value)});
+                                fmt::format("{} of {} rows {}, {:.1f} expected (q = {:.2g})", s.suspicious, s.rows,
+                                            what, s.expected, s.q_value)});
   }
   verdict.score = sources.empty() ? 0 : static_cast<double>(blocked.size()) / static_cast<double>(sources.size());
   verdict.summary =
@@ -531,6 +547,7 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
       report.blocked_sources_.push_back(data.source_names()[g]);
       for (std::uint32_t r : sources[g]) evidence.add(r, 1);
     }
+    std::map<std::string, SourceSuspicion> by_label;  // blocked by the test of one label alone
     if (unexcused.rows() > 0) {
       std::vector<std::uint8_t> unlikely(rows, 0);
       for (std::uint32_t r = 0; r < rows; ++r) {
@@ -538,15 +555,22 @@ ScreenReport screen(const Dataset& data, const ScreenOptions& options) {
         unlikely[r] = data.labels()[r] >= 0 &&
                       *std::max_element(p.begin(), p.end()) > p[static_cast<std::size_t>(data.labels()[r])];
       }
-      for (std::size_t g : one_sided_sources(sources, data.labels(), unexcused, options.false_discovery_rate)) {
+      for (OneSided& found : one_sided_sources(data, sources, unexcused, options.false_discovery_rate)) {
+        const std::size_t g = found.source;
         const std::string& name = data.source_names()[g];
         const auto& known = report.blocked_sources_;
         if (std::find(known.begin(), known.end(), name) != known.end()) continue;
         report.blocked_sources_.push_back(name);
         for (std::uint32_t r : sources[g]) evidence.add(r, 1), suspicious[r] |= unlikely[r];
+        found.suspicion.source = name;
+        by_label.emplace(name, std::move(found.suspicion));
       }
     }
     report.sources_ = source_suspicion(data, suspicious);
+    // These show the numbers of the test that blocked them.
+    for (SourceSuspicion& s : report.sources_)
+      if (const auto found = by_label.find(s.source); found != by_label.end()) s = found->second;
+    std::stable_sort(report.sources_.begin(), report.sources_.end(), detail::more_suspicious);
     report.verdicts_.push_back(source_verdict(data, report.sources_, report.blocked_sources_));
   }
 

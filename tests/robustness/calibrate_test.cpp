@@ -10,6 +10,7 @@
 #include "redoubt/model/model.hpp"
 #include "redoubt/robustness/gate_checks.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "robustness/poisoning/support.hpp"
 
 using namespace redoubt;
 
@@ -138,6 +139,23 @@ TEST_CASE("a planted region is where it says, and all its labels change", "[cali
   for (std::size_t r = 0; r < data.rows(); ++r)
     CHECK((data.labels()[r] != planted.data.labels()[r]) == touched.contains(data.row_ids()[r]));
   CHECK(plant_region(data, {.region_rate = 0}).rows.empty());
+  // Columns of ties: 300 zeros of 400 rows are no region of a tenth, the 30 ones above them are; two values are none.
+  const auto tied = [](std::size_t ones) {
+    std::vector<double> x(400, 0), one(400, 1);
+    std::vector<std::int32_t> y(400, 0);
+    for (std::size_t r = 0; r < 400; ++r) y[r] = static_cast<std::int32_t>(r % 2);
+    for (std::size_t r = 0; r < ones; ++r) x[7 + 3 * r] = 1;
+    return Dataset({test::numeric("x", x), test::numeric("same", one),
+                    test::categorical("class", {"no", "yes"}, y, ColumnRole::target)});
+  };
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    const Dataset some = tied(30);
+    const PlantedRegion of_ones = plant_region(some, {.region_rate = 0.1, .seed = seed});
+    CHECK(of_ones.where == "x at least 1");
+    REQUIRE(of_ones.rows.size() == 30);
+    for (std::size_t r = 0; r < 30; ++r) CHECK(of_ones.rows[r] == some.row_ids()[7 + 3 * r]);
+    CHECK(plant_region(tied(5), {.region_rate = 0.1, .seed = seed}).rows.empty());
+  }
   CHECK_THROWS_AS(plant_region(data, {.region_rate = 0.6}), Error);
   CHECK_THROWS_AS(plant_region(data, {.trials = 0}), Error);
 }

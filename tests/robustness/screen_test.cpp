@@ -1,5 +1,6 @@
 #include "redoubt/robustness/screen.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <sstream>
 #include <unordered_set>
@@ -235,5 +236,22 @@ TEST_CASE("new accounts of one label are found without times, though they are al
   for (const std::string& name : report.blocked_sources()) found += name.starts_with("planted account");
   CHECK(found >= 18);
   CHECK(report.blocked_sources().size() <= found + 1);
+  // What is shown of them are the numbers of the test that blocked them.
+  std::size_t shown = 0;
+  for (const SourceSuspicion& s : report.sources()) {
+    if (std::find(report.blocked_sources().begin(), report.blocked_sources().end(), s.source) ==
+        report.blocked_sources().end())
+      continue;
+    CHECK(s.q_value <= ScreenOptions{}.false_discovery_rate);
+    if (s.label.empty()) continue;
+    ++shown;
+    CHECK(s.suspicious <= s.rows);
+    CHECK(s.suspicious > s.expected);
+  }
+  CHECK(shown > 0);
+  for (const Finding& f : report.verdict("source_suspicion").findings)
+    CHECK(((f.evidence.find("bear the label '") != std::string::npos) ||
+           (f.evidence.find("are suspicious") != std::string::npos)));
+  CHECK(report.to_json().find("\"label\":") != std::string::npos);
   CHECK(screen(data).blocked_sources().size() <= 1);
 }

@@ -60,8 +60,8 @@ struct PlantedRegion {
 };
 
 /// An attack on one kind of case: all rows with one category, or those highest in one numeric column, whichever comes
-/// near `region_rate`, get the label of another class. Deterministic by seed. `rows` is empty without such a column.
-/// Errors as plant_flips.
+/// near `region_rate` (half to twice as many), get the label of another class. Deterministic by seed. `rows` is empty
+/// without such a column. Errors as plant_flips.
 PlantedRegion plant_region(const Dataset& data, const CalibrationOptions& options = {});
 
 /// Plants known label flips in a copy of `data`, and known patterns in another, screens each copy with the options that

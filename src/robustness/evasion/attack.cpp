@@ -116,7 +116,7 @@ AttackResult attack_bundle(const Predictor& model, MatrixView<const float> rows,
     AttackOptions with = options;
     with.method = method;
     if (method == AttackMethod::square) {
-      with.steps = 10 * options.steps;
+      with.steps = 50 * options.steps;
     } else {
       with.restarts = 2 * options.restarts;  // a single random start misses one row in some hundreds
     }

@@ -71,12 +71,14 @@ std::vector<SourceHarm> provenance_harm(const Dataset& data, const Dataset& trus
     for (const double v : per_row) distance.push_back(std::abs(v - centre));
     const double spread = std::max(1.4826 * detail::median(distance), 1e-12);
     for (std::size_t s = 0; s < open.size(); ++s) open[s].z = (per_row[s] - centre) / spread;
-    const auto worst = std::max_element(open.begin(), open.end(),
-                                        [](const SourceHarm& a, const SourceHarm& b) { return a.harm < b.harm; });
-    // Among few sources, or very unequal ones, the deviation says little; what the loss consists of still does.
-    if ((worst->z < options.cut && worst->share < options.min_share) || worst->harm < options.min_harm ||
-        found.size() >= options.max_removed)
-      break;
+    // Among few sources, or very unequal ones, the deviation says little; what the loss consists of still does. The
+    // worst of those that qualify: a large honest source may do more by its size alone.
+    auto worst = open.end();
+    for (auto s = open.begin(); s != open.end(); ++s) {
+      if ((s->z < options.cut && s->share < options.min_share) || s->harm < options.min_harm) continue;
+      if (worst == open.end() || s->harm > worst->harm) worst = s;
+    }
+    if (worst == open.end() || found.size() >= options.max_removed) break;
     worst->harmful = true;
     left = left.without_sources(std::span(&worst->source, 1));
     found.push_back(*worst);

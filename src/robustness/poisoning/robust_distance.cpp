@@ -4,6 +4,7 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
+#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -45,7 +46,22 @@ struct Estimate {
   VectorXd location;
   MatrixXd covariance;
   double log_determinant = infinity;  // minus infinity: singular
+  bool definite = false;              // clearly so: a Cholesky factor whitens
 };
+
+/// Of a covariance that is singular but for rounding: what an LU factorisation leaves of it. Where that is positive
+/// steps go on, as in scikit-learn (LAPACK's getrf); taken as zero all such starts would count as equally good and none
+/// would be concentrated.
+double rounded_log_determinant(const MatrixXd& covariance) {
+  const Eigen::PartialPivLU<MatrixXd> factor(covariance);
+  double sign = static_cast<double>(factor.permutationP().determinant()), sum = 0;
+  for (Eigen::Index i = 0; i < covariance.rows(); ++i) {
+    const double pivot = factor.matrixLU()(i, i);
+    if (pivot < 0) sign = -sign;
+    sum += std::log(std::abs(pivot));
+  }
+  return sign > 0 ? sum : -infinity;
+}
 
 /// Location and covariance of some columns (points) of x.
 Estimate estimate(const MatrixXd& x, const Rows& chosen) {
@@ -63,18 +79,21 @@ Estimate estimate(const MatrixXd& x, const Rows& chosen) {
   e.covariance /= static_cast<double>(chosen.size());
   e.covariance.triangularView<Eigen::StrictlyUpper>() = e.covariance.transpose();
   const Eigen::LLT<MatrixXd> factor(e.covariance);
-  e.log_determinant = factor.info() == Eigen::Success ? 0 : -infinity;
-  for (Eigen::Index i = 0; i < p && factor.info() == Eigen::Success; ++i) {
+  e.definite = factor.info() == Eigen::Success;
+  double sum = 0;
+  for (Eigen::Index i = 0; i < p && e.definite; ++i) {
     const double pivot = factor.matrixLLT()(i, i) * factor.matrixLLT()(i, i);
-    e.log_determinant += pivot > 1e-11 * e.covariance(i, i) ? std::log(pivot) : -infinity;
+    e.definite = pivot > 1e-11 * e.covariance(i, i);
+    sum += std::log(pivot);
   }
+  e.log_determinant = e.definite ? sum : rounded_log_determinant(e.covariance);
   return e;
 }
 
 /// F such that |F (x - location)|^2 is the Mahalanobis distance; without directions of no variance.
 MatrixXd whitening(const Estimate& e) {
   const auto p = e.covariance.rows();
-  if (e.log_determinant > -infinity) {
+  if (e.definite) {
     MatrixXd f = MatrixXd::Identity(p, p);
     Eigen::LLT<MatrixXd>(e.covariance).matrixL().solveInPlace(f);
     return f;

@@ -37,13 +37,21 @@ std::vector<SourceSuspicion> source_suspicion(const Dataset& data, std::span<con
   std::vector<SourceSuspicion> all;
   for (std::size_t s = 0; s < count; ++s) {
     if (counts[s].rows == 0) continue;
-    all.push_back({data.source_names()[s], counts[s].rows, counts[s].flagged, tests[s].expected, tests[s].p_value,
-                   tests[s].q_value, tests[s].excess});
+    all.push_back({data.source_names()[s],
+                   counts[s].rows,
+                   counts[s].flagged,
+                   tests[s].expected,
+                   tests[s].p_value,
+                   tests[s].q_value,
+                   tests[s].excess,
+                   {}});
   }
-  std::stable_sort(all.begin(), all.end(), [](const SourceSuspicion& a, const SourceSuspicion& b) {
-    return a.q_value != b.q_value ? a.q_value < b.q_value : a.score > b.score;
-  });
+  std::stable_sort(all.begin(), all.end(), detail::more_suspicious);
   return all;
+}
+
+bool detail::more_suspicious(const SourceSuspicion& a, const SourceSuspicion& b) {
+  return a.q_value != b.q_value ? a.q_value < b.q_value : a.score > b.score;
 }
 
 std::vector<detail::GroupTest> detail::test_groups(std::span<const GroupCount> groups) {

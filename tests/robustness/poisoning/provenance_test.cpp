@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <set>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -79,6 +80,45 @@ TEST_CASE("one bad source of three is found by its share of the loss", "[provena
   }
   CHECK(found >= 8);
   CHECK(false_alarms <= 2);
+}
+
+TEST_CASE("a large honest source does not hide a small bad one", "[provenance]") {
+  // The model is the sum of what the sources that are there do to it, so that every harm is known: with H for the sum
+  // a source of h does 2 H h - h^2 to the loss, which is 1 + H^2.
+  const std::vector<double> does{0.3, 0.2, 0.004, 0.0045, 0.005, 0.0055, 0.006, 0.005};
+  const std::vector<std::size_t> rows{400, 3, 10, 10, 10, 10, 10, 10};  // s0 is large, s1 small and bad
+  std::vector<double> y;
+  std::vector<std::int32_t> who;
+  std::vector<std::string> names;
+  for (std::size_t s = 0; s < does.size(); ++s) {
+    names.push_back("s" + std::to_string(s));
+    who.insert(who.end(), rows[s], static_cast<std::int32_t>(s));
+  }
+  for (std::size_t r = 0; r < who.size(); ++r) y.push_back(r % 2 ? 1 : -1);
+  const auto table = [&](const std::vector<double>& targets) {
+    std::vector<double> x;
+    for (std::size_t r = 0; r < targets.size(); ++r) x.push_back(static_cast<double>(r / 2 % 2));
+    return Dataset({test::numeric("x", x), test::numeric("y", targets, ColumnRole::target)});
+  };
+  std::vector<double> x(who.size(), 0);
+  for (std::size_t r = 0; r < x.size(); ++r) x[r] = static_cast<double>(r / 2 % 2);
+  const Dataset data({test::numeric("x", x), test::numeric("y", y, ColumnRole::target),
+                      test::categorical("who", names, who, ColumnRole::source)});
+  const Dataset trusted = data.take(std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6, 7});
+  const auto fit = [&](const Dataset& some) {
+    std::set<std::string> there;
+    for (const auto s : some.sources()) there.insert(some.source_names()[static_cast<std::size_t>(s)]);
+    double sum = 0;
+    for (std::size_t s = 0; s < does.size(); ++s) sum += there.contains(names[s]) ? does[s] : 0;
+    return Ridge{}.fit(table({sum - 1, sum + 1, sum - 1, sum + 1, sum - 1, sum + 1, sum - 1, sum + 1}));
+  };
+  const auto harms = provenance_harm(data, trusted, fit);
+  REQUIRE(harms.size() == does.size());
+  CHECK(harms[0].source == "s1");
+  CHECK(harms[0].harmful);
+  for (std::size_t s = 1; s < harms.size(); ++s) CHECK_FALSE(harms[s].harmful);
+  // In the first round the large one did more.
+  CHECK(2 * 0.53 * 0.3 - 0.09 > harms[0].harm);
 }
 
 TEST_CASE("harm is the same at any thread count, works for values, and refuses what it cannot do",

@@ -31,11 +31,12 @@ struct SourceHarm {
 };
 
 /// Reject on negative impact, by source (Nelson et al. 2008; by provenance: Baracaldo et al., AISec 2017): the model is
-/// trained with and without each source and judged on trusted rows. The most harmful source is taken away, then the
-/// others are judged again, so that several poisoners cannot hide behind each other. Needs one training per source and
-/// round; rows without a source are always kept. Harmful sources come first, in the order in which they were found,
-/// then the others by falling z. In simulations with 1 to 3 wrong sources of 20, ten rows each, all wrong ones were
-/// found, and one honest source in 20 was named: few rows can be unlucky. More trusted rows help.
+/// trained with and without each source and judged on trusted rows. Of the sources that are harmful by the options the
+/// one of most harm is taken away, then the others are judged again, so that several poisoners cannot hide behind each
+/// other. Needs one training per source and round; rows without a source are always kept. Harmful sources come first,
+/// in the order in which they were found, then the others by falling z. In simulations with 1 to 3 wrong sources of 20,
+/// ten rows each, all wrong ones were found, and one honest source in 20 was named: few rows can be unlucky. More
+/// trusted rows help.
 ///
 /// `fit` trains a model on rows; it is called from several threads at once and must be deterministic. Error
 /// (invalid_argument) for options out of range, without a source column, if the tasks differ, or if `trusted` has no

@@ -19,6 +19,7 @@ struct SourceSuspicion {
   double p_value = 1;          ///< P(at least so many by chance)
   double q_value = 1;          ///< after Benjamini-Hochberg over all sources
   double score = 0;            ///< share of its rows that is suspicious beyond chance, in [0, 1]
+  std::string label{};         ///< of a screen: `suspicious` counts its rows of this label, by what the rows say alone
 };
 
 /// Are a source's suspicious rows more than chance? One-sided binomial test of every source against the rate among all
