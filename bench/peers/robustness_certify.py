@@ -132,9 +132,11 @@ def splits(context):
 
 
 def fashion(context):
-    """Verified accuracy of networks of dense layers trained by intervals, one per radius, beside a plain one."""
-    epochs, rows = (8, 1000) if context.quick else (60, 0)
-    for epsilon in (0, 0.05, 0.1):
+    """Verified accuracy of one network of dense layers, trained by intervals at 0.1, within both radii, beside a plain
+    network. At 0.05 a network trained at that radius proves no more (RESULTS.md), so that the time is better spent on
+    one."""
+    epochs, rows = (30, 2000) if context.quick else (60, 0)
+    for epsilon in (0, 0.1):
         worker = context.ours("fashion", worker="robustness_certify", dir=trees_data.SOURCE / "fashion_mnist", threads=2,
                               epsilon=epsilon, rows=rows, epochs=epochs if epsilon else 2 if context.quick else 5, clean=FASHION_CLEAN)
         accuracy, small_pgd, small, large_pgd, large, violations, seconds = worker.process.stdout.readline().split()
@@ -145,7 +147,8 @@ def fashion(context):
         if int(violations):
             raise RuntimeError(f"PGD broke {violations} rows that were proved right")
         if epsilon:
-            figure(f"robust.certified.fashion.{epsilon}", float(small if epsilon == 0.05 else large))
+            figure("robust.certified.fashion.0.05", float(small))
+            figure("robust.certified.fashion.0.1", float(large))
 
 
 def parts():
