@@ -1,9 +1,11 @@
 #include "nn/graph_plan.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/depthwise.hpp"
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/parallel.hpp"
 
@@ -13,6 +15,12 @@ namespace {
 constexpr std::size_t line = 16;        // floats in a cache line
 constexpr std::size_t large = 4096;     // floats of a tensor from which ops go row by row
 constexpr double parallel_flops = 4e6;  // below, waking a thread costs more than it brings
+// A worker that has just worked still looks for more, so that sharing the columns of a layer costs about a microsecond;
+// waking one that sleeps costs twenty. From so many bytes of weights sharing pays while it is awake.
+constexpr double awake_seconds = 50e-6;
+constexpr std::size_t awake_bytes = 512 * 1024;
+thread_local std::chrono::steady_clock::time_point last_shared;  // end of a run of this thread that had such a layer
+constexpr double least_group = 4;                                // filters of a group of a convolution
 constexpr std::size_t no_tensor = ~std::size_t{0};
 
 std::size_t round_up(std::size_t value) { return (value + line - 1) / line * line; }
@@ -26,9 +34,11 @@ struct GraphPlan::Frame {
   float* shared;  // tensors of all rows
   float* row;     // tensors of one row
   float* padded;
+  float* strips;  // rows of a convolution that a pool waits for
   std::span<float> op_scratch;
   float* narrow;  // left-hand sides of dense layers
   Arena* arena;
+  bool awake = false;  // the other threads of the arena probably are
 };
 
 /// Reads the attributes and parameters of a dense or conv2d node.
@@ -42,11 +52,27 @@ void GraphPlan::layer(const Graph& graph, std::size_t node, Step& s) const {
   const auto whole = [&](std::size_t i) { return static_cast<std::size_t>(a[i]); };
   s.height = in[0], s.width = in[1], s.channels = in[2];
   s.out_height = out[0], s.out_width = out[1];
-  if (s.kind == Kind::conv) {
+  if (s.kind == Kind::conv || s.kind == Kind::depthwise) {
     s.kernel_height = whole(1), s.kernel_width = whole(2), s.stride = whole(3), s.pad = whole(4);
+    s.dilation = whole(5), s.groups = whole(6);
   } else {
     s.kernel_height = whole(0), s.kernel_width = whole(1), s.stride = whole(2);
   }
+}
+
+/// Makes node `next`, a max-pool that no other node competes with, part of the convolution `s` if its windows neither
+/// overlap from row to row nor leave the image.
+void GraphPlan::fuse_pool(const Graph& graph, std::uint32_t next, Step& s, std::vector<bool>& done,
+                          std::uint32_t& out) const {
+  const auto& a = graph.nodes_[next].attributes;
+  if (graph.input_shapes_[next][0] != graph.shapes_[s.node + 1]) return;  // a reshape is between them
+  // Values of a convolution in groups come group by group.
+  if (s.groups > 1 || graph.nodes_[next].op != "max_pool2d" || a[3] != 0 || a[2] < a[0]) return;
+  s.pool_height = static_cast<std::size_t>(a[0]), s.pool_width = static_cast<std::size_t>(a[1]);
+  s.pool_stride = static_cast<std::size_t>(a[2]);
+  s.pooled_height = graph.shapes_[next + 1][0], s.pooled_width = graph.shapes_[next + 1][1];
+  done[next] = true;
+  out = next + 1;
 }
 
 GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
@@ -67,10 +93,15 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
     Step s{.node = i, .from = same_[node.inputs[0]], .to = i + 1};
     const auto& a = node.attributes;
     if (node.op == "dense") s.kind = Kind::dense;
-    if (node.op == "conv2d" && a[5] == 1 && a[6] == 1) s.kind = Kind::conv;
+    if (node.op == "conv2d") {
+      const auto channels = static_cast<double>(graph.input_shapes_[i][0][2]);
+      // Narrower groups would be mostly the padding of their panels.
+      if (a[5] == 1 && (a[6] == 1 || a[0] / a[6] >= least_group)) s.kind = Kind::conv;
+      if (a[6] > 1 && a[6] == channels && a[6] == a[0]) s.kind = Kind::depthwise;
+    }
     if (node.op == "max_pool2d" && a[3] == 0) s.kind = Kind::max_pool;
     if (s.kind != Kind::op) layer(graph, i, s);
-    if (s.kind == Kind::dense || s.kind == Kind::conv) {
+    if (s.kind == Kind::dense || s.kind == Kind::conv || s.kind == Kind::depthwise) {
       std::array<MatrixView<const float>, max_op_parameters> parameters;
       Graph::Call::parameter_views(graph, i, graph.parameters_.data(), parameters);
       const MatrixView<const float> weight = parameters[0];
@@ -110,26 +141,35 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
         }
         out = next + 1;
       }
+      if (s.kind == Kind::conv && out < count && uses[out] == 1) fuse_pool(graph, user[out], s, done, out);
       s.to = out;
       s.depth = weight.rows();
       s.units = units;
       const kernels::Precision precision = graph.precision();
-      if (precision != kernels::Precision::fp32 && s.depth > 0) {
+      const bool one = s.kind != Kind::depthwise && s.groups == 1;
+      if (precision != kernels::Precision::fp32 && s.depth > 0 && one) {
         const auto range = graph.ranges_.empty() ? TensorRange{} : graph.ranges_[s.from];
         kernels::NarrowWeights narrow(folded, s.bias, precision,
                                       kernels::QuantisedRange::covering(range.lower, range.upper));
         // A patch is read in place, several values at a time, which may not cross into the next row.
         if (s.kind == Kind::dense || s.kernel_width * s.channels % narrow.together() == 0) s.narrow = std::move(narrow);
       }
-      if (!s.is_narrow()) s.weights = kernels::PackedWeights(folded);
+      if (s.kind == Kind::depthwise)
+        s.taps.assign(folded.data(), folded.data() + folded.size());
+      else if (s.groups > 1)
+        for (std::size_t g = 0, each = units / s.groups; g < s.groups; ++g)
+          s.grouped.emplace_back(MatrixView<const float>(folded.data() + g * each, folded.rows(), each, units));
+      else if (!s.is_narrow())
+        s.weights = kernels::PackedWeights(folded);
     }
-    s.by_row = s.kind == Kind::conv || s.kind == Kind::max_pool ||
+    s.by_row = s.kind == Kind::conv || s.kind == Kind::depthwise || s.kind == Kind::max_pool ||
                (s.kind == Kind::op && std::max(graph.sizes_[s.from], graph.sizes_[s.to]) >= large);
-    if (s.kind == Kind::dense || s.kind == Kind::conv) {
+    if (s.kind == Kind::dense || s.kind == Kind::conv || s.kind == Kind::depthwise) {
       const std::size_t places = s.kind == Kind::dense ? s.positions : s.out_height * s.out_width;
       flops_ += 2.0 * static_cast<double>(places * s.depth * s.units);
     }
-    by_row_ = by_row_ || s.kind == Kind::conv;
+    shares_ = shares_ || (s.kind == Kind::dense && weight_bytes(s) >= awake_bytes);
+    by_row_ = by_row_ || s.kind == Kind::conv || s.kind == Kind::depthwise;
     steps_.push_back(std::move(s));
   }
   lay_out(graph);
@@ -186,13 +226,18 @@ void GraphPlan::lay_out(const Graph& graph) {
       op_scratch_ =
           std::max(op_scratch_, graph.ops_[s.node]->scratch(graph.input_shapes_[s.node], node.attributes, false));
     }
-    if (s.kind == Kind::conv && (s.pad > 0 || s.is_narrow())) {
-      padded_ = std::max(padded_, round_up((s.height + 2 * s.pad) * (s.width + 2 * s.pad) * s.channels));
+    if (s.kind == Kind::conv && (s.pad > 0 || s.groups > 1 || s.is_narrow())) {
+      padded_ = std::max(padded_, round_up((s.height + 2 * s.pad) * (s.width + 2 * s.pad) * s.channels / s.groups));
     }
+    strips_ = std::max(strips_, round_up(s.pooled_height * s.strip()));  // as many as threads could be at work
     if (s.kind == Kind::dense && s.is_narrow()) {
       narrow_ = std::max(narrow_, round_up(s.positions * s.narrow.depth() * s.narrow.width() / sizeof(float) + 1));
     }
   }
+}
+
+std::size_t GraphPlan::weight_bytes(const Step& s) noexcept {
+  return s.units * (s.is_narrow() ? s.narrow.depth() * s.narrow.width() : s.depth * sizeof(float));
 }
 
 void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const {
@@ -225,7 +270,8 @@ void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<flo
     };
     const std::size_t panels = (units + panel - 1) / panel;
     const double flops = 2.0 * static_cast<double>(here) * static_cast<double>(width) * static_cast<double>(units);
-    if (!frame.arena || panels < 2 || flops < parallel_flops) {
+    const bool wide = flops >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
+    if (!frame.arena || panels < 2 || !wide) {
       columns(0, units);
       continue;
     }
@@ -237,40 +283,50 @@ void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<flo
   }
 }
 
-/// Every row of the output is one product with patches that are read where they lie in the padded image.
-void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded, Arena* arena) const {
-  const std::size_t width = (s.width + 2 * s.pad) * s.channels, units = s.units;
-  const std::size_t margin = s.pad * s.channels, inside = s.width * s.channels;
-  const float* image = src;
-  auto* const narrowed = reinterpret_cast<std::byte*>(padded);
-  if (s.is_narrow()) {
-    const std::size_t value = s.narrow.width();
-    const auto zero =
-        s.narrow.precision() == kernels::Precision::int8 ? std::byte{s.narrow.range().zero} : std::byte{0};
-    std::fill_n(narrowed, s.pad * width * value, zero);
-    for (std::size_t y = 0; y < s.height; ++y) {
-      std::byte* const row = narrowed + (y + s.pad) * width * value;
-      std::fill_n(row, margin * value, zero);
-      kernels::narrow(src + y * inside, inside, s.narrow, row + margin * value);
-      std::fill_n(row + (margin + inside) * value, margin * value, zero);
+/// Every row of the output is one product with patches that are read where they lie in the padded image, of groups one
+/// after the other. Rows that a pool waits for stay in cache until it has them.
+void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& frame) const {
+  const std::size_t channels = s.channels / s.groups, filters = s.units / s.groups, units = s.units;
+  const std::size_t width = (s.width + 2 * s.pad) * channels, margin = s.pad * channels, inside = s.width * channels;
+  const std::size_t row = s.stride * channels, segment = s.kernel_width * channels;
+  auto* const narrowed = reinterpret_cast<std::byte*>(frame.padded);
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
+  const bool together = frame.arena && flops >= parallel_flops;
+  for (std::size_t group = 0; group < s.groups; ++group) {
+    const float* image = src;
+    if (s.is_narrow()) {
+      const std::size_t value = s.narrow.width();
+      const auto zero =
+          s.narrow.precision() == kernels::Precision::int8 ? std::byte{s.narrow.range().zero} : std::byte{0};
+      std::fill_n(narrowed, s.pad * width * value, zero);
+      for (std::size_t y = 0; y < s.height; ++y) {
+        std::byte* const to = narrowed + (y + s.pad) * width * value;
+        std::fill_n(to, margin * value, zero);
+        kernels::narrow(src + y * inside, inside, s.narrow, to + margin * value);
+        std::fill_n(to + (margin + inside) * value, margin * value, zero);
+      }
+      std::fill_n(narrowed + (s.height + s.pad) * width * value, s.pad * width * value, zero);
+    } else if (s.pad > 0 || s.groups > 1) {
+      float* const padded = frame.padded;
+      std::fill_n(padded, s.pad * width, 0.0f);
+      for (std::size_t y = 0; y < s.height; ++y) {
+        float* const to = padded + (y + s.pad) * width;
+        std::fill_n(to, margin, 0.0f);
+        if (s.groups == 1) {
+          std::copy_n(src + y * inside, inside, to + margin);
+        } else {
+          const float* const from = src + y * s.width * s.channels + group * channels;
+          for (std::size_t x = 0; x < s.width; ++x)
+            std::copy_n(from + x * s.channels, channels, to + margin + x * channels);
+        }
+        std::fill_n(to + margin + inside, margin, 0.0f);
+      }
+      std::fill_n(padded + (s.height + s.pad) * width, s.pad * width, 0.0f);
+      image = padded;
     }
-    std::fill_n(narrowed + (s.height + s.pad) * width * value, s.pad * width * value, zero);
-  } else if (s.pad > 0) {
-    std::fill_n(padded, s.pad * width, 0.0f);
-    for (std::size_t y = 0; y < s.height; ++y) {
-      float* const row = padded + (y + s.pad) * width;
-      std::fill_n(row, margin, 0.0f);
-      std::copy_n(src + y * inside, inside, row + margin);
-      std::fill_n(row + margin + inside, margin, 0.0f);
-    }
-    std::fill_n(padded + (s.height + s.pad) * width, s.pad * width, 0.0f);
-    image = padded;
-  }
-  const std::size_t row = s.stride * s.channels, segment = s.kernel_width * s.channels;
-  const auto rows = [&](std::size_t begin, std::size_t end) {
-    for (std::size_t y = begin; y < end; ++y) {
-      const MatrixView<float> out{dst + y * s.out_width * units, s.out_width, units};
+    const auto one = [&](std::size_t y, float* to) {
       const std::size_t from = y * s.stride * width;
+      const MatrixView<float> out{to + group * filters, s.out_width, filters, units};
       if (s.is_narrow())
         kernels::narrow_matmul({.data = narrowed + from * s.narrow.width(),
                                 .rows = s.out_width,
@@ -278,7 +334,7 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded,
                                 .segment = segment,
                                 .segments = s.kernel_height,
                                 .segment_row = width},
-                               s.narrow, out, s.activation, 0, units);
+                               s.narrow, out, s.activation, 0, filters);
       else
         kernels::packed_matmul({.data = image + from,
                                 .rows = s.out_width,
@@ -286,11 +342,41 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, float* padded,
                                 .segment = segment,
                                 .segments = s.kernel_height,
                                 .segment_row = width},
-                               s.weights, out, {.bias = s.bias.data(), .activation = s.activation}, 0, units);
+                               s.groups == 1 ? s.weights : s.grouped[group], out,
+                               {.bias = s.bias.data() + group * filters, .activation = s.activation}, 0, filters);
+    };
+    const std::size_t line_size = s.out_width * units;
+    const auto rows = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t y = begin; y < end; ++y) {
+        if (s.pool_height == 0) {
+          one(y, dst + y * line_size);
+          continue;
+        }
+        float* const strip = frame.strips + begin * s.strip();
+        for (std::size_t i = 0; i < s.pool_height; ++i) one(y * s.pool_stride + i, strip + i * line_size);
+        kernels::max_pool(strip, line_size, s.pool_stride * units, s.pool_height, s.pool_width, units, s.pooled_width,
+                          dst + y * s.pooled_width * units);
+      }
+    };
+    const std::size_t lines = s.pool_height > 0 ? s.pooled_height : s.out_height;
+    if (!together) {
+      rows(0, lines);
+      continue;
     }
+    const auto threads = static_cast<std::size_t>(frame.arena->threads());
+    parallel_for(lines, (lines + threads - 1) / threads, rows, frame.arena);
+  }
+}
+
+void GraphPlan::depthwise(const Step& s, const float* src, float* dst, Arena* arena) const {
+  const auto rows = [&](std::size_t begin, std::size_t end) {
+    kernels::depthwise({s.height, s.width, s.channels, s.kernel_height, s.kernel_width, s.stride, s.pad, s.dilation,
+                        s.out_height, s.out_width},
+                       src, s.taps.data(), s.bias.data(), s.activation, dst, begin, end);
   };
-  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
-  if (!arena || flops < parallel_flops) return rows(0, s.out_height);
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * s.units);
+  // Its multiply-adds take several times as long as those of a product.
+  if (!arena || 4 * flops < parallel_flops) return rows(0, s.out_height);
   const auto threads = static_cast<std::size_t>(arena->threads());
   parallel_for(s.out_height, (s.out_height + threads - 1) / threads, rows, arena);
 }
@@ -317,7 +403,8 @@ void GraphPlan::step(const Graph& graph, const Step& s, const Frame& frame, std:
   const MatrixView<float> out = s.to == graph.nodes_.size() ? frame.dst.slice(begin, end) : at(s.to);
   switch (s.kind) {
     case Kind::dense: return dense(s, input(s.from), out, frame);
-    case Kind::conv: return conv(s, input(s.from).data(), out.data(), frame.padded, frame.arena);
+    case Kind::conv: return conv(s, input(s.from).data(), out.data(), frame);
+    case Kind::depthwise: return depthwise(s, input(s.from).data(), out.data(), frame.arena);
     case Kind::max_pool: return max_pool(s, input(s.from).data(), out.data());
     case Kind::op: break;
   }
@@ -341,13 +428,18 @@ std::size_t GraphPlan::block(std::size_t rows, int threads) const noexcept {
 
 void GraphPlan::run(const Graph& graph, MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch,
                     Arena* arena) const {
+  using Clock = std::chrono::steady_clock;
   const std::size_t rows = src.rows();
+  const bool shares = arena && shares_;
+  const bool awake = shares && std::chrono::duration<double>(Clock::now() - last_shared).count() < awake_seconds;
   const std::size_t skip = (line - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(float) % line) % line;
   float* const start = scratch.data() + skip;
   float* const local = start + rows * shared_;
   float* const padded = local + row_;
-  float* const narrow = padded + padded_;
-  const Frame frame{src, dst, start, local, padded, {narrow + rows * narrow_, rows * op_scratch_}, narrow, arena};
+  float* const strips = padded + padded_;
+  float* const narrow = strips + strips_;
+  const Frame frame{src,    dst,   start, local, padded, strips, {narrow + rows * narrow_, rows * op_scratch_},
+                    narrow, arena, awake};
   for (std::size_t i = 0; i < steps_.size();) {
     if (!steps_[i].by_row) {
       step(graph, steps_[i++], frame, 0, rows);
@@ -360,6 +452,7 @@ void GraphPlan::run(const Graph& graph, MatrixView<const float> src, MatrixView<
     }
     i = end;
   }
+  if (shares) last_shared = Clock::now();
 }
 
 }  // namespace redoubt::detail

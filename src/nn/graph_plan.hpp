@@ -21,7 +21,7 @@ class GraphPlan {
 
   /// Floats that `run` needs for that many rows.
   std::size_t scratch_size(std::size_t rows) const noexcept {
-    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + slack;
+    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + strips_ + slack;
   }
   /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
   /// no allocation. Bits do not depend on rows or threads.
@@ -38,7 +38,7 @@ class GraphPlan {
  private:
   static constexpr std::size_t most_rows = 64;
   static constexpr std::size_t slack = 16;  // the scratch is aligned to a cache line
-  enum class Kind : std::uint8_t { dense, conv, max_pool, op };
+  enum class Kind : std::uint8_t { dense, conv, depthwise, max_pool, op };
   struct Step {
     Kind kind = Kind::op;
     std::uint32_t node = 0;            // the op of its first node
@@ -53,13 +53,22 @@ class GraphPlan {
     std::size_t positions = 1;  // dense
     std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
     std::size_t out_height = 0, out_width = 0;
+    std::size_t groups = 1, dilation = 1;
+    std::vector<kernels::PackedWeights> grouped;  // of a convolution in groups
+    std::vector<float> taps;                      // of a depthwise one
+    // A max-pool that alone uses a convolution is part of its step: 0 rows of a window, none.
+    std::size_t pool_height = 0, pool_width = 0, pool_stride = 1, pooled_height = 0, pooled_width = 0;
+    std::size_t strip() const noexcept { return pool_height * out_width * units; }  // floats of the rows of a window
   };
 
   struct Frame;
   void layer(const Graph& graph, std::size_t node, Step& step) const;
+  void fuse_pool(const Graph& graph, std::uint32_t next, Step& step, std::vector<bool>& done, std::uint32_t& out) const;
   void lay_out(const Graph& graph);
+  static std::size_t weight_bytes(const Step& step) noexcept;
   void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
-  void conv(const Step& step, const float* src, float* dst, float* padded, Arena* arena) const;
+  void conv(const Step& step, const float* src, float* dst, const Frame& frame) const;
+  void depthwise(const Step& step, const float* src, float* dst, Arena* arena) const;
   void max_pool(const Step& step, const float* src, float* dst) const;
   void step(const Graph& graph, const Step& step, const Frame& frame, std::size_t begin, std::size_t end) const;
 
@@ -68,9 +77,10 @@ class GraphPlan {
   std::vector<std::size_t> place_;   // per tensor: offset, times the number of rows unless it is local
   std::vector<bool> local_;          // per tensor: made and used by neighbouring steps that go row by row
   std::vector<std::vector<float>> errors_;
-  std::size_t shared_ = 0, row_ = 0, padded_ = 0, op_scratch_ = 0, narrow_ = 0;
+  std::size_t shared_ = 0, row_ = 0, padded_ = 0, strips_ = 0, op_scratch_ = 0, narrow_ = 0;
   double flops_ = 0;  // of one row
   bool by_row_ = false;
+  bool shares_ = false;  // a dense layer has weights that threads share even for one row, if they are awake
 };
 
 }  // namespace redoubt::detail

@@ -50,7 +50,7 @@ Tensor<float> served(const Graph& graph, const Tensor<float>& x,
   for (std::size_t r = 0; r < x.rows(); ++r) compiled.predict(x.row(r), single.row(r), scratch);
   for (const int threads : {1, 2, 4}) {
     Arena arena(threads);
-    for (const std::size_t rows : {x.rows(), std::size_t{9}}) {
+    for (const std::size_t rows : {x.rows(), std::size_t{9}, std::size_t{1}, std::size_t{1}}) {
       Tensor<float> batch{rows, graph.outputs()};
       compiled.predict_batch(MatrixView<const float>(x).slice(0, rows), batch, &arena);
       CHECK(std::equal(batch.flat().begin(), batch.flat().end(), single.data()));
@@ -104,6 +104,21 @@ TEST_CASE("compile: networks without batch norm predict the same bits", "[compil
         Reshape{{12, 10, 2}}, Conv2d{20, 3, 1, 1}, ReLU{}, MaxPool2d{}, Conv2d{8, 3, 2, 1}, Tanh{},
         Conv2d{8, 3, 1, 2, 2}, Conv2d{8, 3, 1, 1, 1, 4}, MaxPool2d{2, 1, 1}, Flatten{},
         Dense{5}}.graph({240})));
+  }
+  SECTION("images: depthwise and grouped convolutions, pools inside and beside the step of a convolution") {
+    same_bits(started(Sequential{
+        Reshape{{13, 12, 6}}, Conv2d{6, 3, 1, 1, 1, 6}, ReLU{}, Conv2d{24, 3, 1, 1, 1, 3}, Tanh{}, MaxPool2d{3, 2},
+        Conv2d{24, 3, 2, 2, 2, 24}, Sigmoid{}, Conv2d{30, 2, 1, 0, 1, 6}, ReLU{}, Conv2d{20, 2, 1, 1}, ReLU{},
+        MaxPool2d{2, 3}, Flatten{},
+        Dense{5}}.graph({936})));
+  }
+  SECTION("a reshape between a convolution and a pool") {
+    same_bits(started(Sequential{
+        Reshape{{8, 6, 3}}, Conv2d{16, 3, 1, 1}, Reshape{{6, 8, 16}}, MaxPool2d{}, Flatten{},
+        Dense{3}}.graph({144})));
+  }
+  SECTION("weights so large that threads which are awake share their columns for one row") {
+    same_bits(started(Sequential{Dense{260}, ReLU{}, Dense{520}, ReLU{}, Dense{3}}.graph({520})));
   }
   SECTION("an image branch and its residual stay alive for all rows") {
     same_bits(started(Sequential{

@@ -17,9 +17,8 @@ enum class ProductPrecision : std::uint8_t {
 
 const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x3", "bf16"
 
-/// Whether this machine has instructions for it (AVX-512 BF16; at level amx, AMX) at the active level; otherwise
-/// operands are rounded first and multiplied as fp32, which takes longer than fp32. The kernels of AMX are tested over
-/// emulated instructions; they have not run on hardware yet.
+/// Whether this machine has instructions for it (AVX-512 BF16) at the active level; otherwise operands are rounded
+/// first and multiplied as fp32, which takes longer than fp32.
 bool has_kernels(ProductPrecision precision) noexcept;
 
 struct MatmulOptions {

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/depthwise.hpp"
 #include "nn/ops/op_table.hpp"
 #include "nn/ops/spatial.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -255,16 +256,11 @@ class Conv2d final : public Op {
   }
   static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
     if (conv.depthwise()) {
-      const float *weight = call.parameters[0].data(), *bias = call.parameters[1].data();
-      for (std::size_t p = 0; p < conv.window.places(); ++p) {
-        float* const to = out + p * conv.filters;
-        std::copy_n(bias, conv.filters, to);
-        conv.window.taps(p, [&](std::size_t k, std::size_t at) {
-          const float *w = weight + k * conv.filters, *x = image + at;
-          for (std::size_t c = 0; c < conv.filters; ++c) to[c] += x[c] * w[c];
-        });
-      }
-      return;
+      const Window& w = conv.window;
+      return kernels::depthwise({w.height, w.width, w.channels, w.kernel_height, w.kernel_width, w.stride, w.pad,
+                                 w.dilation, w.out_height, w.out_width},
+                                image, call.parameters[0].data(), call.parameters[1].data(), kernels::Activation::none,
+                                out, 0, w.out_height);
     }
     for (std::size_t first = 0; first < conv.window.places(); first += tile) {
       const std::size_t count = std::min(tile, conv.window.places() - first);
