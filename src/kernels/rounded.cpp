@@ -42,19 +42,21 @@ struct Rounded {
   unsigned char *left = nullptr, *right = nullptr;
 
   void prepare_rows(std::size_t first, std::size_t last) const {
+    const PairPlaces places{a_row, line, 16 * a_row, a_part};
+    unsigned char* const to = left + first * a_row;
     if (form == Form::tn)
-      table.rows_turned(a.data() + first, a.stride(), last - first, sizes.k, left + first * a_row, a_row, a_part);
+      table.packs.rows_turned(a.data() + first, a.stride(), last - first, sizes.k, to, places);
     else
-      table.rows(a.data() + first * a.stride(), a.stride(), last - first, sizes.k, left + first * a_row, a_row, a_part);
+      table.packs.rows(a.data() + first * a.stride(), a.stride(), last - first, sizes.k, to, places);
   }
   unsigned char* panel(std::size_t index) const { return right + index * panel_bytes * parts; }
   void prepare_panel(std::size_t index) const {
     const std::size_t col = index * rounded_panel, cols = std::min<std::size_t>(rounded_panel, sizes.n - col);
-    const std::size_t part = parts == 2 ? panel_bytes : 0;
+    const PairPlaces places{4 * rounded_panel, 64 * rounded_panel, line, parts == 2 ? panel_bytes : 0};
     if (form == Form::nt)
-      table.panel_turned(b.data() + col * b.stride(), b.stride(), sizes.k, cols, panel(index), part);
+      table.packs.panel_turned(b.data() + col * b.stride(), b.stride(), cols, sizes.k, panel(index), places);
     else
-      table.panel(b.data() + col, b.stride(), sizes.k, cols, panel(index), part);
+      table.packs.panel(b.data() + col, b.stride(), cols, sizes.k, panel(index), places);
   }
   void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
     const std::size_t col = index * rounded_panel;
@@ -98,9 +100,14 @@ void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept
 
 bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                      const MatmulOptions& options, const Sizes& sizes) {
+  const TileKernels* const tiles = tile_kernels();
   const RoundedTable* const kernels = rounded_table();
-  if (!kernels) return false;
+  if (!tiles && !kernels) return false;
   if (sizes.m == 0 || sizes.n == 0) return true;
+  if (tiles) {
+    tiled_product(*tiles, form, a, b, c, options, sizes);
+    return true;
+  }
   const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, pairs = (sizes.k + 1) / 2;
   // Not a power of two from row to row: they would share the places of the nearest cache.
   const std::size_t a_row = round_up(4 * pairs, line) + line, panel_bytes = pairs * 4 * rounded_panel;

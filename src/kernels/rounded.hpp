@@ -2,6 +2,7 @@
 #include <cstddef>
 
 #include "core/kept_memory.hpp"
+#include "kernels/rounded_table.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/kernels/matmul.hpp"
 
@@ -18,6 +19,24 @@ struct Sizes {
 /// active level, and nothing was done.
 bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                      const MatmulOptions& options, const Sizes& sizes);
+
+/// What products in tiles are made of: see tile_body.hpp.
+struct TileKernels {
+  const PairPacks* packs;
+  void (*product)(const TiledProduct&);
+};
+
+extern const PairPacks naive_pair_packs;  ///< the reference
+
+/// Those of AMX at level amx; null: none at the active level.
+const TileKernels* tile_kernels() noexcept;
+
+/// For tests: other kernels for all products from now on, null for those of the machine. Returns what was set before.
+const TileKernels* replace_tile_kernels(const TileKernels* kernels) noexcept;
+
+/// A product in options.precision, which is not fp32, by tiles.
+void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float> a, MatrixView<const float> b,
+                   MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes);
 
 /// dst = src rounded to bf16, and in `rest`, unless it is null, what is left rounded; both without gaps.
 void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept;

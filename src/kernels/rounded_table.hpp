@@ -21,21 +21,50 @@ struct RoundedTile {
   bool add_c, relu;
 };
 
+/// Where pairs go, in bytes: from row to row, from 32 in depth to the next, from 16 rows to the next (of a right side:
+/// from pair to pair, from 16 pairs to the next, from 16 columns to the next), and from the leading to the second part;
+/// part 0: there is one.
+struct PairPlaces {
+  size_t row, block, group, part;
+};
+
+/// Fills `count` rows or columns of `depth`. An odd depth is filled up with a zero, and a left side with zeros to a
+/// multiple of 32; what else lies in the last blocks stays as it is.
+using PairPack = void(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst,
+                      const PairPlaces& to);
+
+struct PairPacks {
+  PairPack* rows;          // a left side from count x depth values
+  PairPack* rows_turned;   // a left side from depth x count values
+  PairPack* panel;         // a right side from depth x count values
+  PairPack* panel_turned;  // a right side from count x depth values
+};
+
 struct RoundedTable {
   void (*tile)(const RoundedTile&);
-  /// rows x depth values to rows of pairs, `dst_row` bytes apart; an odd depth is filled up with a zero. Both parts if
-  /// `part`, the bytes between them, is not 0.
-  void (*rows)(const float* src, size_t src_row, size_t rows, size_t depth, unsigned char* dst, size_t dst_row,
-               size_t part);
-  /// The same of the transpose: src is depth x rows.
-  void (*rows_turned)(const float* src, size_t src_row, size_t rows, size_t depth, unsigned char* dst, size_t dst_row,
-                      size_t part);
-  /// depth x cols values to one panel, cols <= rounded_panel; columns beyond are left as they are.
-  void (*panel)(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part);
-  /// The same of the transpose: src is cols x depth.
-  void (*panel_turned)(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part);
+  PairPacks packs;
+};
+
+/// A product, or a part of its depth, of operands in tiles of 1 KiB: 16 rows times 32 deep on the left, 16 pairs times
+/// 16 columns on the right; those of the same rows (columns) follow one another in depth. Rows and columns that fill up
+/// the last tiles may hold anything, depth that does holds zeros.
+struct TiledProduct {
+  const unsigned char *a, *b;
+  size_t tiles;             // in depth
+  size_t a_group, b_group;  // bytes from 16 rows or columns to the next
+  size_t a_part, b_part;    // bytes from the leading to the second part of each side; 0: there is one part
+  float* c;
+  size_t c_row;
+  size_t rows, cols;
+  const float* bias;  // of the columns, or null
+  bool add_c, relu;
+};
+
+struct TileTable {
+  void (*product)(const TiledProduct&);
 };
 
 extern const RoundedTable avx512_rounded_table;
+extern const TileTable amx_tile_table;
 
 }  // namespace redoubt::kernels::detail

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/dispatch.hpp"
+#include "kernels/emulated_tiles.hpp"
+#include "kernels/rounded.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
@@ -102,7 +105,8 @@ TEST_CASE("TrainingPrecision: gradients of a step differ from those of fp32 by t
   const Sequential smooth_image{
       Reshape{{8, 8, 1}}, Conv2d{16, 3, 1, 1}, Tanh{}, AveragePool2d{}, Conv2d{24, 3, 1, 1}, Tanh{},
       Flatten{},          Dense{40},           Tanh{}, Dense{4}};
-  for (const Sequential& layers : {smooth, smooth_image}) {
+  const Sequential smooth_up{Reshape{{1, 1, 64}}, ConvTranspose2d{8, 2}, Tanh{}, ConvTranspose2d{1, 1}, Flatten{}};
+  for (const Sequential& layers : {smooth, smooth_image, smooth_up}) {
     std::vector<std::vector<float>> gradients;
     for (const TrainingPrecision precision : all) {
       Keep keep;
@@ -181,4 +185,43 @@ TEST_CASE("TrainingPrecision: training goes on bit for bit, in the same precisio
   const auto before = copy(other);
   CHECK_THROWS_WITH(four.load(archive), Catch::Contains("bf16") && Catch::Contains("strict_fp32"));
   CHECK(copy(other) == before);
+}
+
+TEST_CASE("TrainingPrecision: a network learns by tile instructions, emulated", "[precision][threads]") {
+  if (!kernels::detail::table()) {
+    WARN("SKIPPED: the baseline has the naive reference only");
+    return;
+  }
+  const kernels::detail::TileKernels emulated{&kernels::detail::naive_pair_packs,
+                                              &kernels::detail::amx_tiled_product<redoubt::test::EmulatedRounded>};
+  const Sequential layers{Dense{24}, ReLU{}, Dense{4}};
+  const Batch test(300, 7);
+  struct Restore {
+    ~Restore() { kernels::detail::replace_tile_kernels(nullptr); }
+  } restore;
+  for (const TrainingPrecision precision : {TrainingPrecision::fp32x3, TrainingPrecision::bf16}) {
+    INFO(to_string(precision));
+    const auto before = trained(layers, precision, 1, 3);
+    kernels::detail::replace_tile_kernels(&emulated);
+    const auto one = trained(layers, precision, 1, 3);
+    CHECK(one == trained(layers, precision, 2, 3));
+    CHECK(one != before);  // sums are in another order: it was the tiles that ran
+    Graph graph = make(layers);
+    Trainer trainer(graph, NetworkLoss{}, {.batch = 32, .optimizer = {.learning_rate = 0.01}, .precision = precision});
+    for (std::uint64_t i = 0; i < 40; ++i) {
+      const Batch batch(32, 1000 + i);
+      trainer.step(batch.rows, batch.targets);
+    }
+    kernels::detail::replace_tile_kernels(nullptr);
+    graph.compile();
+    Tensor<float> found({std::size_t{300}, std::size_t{4}});
+    graph.predict_batch(test.rows, found, nullptr);
+    int right = 0;
+    for (std::size_t r = 0; r < 300; ++r) {
+      const auto row = found.row(r);
+      right +=
+          std::max_element(row.begin(), row.end()) - row.begin() == static_cast<std::ptrdiff_t>(test.targets(r, 0));
+    }
+    CHECK(right > 225);
+  }
 }

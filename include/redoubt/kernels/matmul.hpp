@@ -17,8 +17,9 @@ enum class ProductPrecision : std::uint8_t {
 
 const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x3", "bf16"
 
-/// Whether this machine has instructions for it (AVX-512 BF16) at the active level; otherwise operands are rounded
-/// first and multiplied as fp32, which takes longer than fp32.
+/// Whether this machine has instructions for it (AVX-512 BF16; at level amx, AMX) at the active level; otherwise
+/// operands are rounded first and multiplied as fp32, which takes longer than fp32. The kernels of AMX are tested over
+/// emulated instructions; they have not run on hardware yet.
 bool has_kernels(ProductPrecision precision) noexcept;
 
 struct MatmulOptions {

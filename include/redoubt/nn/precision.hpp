@@ -3,15 +3,15 @@
 
 namespace redoubt {
 
-/// What the products of training round their operands to: those of dense layers (from two rows on) and of conv2d,
-/// forward and backward. Sums, weights, moments, gradients and everything else stay fp32, and so does prediction.
-/// Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of fp32x3, 2^-7
-/// more of bf16.
+/// What the products of training round their operands to: those of dense layers (from two rows on), of conv2d and of
+/// conv_transpose2d, forward and backward. Sums, weights, moments, gradients and everything else stay fp32, and so does
+/// prediction. Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of
+/// fp32x3, 2^-7 more of bf16.
 enum class TrainingPrecision : std::uint8_t {
-  automatic,    ///< strict_fp32: no kernel of training multiplies fp32x3 faster yet
+  automatic,    ///< strict_fp32 on every CPU: AMX should multiply fp32x3 faster, which no run has shown yet
   strict_fp32,  ///< nothing
-  fp32x3,       ///< two parts of 8 bits each, three products
-  bf16          ///< 8 bits: at twice the rate of fp32 on AMD from Zen 4 on; slower than strict_fp32 elsewhere
+  fp32x3,       ///< two parts of 8 bits each, three products: for AMX; slower than strict_fp32 elsewhere
+  bf16          ///< 8 bits: by AMX, or at twice the rate of fp32 on AMD from Zen 4 on; slower elsewhere
 };
 
 const char* to_string(TrainingPrecision precision) noexcept;  ///< "automatic", "strict_fp32", "fp32x3", "bf16"

@@ -104,29 +104,29 @@ inline __m512i neighbours(const float* src, size_t count, __m512i& rest, bool tw
   return lead;
 }
 
-void rows(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, size_t dst_row,
-          size_t part) {
-  for (size_t r = 0; r < count; ++r, src += src_row, dst += dst_row) {
-    for (size_t k = 0; k < depth; k += 32) {
+void rows(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, const PairPlaces& to) {
+  for (size_t r = 0; r < count; ++r, src += src_row) {
+    unsigned char* at = dst + r / 16 * to.group + r % 16 * to.row;
+    for (size_t k = 0; k < depth; k += 32, at += to.block) {
       __m512i rest;
-      const __m512i lead = neighbours(src + k, depth - k, rest, part > 0);
-      const __mmask16 m = first16((depth - k + 1) / 2);
-      _mm512_mask_storeu_epi32(dst + 2 * k, m, lead);
-      if (part > 0) _mm512_mask_storeu_epi32(dst + part + 2 * k, m, rest);
+      const __m512i lead = neighbours(src + k, depth - k, rest, to.part > 0);
+      _mm512_storeu_si512(at, lead);
+      if (to.part > 0) _mm512_storeu_si512(at + to.part, rest);
     }
   }
 }
 
-void panel(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part) {
-  for (size_t k = 0; k < depth; k += 2, src += 2 * src_row, dst += 4 * rounded_panel) {
-    for (size_t c = 0; c < cols; c += 16) {
-      const __mmask16 m = first16(cols - c);
+void panel(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, const PairPlaces& to) {
+  for (size_t k = 0; k < depth; k += 2, src += 2 * src_row) {
+    unsigned char* at = dst + k / 32 * to.block + k / 2 % 16 * to.row;
+    for (size_t c = 0; c < count; c += 16, at += to.group) {
+      const __mmask16 m = first16(count - c);
       __m512i rest;
-      const __m512i lead =
-          pairs_of(_mm512_maskz_loadu_ps(m, src + c),
-                   k + 1 < depth ? _mm512_maskz_loadu_ps(m, src + src_row + c) : _mm512_setzero_ps(), rest, part > 0);
-      _mm512_storeu_si512(dst + 4 * c, lead);
-      if (part > 0) _mm512_storeu_si512(dst + part + 4 * c, rest);
+      const __m512i lead = pairs_of(_mm512_maskz_loadu_ps(m, src + c),
+                                    k + 1 < depth ? _mm512_maskz_loadu_ps(m, src + src_row + c) : _mm512_setzero_ps(),
+                                    rest, to.part > 0);
+      _mm512_storeu_si512(at, lead);
+      if (to.part > 0) _mm512_storeu_si512(at + to.part, rest);
     }
   }
 }
@@ -162,11 +162,10 @@ inline void transpose(__m512i (&r)[16]) {
   }
 }
 
-void rows_turned(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst, size_t dst_row,
-                 size_t part) {
+void rows_turned(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst,
+                 const PairPlaces& to) {
   for (size_t k = 0; k < depth; k += 32) {
     const size_t deep = depth - k < 32 ? depth - k : 32;
-    const __mmask16 pairs = first16((deep + 1) / 2);
     for (size_t r = 0; r < count; r += 16) {
       const __mmask16 m = first16(count - r);
       const size_t wide = count - r < 16 ? count - r : 16;
@@ -175,40 +174,41 @@ void rows_turned(const float* src, size_t src_row, size_t count, size_t depth, u
         const float* const from = src + (k + 2 * i) * src_row + r;
         const __m512 first = 2 * i < deep ? _mm512_maskz_loadu_ps(m, from) : _mm512_setzero_ps();
         const __m512 second = 2 * i + 1 < deep ? _mm512_maskz_loadu_ps(m, from + src_row) : _mm512_setzero_ps();
-        lead[i] = pairs_of(first, second, rest[i], part > 0);
+        lead[i] = pairs_of(first, second, rest[i], to.part > 0);
       }
-      unsigned char* const to = dst + r * dst_row + 2 * k;
+      unsigned char* const at = dst + r / 16 * to.group + k / 32 * to.block;
       transpose(lead);
-      for (size_t i = 0; i < wide; ++i) _mm512_mask_storeu_epi32(to + i * dst_row, pairs, lead[i]);
-      if (part == 0) continue;
+      for (size_t i = 0; i < wide; ++i) _mm512_storeu_si512(at + i * to.row, lead[i]);
+      if (to.part == 0) continue;
       transpose(rest);
-      for (size_t i = 0; i < wide; ++i) _mm512_mask_storeu_epi32(to + part + i * dst_row, pairs, rest[i]);
+      for (size_t i = 0; i < wide; ++i) _mm512_storeu_si512(at + to.part + i * to.row, rest[i]);
     }
   }
 }
 
-void panel_turned(const float* src, size_t src_row, size_t depth, size_t cols, unsigned char* dst, size_t part) {
-  for (size_t c = 0; c < cols; c += 16) {
-    const size_t wide = cols - c < 16 ? cols - c : 16;
+void panel_turned(const float* src, size_t src_row, size_t count, size_t depth, unsigned char* dst,
+                  const PairPlaces& to) {
+  for (size_t c = 0; c < count; c += 16) {
+    const size_t wide = count - c < 16 ? count - c : 16;
     for (size_t k = 0; k < depth; k += 32) {
       const size_t pairs = depth - k < 32 ? (depth - k + 1) / 2 : 16;
       __m512i lead[16], rest[16];
       for (size_t i = 0; i < 16; ++i) {
         lead[i] = rest[i] = _mm512_setzero_si512();
-        if (i < wide) lead[i] = neighbours(src + (c + i) * src_row + k, depth - k, rest[i], part > 0);
+        if (i < wide) lead[i] = neighbours(src + (c + i) * src_row + k, depth - k, rest[i], to.part > 0);
       }
-      unsigned char* const to = dst + (k / 2 * rounded_panel + c) * 4;
+      unsigned char* const at = dst + c / 16 * to.group + k / 32 * to.block;
       transpose(lead);
-      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(to + i * 4 * rounded_panel, lead[i]);
-      if (part == 0) continue;
+      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(at + i * to.row, lead[i]);
+      if (to.part == 0) continue;
       transpose(rest);
-      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(to + part + i * 4 * rounded_panel, rest[i]);
+      for (size_t i = 0; i < pairs; ++i) _mm512_storeu_si512(at + to.part + i * to.row, rest[i]);
     }
   }
 }
 
 }  // namespace
 
-extern constexpr RoundedTable avx512_rounded_table = {tile, rows, rows_turned, panel, panel_turned};
+extern constexpr RoundedTable avx512_rounded_table = {tile, {rows, rows_turned, panel, panel_turned}};
 
 }  // namespace redoubt::kernels::detail

@@ -158,12 +158,12 @@ class ConvTranspose2d final : public Op {
           if (call.parameter_gradients[0].data()) {
             kernels::matmul_tn(conv.pixels(call.inputs[0].row(r).data(), g, first, count), slopes,
                                conv.weight(call.parameter_gradients[0].data(), g),
-                               {.accumulate = true, .arena = call.arena});
+                               {.accumulate = true, .precision = call.products(), .arena = call.arena});
           }
           if (call.input_gradients[0].data()) {
             kernels::matmul_nt(slopes, conv.weight(call.parameters[0].data(), g),
                                conv.pixels(call.input_gradients[0].row(r).data(), g, first, count),
-                               {.accumulate = true, .arena = call.arena});
+                               {.accumulate = true, .precision = call.products(), .arena = call.arena});
           }
         }
       }
@@ -222,7 +222,7 @@ class ConvTranspose2d final : public Op {
       const std::size_t count = std::min(tile, conv.window.places() - first);
       for (std::size_t g = 0; g < conv.groups; ++g) {
         kernels::matmul(conv.pixels(image, g, first, count), conv.weight(call.parameters[0].data(), g),
-                        {patches, count, conv.patch()}, {.arena = &serial_arena()});
+                        {patches, count, conv.patch()}, {.precision = call.products(), .arena = &serial_arena()});
         conv.scatter(patches, g, first, count, out);
       }
     }
