@@ -47,10 +47,12 @@ def train(context, case, threads):
     """All precisions of ours in one interleaved run: the fp32 kinds against the fastest in fp32, bf16 against the fastest
     of any precision."""
     model, batch = CASES[case]
+    budget = 0.25 if context.quick else 0.5  # seconds of steps in one round
     print(f"train {case} on {threads} threads: ms per step", flush=True)
     folder = {"dir": str(written(context, "rt", *rt()))} if model == "text" else {}
     ours = {precision: Worker(f"redoubt {precision}", [ours_path(context), "train", f"net={model}", f"batch={batch}",
                                                        f"threads={threads}", f"precision={precision}",
+                                                       f"budget={budget}",
                                                        *(f"{key}={value}" for key, value in folder.items())])
             for precision in PRECISIONS}
     kinds = {"cnn": [{}, {"channels_last": True}],
@@ -59,7 +61,7 @@ def train(context, case, threads):
     peers = {autocast: [torch_worker(context, " ".join(["torch", "bf16" * autocast, "compiled" * compiled,
                                                         *(k for k, v in kind.items() if v is True)]),
                                      "train", model=model, batch=batch, threads=threads, compiled=compiled,
-                                     autocast=autocast, **kind)
+                                     autocast=autocast, budget=budget, **kind)
                         for kind in kinds for compiled in (False, True) if not (compiled and kind.get("sparse"))]
              for autocast in (False, True)}
     running = probe([*ours.values(), *peers[False], *peers[True]], 0.1)
@@ -152,7 +154,7 @@ SETS = {"fashion_mlp": (fashion, "mlp", 5, 3), "fashion_cnn": (fashion, "cnn", 2
 
 
 def quality(context, name):
-    """Mean over seeds of our test accuracy minus that of PyTorch in fp32, which starts from its own default weights."""
+    """Mean over seeds of our test accuracy minus that of PyTorch in fp32, started from weights of the same distributions."""
     read, model, epochs, seeds = SETS[name]
     folder = written(context, name, *read())
     seeds = range(seeds if context.quick else 5)

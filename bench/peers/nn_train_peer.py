@@ -87,7 +87,19 @@ def optimizer_of(net):
     return torch.optim.Adam(net.parameters(), fused=True)
 
 
-def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=True, folder="", autocast=False):
+def start_as_ours(net):
+    """Weights from the distributions that ours start from: dense Glorot, convolutions He, both normal; biases zero."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_normal_(layer.weight)
+        elif isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+        else:
+            continue
+        nn.init.zeros_(layer.bias)
+
+
+def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=True, folder="", autocast=False, budget=0.5):
     net = Text(sparse) if model == "text" else network(model)
     values = model == "tabular"
     x = torch.randn(64 * batch, 28 if values else 784)
@@ -124,7 +136,7 @@ def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=Tru
 
     step()  # compiles
 
-    def run(budget=0.5):
+    def run():
         start, steps, seconds = time.perf_counter(), 0, 0.0
         while seconds < budget:
             for _ in range(4):
@@ -132,7 +144,7 @@ def train(model="mlp", batch=32, compiled=False, channels_last=False, sparse=Tru
             steps += 4
             seconds = time.perf_counter() - start
         return seconds / steps
-    run(0.3)
+    run()
     return run
 
 
@@ -147,6 +159,7 @@ def quality(model="mlp", folder="", epochs=5, batch=128):
     def run(seed):
         torch.manual_seed(seed)
         net = network(model, x.shape[1])
+        start_as_ours(net)
         loss_of = nn.CrossEntropyLoss()
         optimizer = optimizer_of(net)
         for _ in range(epochs):

@@ -2,8 +2,8 @@
 //   weights net=NET dir=DIR                       writes the parameters of a network of random weights, and rows
 //   predict net=NET dir=DIR batch=N threads=N [precision=bf16|int8] [tail]   lines on stdin as for peer_trees_worker;
 //   seconds per row, or with `tail` the 99th percentile of single calls
-//   train net=NET batch=N threads=N [dir=DIR] [precision=P]   steps for about half a second on rows in memory (text:
-//   DIR/x_train.npy and y_train.npy); seconds per step
+//   train net=NET batch=N threads=N budget=S [dir=DIR] [precision=P]   steps for about S seconds on rows in memory
+//   (text: DIR/x_train.npy and y_train.npy); seconds per step
 //   quality net=NET dir=DIR epochs=N threads=N [precision=P]  per line "SEED" trains and prints the accuracy on the
 //   test rows; P: strict_fp32 (without it), fp32x3, bf16
 // NET: small (28-64-32-2), tabular (28-256-256-1), adult (128-64-2), mlp (784-512-512-10), cnn (28 x 28: 3 x 3
@@ -138,6 +138,7 @@ int train(const Settings& settings) {
     std::copy_n(labels.data(), x.rows(), y.data());
     rows = x.rows() / batch * batch;
   }
+  const double budget = std::atof(settings.text("budget").c_str());
   std::size_t at = 0;
   const auto step = [&] {
     trainer.step(MatrixView<const float>(x).slice(at, at + batch), MatrixView<const float>(y).slice(at, at + batch));
@@ -152,7 +153,7 @@ int train(const Settings& settings) {
           for (int i = 0; i < 4; ++i) step();
           steps += 4;
           seconds = bench::now() - start;
-        } while (seconds < 0.5);
+        } while (seconds < budget);
         return seconds / static_cast<double>(steps);
       },
       [](const std::string&) {});
