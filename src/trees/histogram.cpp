@@ -176,7 +176,7 @@ HistogramBuilder::Near HistogramBuilder::next_rows(const Source& source, const N
   const std::size_t begin = stay ? from : from + n;
   const std::size_t next_tile = stay ? tile + tile_groups : wide ? first_group : tile;
   Near near;
-  near.count = stay ? n : std::min(node.count - begin, std::size_t{grow_block_rows});
+  near.count = stay ? n : std::min(node.count - begin, n);
   near.step = stride;
   near.codes = source.rows + next_tile * group_columns + (node.rows ? 0 : begin * stride);
   near.rows = node.rows ? node.rows + begin : nullptr;
@@ -310,14 +310,15 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
   const std::size_t parts = std::min(threads, node.count / smallest_part);
   if (parts_.size() < parts) parts_.resize(parts);
   for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_, false);
-  Phase blocks((node.count + smallest_part - 1) / smallest_part, parts);
+  const std::size_t block_rows = even_block(node.count, grow_block_rows, parts, 64);
+  Phase blocks((node.count + block_rows - 1) / block_rows, parts);
   std::vector<std::uint8_t> used(parts, 0);
   team_.each([&](std::size_t part) {
     if (part >= parts) return;
     Histogram& mine = part == 0 ? out : parts_[part];
     scratch();  // what may throw comes before the blocks
     blocks.work(part, [&](std::size_t block) {
-      const std::size_t from = block * smallest_part, to = std::min(node.count, from + smallest_part);
+      const std::size_t from = block * block_rows, to = std::min(node.count, from + block_rows);
       if (groups > 0) add_stored(source, node, from, to, 0, groups, used[part] != 0, mine);
       for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
       used[part] = 1;

@@ -17,6 +17,13 @@ inline void pause_between_looks(int looks) noexcept {
 #endif
 }
 
+/// Size of the blocks of `count` things: at most `most`, a multiple of `unit`, as `most` is, and so that each of
+/// `parts` gets as many of them, of about one size. Of a few blocks of the largest size one thread would get one more.
+constexpr std::size_t even_block(std::size_t count, std::size_t most, std::size_t parts, std::size_t unit) noexcept {
+  const std::size_t least = count > most ? (count + most - 1) / most : 1, blocks = (least + parts - 1) / parts * parts;
+  return ((count + blocks - 1) / blocks + unit - 1) / unit * unit;
+}
+
 /// Blocks 0 .. count-1 of one step, in `parts` runs of neighbours. The thread of part p calls `work(p)`: it does its
 /// own run, so that in the next step it finds the same rows in its cache, and then helps with the others. Each block is
 /// done once. `wait` returns when all are done, whoever did them; it never waits for a thread that has not started.

@@ -86,7 +86,7 @@ void RowPartition::split(const NodeRows& node, int side, std::size_t first, cons
   // A line that two CPUs without a common cache have both read is slow to write, 35 ns on Zen 4, whatever is asked for
   // ahead. Written past the caches it takes 2.
   const bool stream = team_.far() && node.count >= streamed_rows;
-  const std::size_t block = parallel ? partition_block : serial_block;
+  const std::size_t block = parallel ? even_block(node.count, partition_block, crew.threads, 64) : serial_block;
   const auto listed = [&](std::size_t begin) { return node.rows ? node.rows + begin : nullptr; };
   const auto split_block = [&](std::size_t begin, std::size_t end, const std::uint16_t* marks, std::size_t here,
                                std::size_t lefts_before) {
