@@ -1,5 +1,6 @@
 #include "redoubt/nn/optimizer.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "nn/optimizer_state.hpp"
@@ -54,7 +55,7 @@ void OptimizerState::begin(std::uint64_t step, double rate) {
 
 /// update(w, slope, first moment, second moment) for all values; slope has the coupled decay.
 template <class Update>
-void OptimizerState::each(const Range& range, float* w, const float* g, float factor, Arena* arena, Update update) {
+void OptimizerState::each(const Range& range, float* w, float* g, float factor, Arena* arena, Update update) {
   const bool decoupled = optimizer_.kind == OptimizerKind::adamw || optimizer_.kind == OptimizerKind::lion;
   const auto decay = static_cast<float>(range.decay ? optimizer_.weight_decay : 0.0);
   const float coupled = decoupled ? 0.0f : decay;
@@ -63,16 +64,17 @@ void OptimizerState::each(const Range& range, float* w, const float* g, float fa
     for (std::size_t i = range.offset + begin; i < range.offset + end; ++i) {
       const float slope = factor * g[i] + coupled * w[i];
       w[i] = update(keep * w[i], slope, i);
+      g[i] = 0;
     }
   };
   if (range.size <= grain) return all(0, range.size);
   parallel_for(range.size, grain, all, arena);
 }
 
-void OptimizerState::move(const Range& range, std::span<float> parameters, std::span<const float> gradient,
-                          float factor, Arena* arena) {
+void OptimizerState::move(const Range& range, std::span<float> parameters, std::span<float> gradient, float factor,
+                          Arena* arena) {
   float* const w = parameters.data();
-  const float* const g = gradient.data();
+  float* const g = gradient.data();
   float* const m = first.data();
   float* const v = second.data();
   const float rate = rate_, momentum = static_cast<float>(optimizer_.momentum);
@@ -104,6 +106,7 @@ void OptimizerState::move(const Range& range, std::span<float> parameters, std::
         const std::size_t at = range.offset + begin, count = end - begin;
         kernels::adam(step, parameters.subspan(at, count), gradient.subspan(at, count),
                       std::span(first).subspan(at, count), std::span(second).subspan(at, count));
+        std::fill_n(g + at, count, 0.0f);
       };
       if (range.size <= grain) return some(0, range.size);
       return parallel_for(range.size, grain, some, arena);

@@ -23,15 +23,15 @@ class OptimizerState {
   OptimizerState(const Graph& graph, const Optimizer& optimizer);
   /// Starts step number `step` (from 1) at `rate`; then `move` is called for every range of it.
   void begin(std::uint64_t step, double rate);
-  /// Allocates nothing. The gradient is multiplied by `factor` first.
-  void move(const Range& range, std::span<float> parameters, std::span<const float> gradient, float factor,
-            Arena* arena);
+  /// Allocates nothing. The gradient is multiplied by `factor` first, and zero afterwards: cleared while it is in
+  /// cache.
+  void move(const Range& range, std::span<float> parameters, std::span<float> gradient, float factor, Arena* arena);
 
   std::vector<float> first, second;  ///< moments; empty if the kind has none
 
  private:
   template <class Update>
-  void each(const Range& range, float* w, const float* g, float factor, Arena* arena, Update update);
+  void each(const Range& range, float* w, float* g, float factor, Arena* arena, Update update);
 
   Optimizer optimizer_;
   std::vector<float> none_;

@@ -294,11 +294,16 @@ struct Trainer::Impl {
     for (const auto& range : ranges) {
       std::fill_n(gradient.begin() + static_cast<std::ptrdiff_t>(range.offset), range.size, 0.0f);
     }
-    for (SparseTable& table : tables) {
-      for (const auto row : table.used) {
+    for (const SparseTable& table : tables)
+      for (const auto row : table.used)
         std::fill_n(gradient.data() + table.offset + row * table.width, table.width, 0.0f);
-        table.stamp[row] = 0;
-      }
+    start_over();
+  }
+
+  /// Of a gradient that is zero: no calls are in it.
+  void start_over() {
+    for (SparseTable& table : tables) {
+      for (const auto row : table.used) table.stamp[row] = 0;
       table.used.clear();
     }
     pending = 0;
@@ -362,7 +367,7 @@ struct Trainer::Impl {
           },
           options.arena);
     }
-    clear_gradient();
+    start_over();
   }
 };
 

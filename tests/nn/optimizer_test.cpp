@@ -76,6 +76,7 @@ TEST_CASE("Optimizer: every kind follows its definition", "[optimizer]") {
       state.move({0, 1, true}, w, g, 2.0f, nullptr);
       expected = naive.move(expected, slope);
       CHECK(w[0] == Approx(expected).epsilon(1e-5).margin(1e-5));
+      CHECK(g[0] == 0.0f);
     }
     CHECK(w[1] == 0.0f);  // outside the range
   }
