@@ -16,6 +16,7 @@
 #include "redoubt/data/npy.hpp"
 #include "redoubt/nn/sequential.hpp"
 #include "redoubt/nn/trainer.hpp"
+#include "support/allocations.hpp"  // REDOUBT_SANITIZED
 #include "support/child.hpp"
 #include "support/test_data.hpp"
 
