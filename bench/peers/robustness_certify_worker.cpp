@@ -177,14 +177,13 @@ int fashion(const Settings& settings, Arena& arena) {
           : Sequential{Dense{width}, ReLU{}, Dense{width / 2}, ReLU{}, Dense{width / 4}, ReLU{}, Dense{10}}.graph(
                 {784}, 10, true);
   graph.initialise(1);
-  const auto batch = static_cast<std::size_t>(settings.number("batch", 128));
+  constexpr std::size_t batch = 128;
   const std::size_t n = train.y.size(), steps = (n + batch - 1) / batch * static_cast<std::size_t>(epochs);
   const std::vector<FeatureRule> pixels(784, {.lower = 0, .upper = 1});
   IntervalTraining objective({.epsilon = epsilon > 0 ? epsilon : 1,
                               .rules = pixels,
                               .clean = settings.real("clean", 0.5),
-                              .crown = settings.real("crown", 0),
-                              .warmup = settings.real("warmup", 0.05),
+                              .warmup = 0.05,
                               .ramp = settings.real("ramp", 0.5)});
   Trainer trainer(graph, NetworkLoss{},
                   {.batch = batch,

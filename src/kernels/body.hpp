@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/depthwise_body.hpp"
 #include "kernels/table.hpp"
 
 namespace redoubt::kernels::detail {
@@ -655,6 +656,7 @@ constexpr Table make_table(unsigned char isa) {
           .matvec = matvec_kernel<V>,
           .packed_row = packed_row_kernel<V>,
           .max_pool = max_pool_kernel<V>,
+          .depthwise = depthwise_kernel<V>,
           .dot = dot_kernel<V>,
           .axpy = axpy_kernel<V>,
           .scale = scale_kernel<V>,

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/activate.hpp"
-#include "kernels/depthwise_table.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace redoubt::kernels {
@@ -21,13 +20,6 @@ struct Taps {
   }
   std::size_t count() const { return last - first; }
 };
-
-detail::DepthwiseKernel kernel_of([[maybe_unused]] const detail::Table* level) {
-#if defined(REDOUBT_HAS_X86_KERNELS)
-  if (level) return static_cast<Isa>(level->isa) >= Isa::avx512 ? detail::avx512_depthwise : detail::avx2_depthwise;
-#endif
-  return nullptr;
-}
 
 }  // namespace
 
@@ -55,8 +47,7 @@ void naive::depthwise(const DepthwiseShape& s, const float* src, const float* we
 void depthwise(const DepthwiseShape& s, const float* src, const float* weight, const float* bias, Activation activation,
                float* dst, std::size_t first, std::size_t last) noexcept {
   const detail::Table* const level = detail::table();
-  const detail::DepthwiseKernel kernel = kernel_of(level);
-  if (!kernel) return naive::depthwise(s, src, weight, bias, activation, dst, first, last);
+  if (!level) return naive::depthwise(s, src, weight, bias, activation, dst, first, last);
   detail::DepthwiseRow row{.src = nullptr,
                            .src_row = s.dilation * s.width * s.channels,
                            .tap = s.dilation * s.channels,
@@ -90,13 +81,12 @@ void depthwise(const DepthwiseShape& s, const float* src, const float* weight, c
         row.src = src + (from_y * s.width + from_x) * s.channels;
         row.weight = weight + (rows.first * s.kernel_width + cols.first) * s.channels;
       }
-      kernel(row);
+      level->depthwise(row);
     };
     for (std::size_t x = 0; x < inner; ++x) run(x, 1);
     if (outer > inner) run(inner, outer - inner);
     for (std::size_t x = outer; x < s.out_width; ++x) run(x, 1);
-    if (activation == Activation::sigmoid) level->sigmoid(out, out, s.out_width * s.channels);
-    if (activation == Activation::tanh) level->tanh(out, out, s.out_width * s.channels);
+    detail::finish_activation(activation, {out, 1, s.out_width * s.channels});
   }
 }
 

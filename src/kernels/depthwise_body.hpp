@@ -1,6 +1,6 @@
 #pragma once
 // The kernel of depthwise convolutions over a vector type V, see body.hpp for the rules.
-#include "kernels/depthwise_table.hpp"
+#include "kernels/table.hpp"
 
 namespace redoubt::kernels::detail {
 namespace {

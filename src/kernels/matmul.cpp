@@ -114,7 +114,7 @@ float* workspace() {
   return memory.get();
 }
 
-std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+using detail::round_up;
 
 /// Splits `count` into equal blocks of at most `limit`, a multiple of `step`.
 std::size_t balanced_block(std::size_t count, std::size_t limit, std::size_t step) {

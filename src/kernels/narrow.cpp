@@ -192,13 +192,7 @@ void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixV
     in_tiles(*amx);
   else
     in_vectors();
-  if (activation == Activation::sigmoid || activation == Activation::tanh) {
-    const detail::Table* const level = detail::table();
-    for (std::size_t r = 0; r < patches.rows; ++r) {
-      float* const out = c.row(r).data() + first;
-      (activation == Activation::sigmoid ? level->sigmoid : level->tanh)(out, out, last - first);
-    }
-  }
+  detail::finish_activation(activation, {c.data() + first, patches.rows, last - first, c.stride()});
 }
 
 }  // namespace redoubt::kernels

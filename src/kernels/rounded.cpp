@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t line = 64;
 constexpr std::size_t chunk_bytes = 400 * 1024;  // of the left side: stays in an L2 of 1 MB beside a panel of the right
-constexpr std::size_t prepared_rows = 64;        // rounded by one task
 constexpr double serial_flops = 8e6;             // below, about 20 us, waking a thread costs more than it brings
 
 const RoundedTable* rounded_table() noexcept {
@@ -28,8 +27,6 @@ const RoundedTable* rounded_table() noexcept {
   return chosen;
 }
 
-std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
-
 /// Both sides in pairs, and where everything lies.
 struct Rounded {
   const RoundedTable& table;
@@ -42,21 +39,13 @@ struct Rounded {
   unsigned char *left = nullptr, *right = nullptr;
 
   void prepare_rows(std::size_t first, std::size_t last) const {
-    const PairPlaces places{a_row, line, 16 * a_row, a_part};
-    unsigned char* const to = left + first * a_row;
-    if (form == Form::tn)
-      table.packs.rows_turned(a.data() + first, a.stride(), last - first, sizes.k, to, places);
-    else
-      table.packs.rows(a.data() + first * a.stride(), a.stride(), last - first, sizes.k, to, places);
+    pack_left(table.packs, form, a, first, last, left + first * a_row, {a_row, line, 16 * a_row, a_part});
   }
   unsigned char* panel(std::size_t index) const { return right + index * panel_bytes * parts; }
   void prepare_panel(std::size_t index) const {
-    const std::size_t col = index * rounded_panel, cols = std::min<std::size_t>(rounded_panel, sizes.n - col);
-    const PairPlaces places{4 * rounded_panel, 64 * rounded_panel, line, parts == 2 ? panel_bytes : 0};
-    if (form == Form::nt)
-      table.packs.panel_turned(b.data() + col * b.stride(), b.stride(), cols, sizes.k, panel(index), places);
-    else
-      table.packs.panel(b.data() + col, b.stride(), cols, sizes.k, panel(index), places);
+    const std::size_t col = index * rounded_panel;
+    pack_right(table.packs, form, b, col, std::min<std::size_t>(sizes.n, col + rounded_panel), panel(index),
+               {4 * rounded_panel, 64 * rounded_panel, line, parts == 2 ? panel_bytes : 0});
   }
   void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
     const std::size_t col = index * rounded_panel;
@@ -79,9 +68,7 @@ struct Rounded {
       t.a = left + row * a_row;
       t.c = c.data() + row * c.stride() + col;
       table.tile(t);
-      if (activation <= Activation::relu) continue;
-      const auto apply = activation == Activation::sigmoid ? detail::table()->sigmoid : detail::table()->tanh;
-      for (std::size_t r = 0; r < t.rows; ++r) apply(t.c + r * t.c_row, t.c + r * t.c_row, t.cols);
+      finish_activation(activation, {t.c, t.rows, t.cols, t.c_row});
     }
   }
 };
@@ -111,7 +98,7 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
   const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, pairs = (sizes.k + 1) / 2;
   // Not a power of two from row to row: they would share the places of the nearest cache.
   const std::size_t a_row = round_up(4 * pairs, line) + line, panel_bytes = pairs * 4 * rounded_panel;
-  const std::size_t panels = (sizes.n + rounded_panel - 1) / rounded_panel;
+  const std::size_t panels = groups_of(sizes.n, rounded_panel);
   const std::size_t left_bytes = sizes.m * a_row * parts;
   const RoundedMemory memory(left_bytes + panels * panel_bytes * parts + line);
   Rounded job{*kernels,   form, a, b, c, options, sizes, pairs, parts, a_row, parts == 2 ? sizes.m * a_row : 0,
@@ -121,41 +108,8 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
 
   const double flops = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1);
   const int threads = flops < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
-  std::size_t rows = round_up(std::max<std::size_t>(1, chunk_bytes / (a_row * parts)), rounded_rows);
-  if (threads == 1) {
-    job.prepare_rows(0, sizes.m);
-    for (std::size_t row = 0; row < sizes.m; row += rows) {
-      for (std::size_t p = 0; p < panels; ++p) {
-        if (row == 0) job.prepare_panel(p);
-        job.multiply(row, std::min(sizes.m, row + rows), p);
-      }
-    }
-    return true;
-  }
-  const std::size_t row_tasks = (sizes.m + prepared_rows - 1) / prepared_rows;
-  parallel_for(
-      row_tasks + panels, 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          if (i < row_tasks)
-            job.prepare_rows(i * prepared_rows, std::min(sizes.m, (i + 1) * prepared_rows));
-          else
-            job.prepare_panel(i - row_tasks);
-        }
-      },
-      options.arena);
-  const std::size_t wanted = (4 * std::size_t(threads) + panels - 1) / panels;  // chunks, for even work
-  rows = std::min(rows, round_up((sizes.m + wanted - 1) / wanted, rounded_rows));
-  const std::size_t chunks = (sizes.m + rows - 1) / rows;
-  parallel_for(
-      chunks * panels, 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          const std::size_t row = i / panels * rows;
-          job.multiply(row, std::min(sizes.m, row + rows), i % panels);
-        }
-      },
-      options.arena);
+  const std::size_t chunk = round_up(std::max<std::size_t>(1, chunk_bytes / (a_row * parts)), rounded_rows);
+  multiply_in_chunks(job, {sizes.m, panels, chunk, rounded_rows, threads, options.arena});
   return true;
 }
 

@@ -60,11 +60,9 @@ struct TiledProduct {
   bool add_c, relu;
 };
 
-struct TileTable {
-  void (*product)(const TiledProduct&);
-};
+using TileKernel = void (*)(const TiledProduct&);
 
 extern const RoundedTable avx512_rounded_table;
-extern const TileTable amx_tile_table;
+extern const TileKernel amx_tile_product;
 
 }  // namespace redoubt::kernels::detail

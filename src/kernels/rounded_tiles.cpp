@@ -16,13 +16,10 @@ constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: ro
 // Chosen for what tile_body.hpp expects of hardware, not measured.
 constexpr std::size_t depth_tiles = 16;           // at a time: 32 columns of them are 32 KiB, of an L1 of 48
 constexpr std::size_t chunk_bytes = 1024 * 1024;  // of the left side, in an L2 of 2 MB
-constexpr std::size_t prepared_rows = 64;         // rounded by one task
 constexpr double flops_per_value = 128;           // in the time that rounds one
 constexpr double serial_flops = 5e7;              // below, about 20 us, waking a thread costs more than it brings
 
 std::atomic<const TileKernels*> replaced{nullptr};
-
-std::size_t groups_of(std::size_t count, std::size_t step) { return (count + step - 1) / step; }
 
 struct Tiled {
   const TileKernels& kernels;
@@ -31,30 +28,24 @@ struct Tiled {
   MatrixView<float> c;
   const MatmulOptions& options;
   Sizes sizes;
-  std::size_t parts, tiles, panel_cols, group, a_part, b_part;
+  std::size_t parts, tiles, panel_cols, group, a_part, b_part, panel_stride;
   unsigned char *left = nullptr, *right = nullptr;
 
-  std::size_t panel_bytes() const { return panel_cols / side * group * parts; }
+  unsigned char* panel(std::size_t index) const { return right + index * panel_stride; }
   PairPlaces places(std::size_t part) const { return {64, tile_bytes, group, parts == 2 ? part : 0}; }
   void prepare_rows(std::size_t first, std::size_t last) const {
-    unsigned char* const to = left + first / side * group;
-    if (form == Form::tn)
-      kernels.packs->rows_turned(a.data() + first, a.stride(), last - first, sizes.k, to, places(a_part));
-    else
-      kernels.packs->rows(a.data() + first * a.stride(), a.stride(), last - first, sizes.k, to, places(a_part));
+    pack_left(*kernels.packs, form, a, first, last, left + first / side * group, places(a_part));
   }
-  void prepare_panel(std::size_t index, unsigned char* to) const {
+  void prepare_panel(std::size_t index) const {
     const std::size_t col = index * panel_cols, cols = std::min(panel_cols, sizes.n - col);
-    if (form == Form::nt)
-      kernels.packs->panel_turned(b.data() + col * b.stride(), b.stride(), cols, sizes.k, to, places(b_part));
-    else
-      kernels.packs->panel(b.data() + col, b.stride(), cols, sizes.k, to, places(b_part));
+    unsigned char* const to = panel(index);
+    pack_right(*kernels.packs, form, b, col, col + cols, to, places(b_part));
     const std::size_t filled = (sizes.k + 1) / 2 * 64;
     for (std::size_t part = 0; part < parts; ++part)
       for (std::size_t g = 0; g < groups_of(cols, side); ++g)
         std::memset(to + part * b_part + g * group + filled, 0, group - filled);
   }
-  void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index, const unsigned char* panel) const {
+  void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
     const std::size_t col = index * panel_cols;
     const Activation activation = options.epilogue.activation;
     TiledProduct t{.a = nullptr,
@@ -77,14 +68,12 @@ struct Tiled {
       const std::size_t first = i * tiles / blocks;
       t.tiles = (i + 1) * tiles / blocks - first;
       t.a = left + row_begin / side * group + first * tile_bytes;
-      t.b = panel + first * tile_bytes;
+      t.b = panel(index) + first * tile_bytes;
       t.relu = activation == Activation::relu && i + 1 == blocks;
       kernels.product(t);
       t.bias = nullptr, t.add_c = true;
     }
-    if (activation <= Activation::relu) return;
-    const auto apply = activation == Activation::sigmoid ? table()->sigmoid : table()->tanh;
-    for (std::size_t r = 0; r < t.rows; ++r) apply(t.c + r * t.c_row, t.c + r * t.c_row, t.cols);
+    finish_activation(activation, {t.c, t.rows, t.cols, t.c_row});
   }
 };
 
@@ -117,7 +106,7 @@ const TileKernels* replace_tile_kernels(const TileKernels* kernels) noexcept { r
 const TileKernels* tile_kernels() noexcept {
   if (const TileKernels* const other = replaced.load(std::memory_order_acquire)) return other;
 #if defined(REDOUBT_HAS_X86_KERNELS)
-  static const TileKernels own{&avx512_rounded_table.packs, amx_tile_table.product};
+  static const TileKernels own{&avx512_rounded_table.packs, amx_tile_product};
   static const bool usable = table() && active_isa() >= Isa::amx && cpu_features().avx512bf16;
   if (usable) return &own;
 #endif
@@ -132,6 +121,15 @@ void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float
   const std::size_t panel_cols =
       std::min(2 * side * std::max<std::size_t>(1, depth_tiles / std::max<std::size_t>(1, tiles * parts)),
                groups_of(sizes.n, 2 * side) * 2 * side);
+  const std::size_t panels = groups_of(sizes.n, panel_cols), left_bytes = row_groups * group * parts;
+  const std::size_t chunk =
+      2 * side * std::max<std::size_t>(1, chunk_bytes / (2 * std::max(group, tile_bytes) * parts));
+  const double work = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1) +
+                      flops_per_value * double(sizes.k) * double(sizes.m + sizes.n);
+  const int threads = work < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
+  const bool once = threads == 1 && sizes.m <= chunk;  // every panel is read in one go: the same memory for all
+  const std::size_t panel_bytes = panel_cols / side * group * parts;
+  const RoundedMemory memory(left_bytes + (once ? 1 : panels) * panel_bytes + tile_bytes);
   Tiled job{kernels,
             form,
             a,
@@ -144,51 +142,11 @@ void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float
             panel_cols,
             group,
             row_groups * group,
-            panel_cols / side * group};
-  const std::size_t panels = groups_of(sizes.n, panel_cols), left_bytes = row_groups * group * parts;
-  const std::size_t chunk =
-      2 * side * std::max<std::size_t>(1, chunk_bytes / (2 * std::max(group, tile_bytes) * parts));
-  const double work = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1) +
-                      flops_per_value * double(sizes.k) * double(sizes.m + sizes.n);
-  const int threads = work < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
-  const bool once = threads == 1 && sizes.m <= chunk;  // every panel is read in one go: the same memory for all
-  const RoundedMemory memory(left_bytes + (once ? 1 : panels) * job.panel_bytes() + tile_bytes);
+            panel_cols / side * group,
+            once ? 0 : panel_bytes};
   job.left = memory.data();
   job.right = job.left + left_bytes;
-  if (threads == 1) {
-    job.prepare_rows(0, sizes.m);
-    for (std::size_t row = 0; row < sizes.m; row += chunk) {
-      for (std::size_t p = 0; p < panels; ++p) {
-        unsigned char* const panel = job.right + (once ? 0 : p * job.panel_bytes());
-        if (row == 0) job.prepare_panel(p, panel);
-        job.multiply(row, std::min(sizes.m, row + chunk), p, panel);
-      }
-    }
-    return;
-  }
-  const std::size_t row_tasks = groups_of(sizes.m, prepared_rows);
-  parallel_for(
-      row_tasks + panels, 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          if (i < row_tasks)
-            job.prepare_rows(i * prepared_rows, std::min(sizes.m, (i + 1) * prepared_rows));
-          else
-            job.prepare_panel(i - row_tasks, job.right + (i - row_tasks) * job.panel_bytes());
-        }
-      },
-      options.arena);
-  const std::size_t wanted = groups_of(4 * std::size_t(threads), panels);  // chunks, for even work
-  const std::size_t rows = std::min(chunk, groups_of(groups_of(sizes.m, wanted), 2 * side) * 2 * side);
-  parallel_for(
-      groups_of(sizes.m, rows) * panels, 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          const std::size_t row = i / panels * rows, p = i % panels;
-          job.multiply(row, std::min(sizes.m, row + rows), p, job.right + p * job.panel_bytes());
-        }
-      },
-      options.arena);
+  multiply_in_chunks(job, {sizes.m, panels, chunk, 2 * side, threads, options.arena});
 }
 
 }  // namespace redoubt::kernels::detail

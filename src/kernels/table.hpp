@@ -23,6 +23,20 @@ struct Tile {
   unsigned char activation;  // kernels::Activation
 };
 
+/// One row of places of a depthwise convolution whose windows lie inside the image:
+/// dst[p][c] = bias[c] + sum of src[p * step + y * src_row + x * tap + c] * weight[y * weight_row + x * channels + c].
+struct DepthwiseRow {
+  const float* src;
+  size_t src_row, tap, step;
+  size_t height, width;  // of the window; a sum of none is the bias
+  size_t channels, places;
+  const float* weight;
+  size_t weight_row;
+  const float* bias;
+  float* dst;
+  bool relu;
+};
+
 /// kernels::AdamStep
 struct AdamConstants {
   float factor, coupled, keep, first_keep, first_add, second_keep, second_add, rate, epsilon, negligible;
@@ -49,6 +63,7 @@ struct Table {
                      const float* bias, unsigned char activation, float* out);
   void (*max_pool)(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
                    size_t places, float* dst);
+  void (*depthwise)(const DepthwiseRow&);
 
   float (*dot)(const float* x, const float* y, size_t n);
   void (*axpy)(float alpha, const float* x, float* y, size_t n);

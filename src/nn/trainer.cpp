@@ -291,12 +291,7 @@ struct Trainer::Impl {
   }
 
   void clear_gradient() {
-    for (const auto& range : ranges) {
-      std::fill_n(gradient.begin() + static_cast<std::ptrdiff_t>(range.offset), range.size, 0.0f);
-    }
-    for (const SparseTable& table : tables)
-      for (const auto row : table.used)
-        std::fill_n(gradient.data() + table.offset + row * table.width, table.width, 0.0f);
+    std::fill(gradient.begin(), gradient.end(), 0.0f);
     start_over();
   }
 
@@ -322,7 +317,6 @@ struct Trainer::Impl {
       if (good && (entry.state || finite(gradient.data() + entry.offset, entry.size))) continue;
       const std::string& op = graph.nodes()[entry.node].op;
       const std::uint64_t at = moves + 1;
-      std::fill(gradient.begin(), gradient.end(), 0.0f);
       clear_gradient();
       detail::fail(
           errc::invalid_argument,
@@ -433,7 +427,6 @@ double Trainer::step(MatrixView<const float> rows, MatrixView<const float> targe
     mean = my.options.objective ? my.options.objective->step(pass) : pass.learn(rows);
     if (!std::isfinite(mean)) my.fail_diverged(mean, rows);
   } catch (...) {
-    std::fill(my.gradient.begin(), my.gradient.end(), 0.0f);
     my.clear_gradient();
     throw;
   }

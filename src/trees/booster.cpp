@@ -11,6 +11,7 @@
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
 #include "trees/phase.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -158,9 +159,7 @@ void Booster::start() {
 /// write to the same cache line, and what is written stays near from leaf to leaf.
 template <class F>
 void Booster::for_leaf_rows(const GrownTree& tree, const F& f) {
-  const auto threads =
-      static_cast<std::size_t>(options_.arena ? options_.arena->threads() : Arena::default_arena().threads());
-  const std::size_t block = even_block(bins_.rows(), 64 * 1024, threads, 64);
+  const std::size_t block = even_block(bins_.rows(), 64 * 1024, Team::arena_threads(options_.arena), 64);
   parallel_for(
       bins_.rows(), block,
       [&](std::size_t begin, std::size_t end) {

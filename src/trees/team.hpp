@@ -36,10 +36,12 @@ class Team {
   void measure_distance();
   bool far() const noexcept { return far_; }
 
- private:
+  /// Threads of `arena`, null: of the default one.
   static std::size_t arena_threads(Arena* arena) {
     return static_cast<std::size_t>(arena ? arena->threads() : Arena::default_arena().threads());
   }
+
+ private:
   void stand_by(std::size_t member);
   void run(function_ref<void(std::size_t)> step, std::size_t member) noexcept;
 

@@ -21,6 +21,6 @@ struct Rounded : Bf16Tiles {
 
 }  // namespace
 
-extern constexpr TileTable amx_tile_table = {amx_tiled_product<Rounded>};
+extern constexpr TileKernel amx_tile_product = amx_tiled_product<Rounded>;
 
 }  // namespace redoubt::kernels::detail
