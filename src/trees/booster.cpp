@@ -62,7 +62,7 @@ void require_continuable(const Forest& forest, std::size_t inputs, const Objecti
 
 Booster::Booster(const GradientBoostingOptions& options, const BinnedMatrix& bins, const TreeTarget& y,
                  const ColumnRules& rules, const BoostingInputs& inputs, MatrixView<const float> x)
-    : options_(options), bins_(bins), y_(y), rules_(rules), inputs_(inputs), x_(x) {}
+    : options_(options), bins_(bins), y_(y), rules_(rules), inputs_(inputs), x_(x), team_(options.arena) {}
 
 /// Streams of the seed: 0 the validation rows; see also RowSampler, columns and dropouts below.
 void Booster::split_validation(std::vector<std::uint32_t>& rows) {
@@ -105,20 +105,19 @@ void Booster::start() {
   } else {
     base_ = options_.start_from_average || options_.objective ? objective_->start() : std::vector<float>(outputs_);
     for (std::size_t k = 0; k < outputs_; ++k) {
-      std::fill_n(scores_.begin() + static_cast<std::ptrdiff_t>(k * n), n, base_[k]);
+      team_.parallel_for(n, boosting_block, [&](std::size_t begin, std::size_t end) {
+        std::fill(scores_.data() + k * n + begin, scores_.data() + k * n + end, base_[k]);
+      });
       std::fill_n(outside_.scores.begin() + static_cast<std::ptrdiff_t>(k * validation.rows()), validation.rows(),
                   base_[k]);
     }
   }
   outside_.codes.resize(validation.rows() * bins_.cols());
-  parallel_for(
-      validation.rows(), 256,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = begin; r < end; ++r)
-          for (std::size_t c = 0; c < bins_.cols(); ++c)
-            outside_.codes[r * bins_.cols() + c] = bins_.column(c)(validation(r, c));
-      },
-      options_.arena);
+  team_.parallel_for(validation.rows(), 256, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r)
+      for (std::size_t c = 0; c < bins_.cols(); ++c)
+        outside_.codes[r * bins_.cols() + c] = bins_.column(c)(validation(r, c));
+  });
 
   GrowerOptions growing;
   growing.max_leaves = options_.max_leaves;
@@ -149,8 +148,7 @@ void Booster::start() {
   growing.weights = y_.weights;
   growing.seed = options_.seed;
   growing.unit_hessian = objective_->unit_hessian();
-  growing.arena = options_.arena;
-  grower_.emplace(bins_, growing);
+  grower_.emplace(bins_, growing, team_);
   column_on_.assign(bins_.cols(), 1);
   columns_.resize(bins_.cols());
 }
@@ -159,54 +157,42 @@ void Booster::start() {
 /// write to the same cache line, and what is written stays near from leaf to leaf.
 template <class F>
 void Booster::for_leaf_rows(const GrownTree& tree, const F& f) {
-  const std::size_t block = even_block(bins_.rows(), 64 * 1024, Team::arena_threads(options_.arena), 64);
-  parallel_for(
-      bins_.rows(), block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
-          const auto rows = grower_->leaf_rows(leaf);
-          auto first = rows.begin(), last = rows.end();
-          if (begin > 0) first = std::lower_bound(first, last, begin);
-          if (end < bins_.rows()) last = std::lower_bound(first, last, end);
-          if (first != last) f(leaf, std::span<const std::uint32_t>(first, last));
-        }
-      },
-      options_.arena);
+  const std::size_t block = even_block(bins_.rows(), 64 * 1024, team_.size(), 64);
+  team_.parallel_for(bins_.rows(), block, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
+      const auto rows = grower_->leaf_rows(leaf);
+      auto first = rows.begin(), last = rows.end();
+      if (begin > 0) first = std::lower_bound(first, last, begin);
+      if (end < bins_.rows()) last = std::lower_bound(first, last, end);
+      if (first != last) f(leaf, std::span<const std::uint32_t>(first, last));
+    }
+  });
 }
 
-void Booster::walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores) const {
-  parallel_for(
-      rows.size(), boosting_block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) scores[rows[i]] += tree.leaf_values[leaf_of(tree, bins_, rows[i])];
-      },
-      options_.arena);
+void Booster::walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores) {
+  team_.parallel_for(rows.size(), boosting_block, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) scores[rows[i]] += tree.leaf_values[leaf_of(tree, bins_, rows[i])];
+  });
 }
 
 void Booster::walk_outside(const GrownTree& tree, std::size_t output) {
   const std::size_t n = inputs_.validation.rows();
-  parallel_for(
-      n, boosting_block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = begin; r < end; ++r)
-          outside_.scores[output * n + r] += tree.leaf_values[tree.leaf_of(outside_.codes.data() + r * bins_.cols())];
-      },
-      options_.arena);
+  team_.parallel_for(n, boosting_block, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r)
+      outside_.scores[output * n + r] += tree.leaf_values[tree.leaf_of(outside_.codes.data() + r * bins_.cols())];
+  });
 }
 
 /// Renews, shrinks and keeps the tree that was just grown, and adds it to all scores.
 void Booster::add_tree(GrownTree tree, std::size_t output) {
   float* scores = scores_.data() + output * bins_.rows();
   if (objective_->renews())
-    parallel_for(
-        tree.leaf_values.size(), 1,
-        [&](std::size_t begin, std::size_t end) {
-          std::vector<std::pair<double, double>> scratch;
-          for (std::size_t leaf = begin; leaf < end; ++leaf)
-            if (const auto rows = grower_->leaf_rows(leaf); !rows.empty())
-              tree.leaf_values[leaf] = static_cast<float>(objective_->leaf_value(rows, scores, scratch));
-        },
-        options_.arena);
+    team_.parallel_for(tree.leaf_values.size(), 1, [&](std::size_t begin, std::size_t end) {
+      std::vector<std::pair<double, double>> scratch;
+      for (std::size_t leaf = begin; leaf < end; ++leaf)
+        if (const auto rows = grower_->leaf_rows(leaf); !rows.empty())
+          tree.leaf_values[leaf] = static_cast<float>(objective_->leaf_value(rows, scores, scratch));
+    });
   for (float& value : tree.leaf_values) value = static_cast<float>(value * rate_);
   any_split_ = any_split_ || !tree.nodes.empty();
   for_leaf_rows(tree, [&](std::size_t leaf, std::span<const std::uint32_t> rows) {
@@ -266,9 +252,18 @@ void Booster::bring_back() {
 }
 
 void Booster::one_round(std::size_t round) {
-  const std::size_t n = bins_.rows(), number = first_round_ + round;
   drop_trees(round);
-  objective_->gradients(scores_.data(), g_.data(), h_.data());
+  const auto gradients = [&] { objective_->gradients(scores_.data(), g_.data(), h_.data()); };
+  if (options_.objective) gradients();  // the caller's own may want the threads
+  team_.gather([&] {
+    if (!options_.objective) gradients();
+    grow_trees(first_round_ + round);
+  });
+  bring_back();
+}
+
+void Booster::grow_trees(std::size_t number) {
+  const std::size_t n = bins_.rows();
   sampler_->draw(number, outputs_, g_.data(), h_.data());
   Random column_random(options_.seed, 2 * number + 2);
   any_split_ = false;
@@ -283,7 +278,6 @@ void Booster::one_round(std::size_t round) {
                            number * outputs_ + k, column_on_),
              k);
   }
-  bring_back();
 }
 
 /// Metrics, progress, callback. False: stop.
@@ -323,7 +317,7 @@ bool Booster::after_round(std::size_t round) {
 Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
   split_validation(rows);
   rows_ = std::move(rows);
-  data_.emplace(options_, y_, bins_.rows(), rows_);
+  data_.emplace(options_, y_, bins_.rows(), rows_, team_);
   objective_ = make_objective(options_, *data_);
   if (objective_->renews() && !rules_.monotone.empty())
     fail(errc::invalid_argument, "GradientBoosting: monotone does not go with the losses absolute and quantile");

@@ -30,12 +30,13 @@ class Booster {
   void split_validation(std::vector<std::uint32_t>& rows);
   void start();
   void one_round(std::size_t round);
+  void grow_trees(std::size_t number);
   void add_tree(GrownTree tree, std::size_t output);
   void drop_trees(std::size_t round);
   void bring_back();
   template <class F>
   void for_leaf_rows(const GrownTree& tree, const F& f);
-  void walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores) const;
+  void walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores);
   void walk_outside(const GrownTree& tree, std::size_t output);
   bool after_round(std::size_t round);
   Shared<const Forest> assemble(std::size_t rounds) const;
@@ -46,6 +47,7 @@ class Booster {
   const ColumnRules& rules_;
   const BoostingInputs& inputs_;
   MatrixView<const float> x_;
+  Team team_;
   std::vector<RobustCuts> robust_;  // per column, of robust_radius
   std::vector<std::uint32_t> rows_, held_out_;
   std::optional<BoostingData> data_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <unordered_map>
 
 #include "redoubt/core/error.hpp"
@@ -27,10 +28,12 @@ QueryGroups group_queries(std::span<const std::uint32_t> queries, std::span<cons
 }
 
 BoostingData::BoostingData(const GradientBoostingOptions& options, const TreeTarget& target, std::size_t count,
-                           std::span<const std::uint32_t> train_rows)
-    : y(target), rows(count), train(train_rows), keep_hessian(!options.goss), arena(options.arena) {
-  for (const auto r : train)
-    if (blocks.empty() || r >= blocks.back() + boosting_block) blocks.push_back(r / boosting_block * boosting_block);
+                           std::span<const std::uint32_t> train_rows, Team& threads)
+    : y(target), rows(count), train(train_rows), keep_hessian(!options.goss), team(threads) {
+  for (auto r = train.begin(); r != train.end();) {
+    blocks.push_back(*r / boosting_block * boosting_block);
+    r = std::lower_bound(r, train.end(), blocks.back() + boosting_block);
+  }
   if (!y.weights.empty()) weights.assign(y.weights.begin(), y.weights.end());
   if (options.class_weights.empty() && !options.balance_classes) return;
   if (y.task != Task::classification)
@@ -57,6 +60,14 @@ BoostingData::BoostingData(const GradientBoostingOptions& options, const TreeTar
   if (weights.empty()) weights.assign(rows, 1.0f);
   for (std::size_t r = 0; r < rows; ++r)
     if (y.labels[r] >= 0) weights[r] = static_cast<float>(weights[r] * factors[static_cast<std::size_t>(y.labels[r])]);
+}
+
+std::vector<double> BoostingData::class_shares() const {
+  std::vector<double> shares = totals(
+      y.classes, [&](std::uint32_t r, double* sums) { sums[static_cast<std::size_t>(y.labels[r])] += weight(r); });
+  const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
+  for (double& share : shares) share /= total;
+  return shares;
 }
 
 }  // namespace redoubt::detail

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "redoubt/core/parallel.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 
@@ -31,21 +31,34 @@ struct BoostingData {
   std::vector<std::size_t> blocks;       ///< first rows of the blocks that hold training rows
   std::vector<float> weights;            ///< of rows times class weights; empty: all 1
   bool keep_hessian = true;              ///< nobody changes the hessians that an objective wrote
-  Arena* arena = nullptr;
+  Team& team;
 
   BoostingData(const GradientBoostingOptions& options, const TreeTarget& y, std::size_t rows,
-               std::span<const std::uint32_t> train);
+               std::span<const std::uint32_t> train, Team& team);
   double weight(std::uint32_t r) const noexcept { return weights.empty() ? 1.0 : weights[r]; }
 
+  /// Sums over the training rows: add(row, sums) adds to `count` numbers. In parallel, in an order that does not depend
+  /// on the threads.
+  template <class F>
+  std::vector<double> totals(std::size_t count, const F& add) const {
+    constexpr std::size_t step = 64 * 1024, lanes = 4;  // lanes: no sum waits for the one before
+    std::vector<double> sums((train.size() + step - 1) / step * count), all(count);
+    team.parallel_for(train.size(), step, [&](std::size_t begin, std::size_t end) {
+      std::vector<double> mine(lanes * count);
+      for (std::size_t i = begin; i < end; ++i) add(train[i], mine.data() + i % lanes * count);
+      for (std::size_t k = 0; k < mine.size(); ++k) sums[begin / step * count + k % count] += mine[k];
+    });
+    for (std::size_t k = 0; k < sums.size(); ++k) all[k % count] += sums[k];
+    return all;
+  }
+  /// Of the weight of the training rows, per class.
+  std::vector<double> class_shares() const;
   /// f(begin, end) for each block with training rows, in parallel.
   template <class F>
   void for_blocks(const F& f) const {
-    parallel_for(
-        blocks.size(), 1,
-        [&](std::size_t first, std::size_t last) {
-          for (std::size_t b = first; b < last; ++b) f(blocks[b], std::min(blocks[b] + boosting_block, rows));
-        },
-        arena);
+    team.parallel_for(blocks.size(), 1, [&](std::size_t first, std::size_t last) {
+      for (std::size_t b = first; b < last; ++b) f(blocks[b], std::min(blocks[b] + boosting_block, rows));
+    });
   }
 };
 

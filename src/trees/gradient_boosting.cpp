@@ -207,7 +207,8 @@ Shared<const Forest> GradientBoosting::refit_encoded(const Forest& forest, Matri
   if (x.cols() != forest.inputs())
     fail(errc::shape_mismatch, fmt::format("rows of {} columns for a forest of {}", x.cols(), forest.inputs()));
   const auto rows = detail::usable_rows(y, x.rows(), {});
-  const detail::BoostingData training(options, y, x.rows(), rows);
+  detail::Team team(options.arena);
+  const detail::BoostingData training(options, y, x.rows(), rows, team);
   const auto objective = detail::make_objective(options, training);
   detail::require_continuable(forest, x.cols(), *objective);
   const std::size_t n = x.rows(), trees = forest.trees(), outputs = objective->outputs();

@@ -24,6 +24,7 @@ constexpr std::size_t quantised_block = 32 * 1024;  // rows
 constexpr std::size_t search_rows = 3600;           // rows whose histogram takes as long as searching a pair of nodes
 constexpr std::size_t forgotten_together = 16;      // leaves
 constexpr std::size_t ahead_per_thread = 4;         // leaves that are split before their turn
+constexpr std::size_t most_left_out = 16;           // of the largest of those, tried
 
 std::uint64_t mix(std::uint64_t x) noexcept {  // SplitMix64
   x += 0x9e3779b97f4a7c15u;
@@ -65,16 +66,23 @@ struct Grower::Impl {
   struct ChildSlots {
     int small = -1, large = -1;
   };
+  /// A leaf to split.
+  struct Job {
+    std::uint32_t leaf;
+    std::size_t turn, cost;
+    std::size_t lane = 0;
+    ChildSlots slots = {};
+  };
   /// The tree that is being grown.
   struct Growing {
     GrownTree tree;
     std::span<const std::uint8_t> column_on;
   };
 
-  Impl(const BinnedMatrix& matrix, const GrowerOptions& o)
+  Impl(const BinnedMatrix& matrix, const GrowerOptions& o, Team& threads)
       : bins(matrix),
         options(o),
-        team(o.arena),
+        team(threads),
         builder(matrix, team),
         search(matrix, builder.layout(), options, team),
         kernels(kernels::detail::grow_table()),
@@ -88,6 +96,7 @@ struct Grower::Impl {
   SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                std::vector<std::uint8_t>& columns) const;
   void split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing, const Crew& crew);
+  std::size_t share_out(std::span<Job> jobs, std::size_t lanes) const;
   void split_ahead(std::span<const std::uint32_t> window, const Growing& growing);
   bool splittable(const Leaf& leaf) const noexcept;
   int take_slot(std::size_t of_rows);
@@ -99,7 +108,7 @@ struct Grower::Impl {
 
   const BinnedMatrix& bins;
   const GrowerOptions options;
-  Team team;
+  Team& team;
   HistogramBuilder builder;
   SplitSearch search;
   const kernels::detail::GrowTable& kernels;
@@ -340,32 +349,61 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, ChildSlots
   made = true;
 }
 
+/// Who takes which job, and the cost of the lane that has most. `jobs` are ordered by cost, the largest first: each
+/// goes to the lane that has written its rows and so has them near it, unless that one has enough already.
+std::size_t Grower::Impl::share_out(std::span<Job> jobs, std::size_t lanes) const {
+  std::size_t total = 0, longest = 0;
+  for (const Job& job : jobs) total += job.cost;
+  const std::size_t enough = std::max(total / lanes, jobs[0].cost);
+  std::vector<std::size_t> load(lanes);
+  for (Job& job : jobs) {
+    job.lane = leaves[job.leaf].lane;
+    if (job.lane >= lanes || load[job.lane] + job.cost > enough)
+      job.lane = static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+    longest = std::max(longest, load[job.lane] += job.cost);
+  }
+  return longest;
+}
+
 /// Splits the first of `window`, the leaves whose turn is next, and perhaps others of them: a tree has many small
 /// leaves, and several at once, each by one thread, take less time than one after the other by all. Only the order of
 /// work changes: a leaf's children do not depend on other leaves.
 void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Growing& growing) {
-  struct Job {
-    std::uint32_t leaf;
-    std::size_t turn, cost;
-    ChildSlots slots;
-  };
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < window.size(); ++i)
-    if (!children[window[i]].made) jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin, {}});
-  const std::size_t parts = team.size(), first_cost = jobs[0].cost + search_rows;
-  std::size_t total = 0;
-  for (Job& job : jobs) total += job.cost += search_rows;
-  // The largest first. One that would keep its thread busy when the others are done is better split by all.
-  std::stable_sort(jobs.begin() + 1, jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
-  while (jobs.size() > 1 && jobs[1].cost > first_cost && jobs[1].cost * parts > total) {
-    total -= jobs[1].cost;
-    jobs.erase(jobs.begin() + 1);
+    if (!children[window[i]].made)
+      jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin + search_rows});
+  const std::size_t parts = team.size();
+  const Job first = jobs[0];
+  // Of the time of all lanes, the share that is work. One after the other by all costs the more the smaller they are.
+  const double alone = first.cost >= 2 * RowPartition::parallel_rows ? 0.9
+                       : first.cost >= RowPartition::parallel_rows   ? 0.75
+                                                                     : 0.6;
+  const auto largest_first = [](const Job& a, const Job& b) { return a.cost > b.cost; };
+  std::stable_sort(jobs.begin(), jobs.end(), largest_first);
+  const auto used = [&](std::vector<Job>& some) {
+    std::size_t total = 0;
+    for (const Job& job : some) total += job.cost;
+    return static_cast<double>(total) / static_cast<double>(parts * share_out(some, parts));
+  };
+  double share = parts > 1 ? used(jobs) : 0;
+  // Without one of them the others may be shared out more evenly; its turn comes later.
+  for (bool better = parts > 1; better && jobs.size() > 2;) {
+    better = false;
+    std::vector<Job> best;
+    for (std::size_t i = 0; i < std::min(jobs.size(), most_left_out); ++i) {
+      if (jobs[i].leaf == first.leaf) continue;
+      std::vector<Job> others = jobs;
+      others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
+      if (const double s = used(others); s > share + 0.02) {
+        share = s;
+        best = std::move(others);
+        better = true;
+      }
+    }
+    if (better) jobs = std::move(best);
   }
-  const std::size_t longest = std::max({total / parts, first_cost, jobs.size() > 1 ? jobs[1].cost : 0});
-  const double together = first_cost >= 2 * RowPartition::parallel_rows ? 1.8
-                          : first_cost >= RowPartition::parallel_rows   ? 1.5
-                                                                        : 1.2;
-  if (parts == 1 || static_cast<double>(total) < together * static_cast<double>(longest)) jobs.resize(1);
+  if (share < alone || jobs.size() == 1) jobs.assign(1, first);
   for (Job& job : jobs) job.slots = take_slots(leaves[job.leaf]);
   const auto split = [&](const Job& job, const Crew& crew) {
     // With this leaf and those before it split, is there room for more?
@@ -381,13 +419,12 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
     release_parents();
     return;
   }
-  std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.cost > b.cost; });
-  // Each lane first takes leaves whose rows it has written itself and so has near it, then any.
+  share_out(jobs, parts);
   std::vector<std::atomic<bool>> taken(jobs.size());
   team.each([&](std::size_t lane) {
     for (const bool own : {true, false})
       for (std::size_t i = 0; i < jobs.size(); ++i)
-        if ((!own || leaves[jobs[i].leaf].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
+        if ((!own || jobs[i].lane == lane) && !taken[i].exchange(true)) split(jobs[i], {1, lane});
   });
   release_parents();
 }
@@ -522,7 +559,8 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   return tree;
 }
 
-Grower::Grower(const BinnedMatrix& bins, const GrowerOptions& options) : impl_(std::make_unique<Impl>(bins, options)) {}
+Grower::Grower(const BinnedMatrix& bins, const GrowerOptions& options, Team& team)
+    : impl_(std::make_unique<Impl>(bins, options, team)) {}
 Grower::~Grower() = default;
 Grower::Grower(Grower&&) noexcept = default;
 

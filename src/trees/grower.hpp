@@ -5,10 +5,10 @@
 #include <span>
 #include <vector>
 
-#include "redoubt/core/parallel.hpp"
 #include "redoubt/trees/binning.hpp"
 #include "trees/grown_tree.hpp"
 #include "trees/robust_cuts.hpp"
+#include "trees/team.hpp"
 
 namespace redoubt::detail {
 
@@ -34,7 +34,6 @@ struct GrowerOptions {
   std::span<const double> weights;                           ///< of rows, for cover; empty: 1 each
   std::uint64_t seed = 0;                                    ///< of drawn columns and cuts
   bool unit_hessian = false;                                 ///< the hessian is the same for every row
-  Arena* arena = nullptr;
 };
 
 /// Gradients are rounded to 13 bits with the sign and hessians to 12 bits (at most one of them unused), up or down at
@@ -43,8 +42,8 @@ struct GrowerOptions {
 /// Not thread-safe; uses several threads itself. Keeps its memory between trees.
 class Grower {
  public:
-  /// `bins` and what the spans of `options` show must outlive the grower.
-  Grower(const BinnedMatrix& bins, const GrowerOptions& options);
+  /// `bins`, `team` and what the spans of `options` show must outlive the grower.
+  Grower(const BinnedMatrix& bins, const GrowerOptions& options, Team& team);
   ~Grower();
   Grower(Grower&&) noexcept;
 

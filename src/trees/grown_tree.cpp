@@ -111,21 +111,27 @@ void check_target(const TreeTarget& y, std::size_t rows) {
 }
 
 std::vector<std::uint32_t> usable_rows(const TreeTarget& y, std::size_t count, std::span<const std::uint32_t> rows) {
+  const auto usable = [&](std::uint32_t r) {
+    const bool target = y.task == Task::classification ? y.labels[r] >= 0 : !std::isnan(y.values[r]);
+    return target && (y.weights.empty() || y.weights[r] != 0);
+  };
   std::vector<std::uint32_t> listed(rows.begin(), rows.end());
   if (rows.empty()) {
     listed.resize(count);
-    std::iota(listed.begin(), listed.end(), 0u);
+    std::size_t kept = 0;
+    for (std::uint32_t r = 0; r < count; ++r) {
+      listed[kept] = r;
+      kept += usable(r);
+    }
+    listed.resize(kept);
   } else {
     std::sort(listed.begin(), listed.end());
     if (listed.back() >= count)
       fail(errc::invalid_argument, fmt::format("row {} is listed, but there are {} rows", listed.back(), count));
     if (const auto twice = std::adjacent_find(listed.begin(), listed.end()); twice != listed.end())
       fail(errc::invalid_argument, fmt::format("row {} is listed twice", *twice));
+    std::erase_if(listed, [&](std::uint32_t r) { return !usable(r); });
   }
-  std::erase_if(listed, [&](std::uint32_t r) {
-    const bool no_target = y.task == Task::classification ? y.labels[r] < 0 : std::isnan(y.values[r]);
-    return no_target || (!y.weights.empty() && y.weights[r] == 0);
-  });
   if (listed.empty()) fail(errc::invalid_argument, "no row has a target and a weight above 0");
   return listed;
 }

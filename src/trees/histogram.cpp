@@ -311,8 +311,31 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
   if (parts_.size() < parts) parts_.resize(parts);
   for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_, false);
   const std::size_t block_rows = even_block(node.count, grow_block_rows, parts, 64);
-  Phase blocks((node.count + block_rows - 1) / block_rows, parts);
+  const std::size_t stored = layout_.stored.size();
+  Phase blocks((node.count + block_rows - 1) / block_rows, parts), columns(stored + lists, parts);
   std::vector<std::uint8_t> used(parts, 0);
+  // What is off was never written in any of them.
+  const auto add_up = [&](std::size_t column) {
+    const bool list = column >= stored;
+    if (!list && !source.group_on[(source.packed ? pack_of_[column] : column) / source.width]) return;
+    const std::size_t begin = list ? layout_.groups[column - stored] : layout_.stored[column];
+    const std::size_t bins = list ? bins_.sparse()[column - stored].offsets.back() : bins_.stored_bins(column);
+    std::int64_t* const g = out.g.data() + begin;
+    std::uint64_t* const hn = out.hn.data() + begin;
+    bool first = used[0] == 0;
+    for (std::size_t p = 1; p < parts; ++p) {
+      if (!used[p]) continue;
+      const std::int64_t* const part_g = parts_[p].g.data() + begin;
+      const std::uint64_t* const part_hn = parts_[p].hn.data() + begin;
+      if (std::exchange(first, false)) {
+        std::copy_n(part_g, bins, g);
+        std::copy_n(part_hn, bins, hn);
+        continue;
+      }
+      for (std::size_t i = 0; i < bins; ++i) g[i] += part_g[i];
+      for (std::size_t i = 0; i < bins; ++i) hn[i] += part_hn[i];
+    }
+  };
   team_.each([&](std::size_t part) {
     if (part >= parts) return;
     Histogram& mine = part == 0 ? out : parts_[part];
@@ -323,24 +346,9 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
       for (std::size_t k = 0; k < lists; ++k) add_listed(node, from, to, k, used[part] != 0, mine);
       used[part] = 1;
     });
+    blocks.wait();
+    columns.work(part, add_up);
   });
-  if (!used[0]) out = parts_[static_cast<std::size_t>(std::find(used.begin(), used.end(), 1) - used.begin())];
-  bool first = used[0] == 0;
-  for (std::size_t p = 1; p < parts; ++p) {
-    if (!used[p] || std::exchange(first, false)) continue;
-    // What is off was never written in any of them.
-    const auto add = [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i) {
-        out.g[i] += parts_[p].g[i];
-        out.hn[i] += parts_[p].hn[i];
-      }
-    };
-    for (std::size_t s = 0; s < layout_.stored.size(); ++s)
-      if (source.group_on[(source.packed ? pack_of_[s] : s) / source.width])
-        add(layout_.stored[s], layout_.stored[s] + bins_.stored_bins(s));
-    for (std::size_t k = 0; k < lists; ++k)
-      add(layout_.groups[k], layout_.groups[k] + bins_.sparse()[k].offsets.back());
-  }
 }
 
 }  // namespace redoubt::detail

@@ -31,14 +31,11 @@ class Lambdarank final : public Objective {
   }
   ForestLink link() const noexcept override { return ForestLink::identity; }
   void gradients(const float* scores, float* g, float* h) override {
-    parallel_for(
-        groups_.count(), 16,
-        [&](std::size_t begin, std::size_t end) {
-          std::vector<std::uint32_t> order;
-          std::vector<double> lambda, curvature;
-          for (std::size_t q = begin; q < end; ++q) query(q, scores, g, h, order, lambda, curvature);
-        },
-        data_.arena);
+    data_.team.parallel_for(groups_.count(), 16, [&](std::size_t begin, std::size_t end) {
+      std::vector<std::uint32_t> order;
+      std::vector<double> lambda, curvature;
+      for (std::size_t q = begin; q < end; ++q) query(q, scores, g, h, order, lambda, curvature);
+    });
   }
 
  private:

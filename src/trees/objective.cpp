@@ -39,12 +39,11 @@ class ValueObjective : public Objective {
 
  protected:
   double mean() const {
-    double sum = 0, total = 0;
-    for (const auto r : data_.train) {
-      sum += data_.weight(r) * data_.y.values[r];
-      total += data_.weight(r);
-    }
-    return sum / total;
+    const std::vector<double> sums = data_.totals(2, [&](std::uint32_t r, double* s) {
+      s[0] += data_.weight(r) * data_.y.values[r];
+      s[1] += data_.weight(r);
+    });
+    return sums[0] / sums[1];
   }
   /// f(score, target) -> gradient; the hessian is the weight, written once.
   template <class F>
@@ -173,15 +172,10 @@ class Logistic final : public Objective {
   std::size_t outputs() const noexcept override { return outputs_; }
   ForestLink link() const noexcept override { return outputs_ == 1 ? ForestLink::sigmoid : ForestLink::one_vs_all; }
   std::vector<float> start() const override {
-    std::vector<double> share(data_.y.classes);
-    double total = 0;
-    for (const auto r : data_.train) {
-      share[static_cast<std::size_t>(data_.y.labels[r])] += data_.weight(r);
-      total += data_.weight(r);
-    }
+    const std::vector<double> share = data_.class_shares();
     std::vector<float> base;
     for (std::size_t k = outputs_ == 1 ? 1 : 0; k < share.size(); ++k) {
-      const double p = std::clamp(share[k] / total, smallest_share, 1 - smallest_share);
+      const double p = std::clamp(share[k], smallest_share, 1 - smallest_share);
       base.push_back(static_cast<float>(std::log(p / (1 - p))));
     }
     return base;
@@ -227,14 +221,9 @@ class Softmax final : public Objective {
   std::size_t outputs() const noexcept override { return data_.y.classes; }
   ForestLink link() const noexcept override { return ForestLink::softmax; }
   std::vector<float> start() const override {
-    std::vector<double> share(outputs());
-    double total = 0;
-    for (const auto r : data_.train) {
-      share[static_cast<std::size_t>(data_.y.labels[r])] += data_.weight(r);
-      total += data_.weight(r);
-    }
     std::vector<float> base;
-    for (const double s : share) base.push_back(static_cast<float>(std::log(std::max(s / total, smallest_share))));
+    for (const double s : data_.class_shares())
+      base.push_back(static_cast<float>(std::log(std::max(s, smallest_share))));
     return base;
   }
   void gradients(const float* scores, float* g, float* h) override {

@@ -51,41 +51,35 @@ void RowSampler::share(std::size_t round) {
   };
   bag_.resize(up_to(train.size()));
   rest_.resize(train.size() - bag_.size());
-  parallel_for(
-      train.size(), draw_block,
-      [&](std::size_t begin, std::size_t end) {
-        Random random(options_.seed, (2 * round + 1) << 32 | begin / draw_block);
-        std::size_t in = up_to(begin);
-        std::size_t out = begin - in;
-        std::size_t wanted = up_to(end) - in;
-        for (std::size_t i = begin; i < end; ++i) {
-          const std::uint64_t left = end - i;
-          const bool take = (static_cast<std::uint64_t>(random()) * left >> 32) < wanted;
-          if (take) {
-            bag_[in++] = train[i];
-            --wanted;
-          } else {
-            rest_[out++] = train[i];
-          }
-        }
-      },
-      data_.arena);
+  data_.team.parallel_for(train.size(), draw_block, [&](std::size_t begin, std::size_t end) {
+    Random random(options_.seed, (2 * round + 1) << 32 | begin / draw_block);
+    std::size_t in = up_to(begin);
+    std::size_t out = begin - in;
+    std::size_t wanted = up_to(end) - in;
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::uint64_t left = end - i;
+      const bool take = (static_cast<std::uint64_t>(random()) * left >> 32) < wanted;
+      if (take) {
+        bag_[in++] = train[i];
+        --wanted;
+      } else {
+        rest_[out++] = train[i];
+      }
+    }
+  });
 }
 
 void RowSampler::goss(std::size_t round, std::size_t outputs, float* g, float* h) {
   const auto train = data_.train;
   size_.resize(train.size());
-  parallel_for(
-      train.size(), draw_block,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          float sum = 0;
-          for (std::size_t k = 0; k < outputs; ++k)
-            sum += std::abs(g[k * data_.rows + train[i]] * h[k * data_.rows + train[i]]);
-          size_[i] = sum;
-        }
-      },
-      data_.arena);
+  data_.team.parallel_for(train.size(), draw_block, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      float sum = 0;
+      for (std::size_t k = 0; k < outputs; ++k)
+        sum += std::abs(g[k * data_.rows + train[i]] * h[k * data_.rows + train[i]]);
+      size_[i] = sum;
+    }
+  });
   const double rows = static_cast<double>(train.size());
   const auto top = std::max<std::size_t>(static_cast<std::size_t>(options_.goss_top * rows), 1);
   const float threshold = nth_largest(size_, top);
@@ -94,27 +88,26 @@ void RowSampler::goss(std::size_t round, std::size_t outputs, float* g, float* h
   const auto limit = static_cast<std::uint64_t>(probability * 4294967296.0);
   const float factor = static_cast<float>(1 / probability);
   std::vector<std::vector<std::uint32_t>> kept((train.size() + draw_block - 1) / draw_block), left(kept.size());
-  parallel_for(
-      train.size(), draw_block,
-      [&](std::size_t begin, std::size_t end) {
-        const std::size_t block = begin / draw_block;
-        Random random(options_.seed, (2 * round + 1) << 32 | block);
-        for (std::size_t i = begin; i < end; ++i) {
-          const std::uint32_t r = train[i];
-          if (size_[i] >= threshold) {
-            kept[block].push_back(r);
-          } else if (random() < limit) {
-            kept[block].push_back(r);
-            for (std::size_t k = 0; k < outputs; ++k) {
-              g[k * data_.rows + r] *= factor;
-              h[k * data_.rows + r] *= factor;
-            }
-          } else {
-            left[block].push_back(r);
-          }
+  for (auto* lists : {&kept, &left})
+    for (auto& rows_of_block : *lists) rows_of_block.reserve(draw_block);  // it must not throw later
+  data_.team.parallel_for(train.size(), draw_block, [&](std::size_t begin, std::size_t end) {
+    const std::size_t block = begin / draw_block;
+    Random random(options_.seed, (2 * round + 1) << 32 | block);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::uint32_t r = train[i];
+      if (size_[i] >= threshold) {
+        kept[block].push_back(r);
+      } else if (random() < limit) {
+        kept[block].push_back(r);
+        for (std::size_t k = 0; k < outputs; ++k) {
+          g[k * data_.rows + r] *= factor;
+          h[k * data_.rows + r] *= factor;
         }
-      },
-      data_.arena);
+      } else {
+        left[block].push_back(r);
+      }
+    }
+  });
   bag_.clear();
   rest_.clear();
   for (const auto& rows_of_block : kept) bag_.insert(bag_.end(), rows_of_block.begin(), rows_of_block.end());

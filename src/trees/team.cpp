@@ -17,7 +17,7 @@ constexpr std::chrono::nanoseconds far_away{
 }  // namespace
 
 void Team::gather(function_ref<void()> lead) {
-  if (size_ == 1) return lead();
+  if (size_ == 1 || gathered_) return lead();
   over_ = false;
   gathered_ = true;
   std::atomic<std::size_t> arrived = 0;
@@ -101,6 +101,7 @@ void Team::each(function_ref<void(std::size_t)> step) {
 }
 
 void Team::parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t, std::size_t)> body) {
+  if (!gathered_) return redoubt::parallel_for(count, grain, body, arena_);
   const std::size_t blocks = (count + grain - 1) / grain;
   Phase phase(blocks, blocks > 1 ? size_ : 1);
   const auto work = [&](std::size_t member) {

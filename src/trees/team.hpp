@@ -15,31 +15,28 @@ namespace redoubt::detail {
 /// threads after about 50 microseconds.
 class Team {
  public:
-  explicit Team(Arena* arena) : arena_(arena), size_(arena_threads(arena)) {}
+  /// Null: the default arena.
+  explicit Team(Arena* arena)
+      : arena_(arena), size_(static_cast<std::size_t>((arena ? *arena : Arena::default_arena()).threads())) {}
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
   std::size_t size() const noexcept { return size_; }
   /// Calls `lead` once, on some thread of the arena; during it the members stand by for the calls below, which only it
-  /// may make, one at a time. An exception of `lead` is rethrown.
+  /// may make, one at a time. An exception of `lead` is rethrown. Inside of another `gather` it only calls `lead`.
   void gather(function_ref<void()> lead);
 
   /// step(0) on the leader and, for each member that comes before that returns, step(member), member < size(). What the
   /// members wrote can be read afterwards. Outside of `gather` only step(0). The first exception is rethrown.
   void each(function_ref<void(std::size_t member)> step);
-  /// Calls body(begin, end) over [0, count) in blocks of `grain`, as redoubt::parallel_for does; each member prefers
-  /// the same part of the range every time. body must not throw.
+  /// Calls body(begin, end) over [0, count) in blocks of `grain`, as redoubt::parallel_for does and as it is done
+  /// outside of `gather`; inside each member prefers the same part of the range every time, and body must not throw.
   void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t, std::size_t)> body);
 
   /// Whether members see late what another wrote, as on CPUs without a common cache. Measured here, by a few round
   /// trips of less than a microsecond; what is known is kept if nobody answers.
   void measure_distance();
   bool far() const noexcept { return far_; }
-
-  /// Threads of `arena`, null: of the default one.
-  static std::size_t arena_threads(Arena* arena) {
-    return static_cast<std::size_t>(arena ? arena->threads() : Arena::default_arena().threads());
-  }
 
  private:
   void stand_by(std::size_t member);

@@ -319,9 +319,10 @@ Gradients make_gradients(MatrixView<const float> x, std::uint64_t seed) {
 }
 
 detail::GrownTree grow(const BinnedMatrix& bins, const Gradients& data, const detail::GrowerOptions& options,
-                       std::uint64_t number = 3) {
+                       std::uint64_t number = 3, Arena* arena = nullptr) {
   const std::vector<std::uint8_t> on(bins.cols(), 1);
-  detail::Grower grower(bins, options);
+  detail::Team team(arena);
+  detail::Grower grower(bins, options, team);
   const auto tree = grower.grow(data.rows, data.g, data.h, number, on);
   // Rows are in the leaf that a walk finds, each once, and leaves are Newton steps.
   std::size_t count = 0;
@@ -377,9 +378,8 @@ TEST_CASE("trees do not depend on how a matrix is stored nor on the threads", "[
     detail::GrownTree expected;
     for (const int threads : {1, 2, 4}) {
       Arena arena(threads);
-      options.arena = &arena;
       for (const BinnedMatrix* bins : {&dense, &sparse}) {
-        const auto tree = grow(*bins, data, options);
+        const auto tree = grow(*bins, data, options, 3, &arena);
         CHECK(tree.nodes.size() == 39);
         if (expected.nodes.empty()) expected = tree;
         check_equal(tree, expected);
@@ -415,12 +415,12 @@ TEST_CASE("sums over packs are those over their columns", "[binning][grower][thr
   std::fill_n(on.begin(), 8, std::uint8_t{1});
   for (const int threads : {1, 2}) {
     Arena arena(threads);
+    detail::Team team(&arena);
     detail::GrowerOptions options;
-    options.arena = &arena;
     options.max_leaves = 60;
     options.min_leaf_rows = 3;  // also nodes that are too small for packs
-    const auto expected = detail::Grower(whole, options).grow(data.rows, data.g, data.h, 3, on);
-    const auto tree = detail::Grower(packed, options).grow(data.rows, data.g, data.h, 3, std::span(on).first(8));
+    const auto expected = detail::Grower(whole, options, team).grow(data.rows, data.g, data.h, 3, on);
+    const auto tree = detail::Grower(packed, options, team).grow(data.rows, data.g, data.h, 3, std::span(on).first(8));
     CHECK(tree.nodes.size() == 59);
     check_equal(tree, expected);
   }
@@ -472,12 +472,13 @@ TEST_CASE("packs of a few columns are in the padding of the rows, and their sums
     std::fill_n(on.begin(), columns, std::uint8_t{1});
     for (const int threads : {1, 2}) {
       Arena arena(threads);
+      detail::Team team(&arena);
       detail::GrowerOptions options;
-      options.arena = &arena;
       options.max_leaves = 60;
       options.min_leaf_rows = 3;  // also nodes that are too small for packs
-      const auto expected = detail::Grower(whole, options).grow(data.rows, data.g, data.h, 3, on);
-      const auto tree = detail::Grower(packed, options).grow(data.rows, data.g, data.h, 3, std::span(on).first(24));
+      const auto expected = detail::Grower(whole, options, team).grow(data.rows, data.g, data.h, 3, on);
+      const auto tree =
+          detail::Grower(packed, options, team).grow(data.rows, data.g, data.h, 3, std::span(on).first(24));
       CHECK(tree.nodes.size() == 59);
       check_equal(tree, expected);
     }
@@ -491,9 +492,9 @@ TEST_CASE("many rows are shared by threads and give the tree of one", "[binning]
   detail::GrownTree expected;
   for (const int threads : {1, 2, 4}) {
     Arena arena(threads);
+    detail::Team team(&arena);
     detail::GrowerOptions options;
-    options.arena = &arena;
-    detail::Grower grower(bins, options);
+    detail::Grower grower(bins, options, team);
     const std::vector<std::uint8_t> on(9, 1);
     const auto tree = grower.grow(data.rows, data.g, data.h, 3, on);
     if (expected.nodes.empty()) expected = tree;

@@ -114,7 +114,8 @@ TEST_CASE("gradients and hessians are derivatives of the losses", "[objective]")
     const GradientBoostingOptions options{.loss = loss, .huber_delta = 1.25};
     TreeTarget y{.values = values, .weights = weights};
     if (loss == Loss::logistic) y = {.task = Task::classification, .labels = labels, .classes = 2, .weights = weights};
-    const detail::BoostingData data(options, y, rows, all);
+    detail::Team team(options.arena);
+    const detail::BoostingData data(options, y, rows, all, team);
     detail::make_objective(options, data)->gradients(scores.data(), g.data(), h.data());
     const bool curved = loss != Loss::huber && loss != Loss::absolute && loss != Loss::quantile;
     std::size_t wrong = 0;
@@ -146,7 +147,8 @@ TEST_CASE("softmax and one-vs-all gradients follow their formulas", "[objective]
   const TreeTarget y{.task = Task::classification, .labels = labels, .classes = classes};
   for (const bool softmax : {true, false}) {
     const GradientBoostingOptions options{.loss = softmax ? Loss::softmax : Loss::one_vs_all};
-    const detail::BoostingData data(options, y, rows, all);
+    detail::Team team(options.arena);
+    const detail::BoostingData data(options, y, rows, all, team);
     detail::make_objective(options, data)->gradients(scores.data(), g.data(), h.data());
     double worst = 0;
     for (std::size_t r = 0; r < rows; ++r) {
@@ -172,7 +174,8 @@ TEST_CASE("lambdas are the sums over pairs", "[objective]") {
   std::vector<float> g(8), h(8);
   const TreeTarget y{.values = grades, .queries = queries};
   GradientBoostingOptions options{.loss = Loss::lambdarank, .rank_normalise = false};
-  const detail::BoostingData data(options, y, 8, all);
+  detail::Team team(options.arena);
+  const detail::BoostingData data(options, y, 8, all, team);
   detail::make_objective(options, data)->gradients(scores.data(), g.data(), h.data());
   const auto gain = [](double grade) { return std::pow(2, grade) - 1; };
   for (std::size_t i = 0; i < 8; ++i) {

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "trees/phase.hpp"
+
 using namespace redoubt;
 using detail::Team;
 
@@ -73,9 +75,53 @@ TEST_CASE("teams work side by side inside other parallel work, and alone outside
       &arena);
   CHECK(sums == std::vector<std::size_t>(6, 332833500));
   Team alone(&arena);
+  std::vector<int> outside(1000);
+  alone.parallel_for(outside.size(), 10, [&](std::size_t from, std::size_t to) {
+    for (std::size_t i = from; i < to; ++i) ++outside[i];
+  });
+  CHECK(outside == std::vector<int>(1000, 1));
   std::atomic<std::size_t> calls = 0;
   alone.each([&](std::size_t member) { calls += member == 0; });
   CHECK(calls == 1);
   alone.measure_distance();
   CHECK_FALSE(alone.far());
+}
+
+TEST_CASE("a gathered team that is gathered again has the members it had", "[team][threads]") {
+  Arena arena(2);
+  Team team(&arena);
+  int led = 0;
+  std::vector<int> done(500);
+  team.gather([&] {
+    team.gather([&] {
+      ++led;
+      team.parallel_for(done.size(), 7, [&](std::size_t from, std::size_t to) {
+        for (std::size_t i = from; i < to; ++i) ++done[i];
+      });
+    });
+    // The inner one has not sent them away.
+    team.parallel_for(done.size(), 7, [&](std::size_t from, std::size_t to) {
+      for (std::size_t i = from; i < to; ++i) ++done[i];
+    });
+  });
+  CHECK(led == 1);
+  CHECK(done == std::vector<int>(500, 2));
+}
+
+TEST_CASE("even blocks are no larger than asked for, cover all, and are as many for each thread", "[team]") {
+  for (const std::size_t unit : {std::size_t{1}, std::size_t{64}})
+    for (const std::size_t most : {64 * unit, 1000 * unit})
+      for (std::size_t parts = 1; parts <= 5; ++parts)
+        for (std::size_t count = 1; count < 70 * most; count = count * 3 / 2 + 1) {
+          const std::size_t block = detail::even_block(count, most, parts, unit);
+          const std::size_t blocks = (count + block - 1) / block;
+          INFO(count << " things, at most " << most << ", " << parts << " parts, unit " << unit << ": " << block);
+          REQUIRE(block > 0);
+          REQUIRE(block <= most);
+          REQUIRE(block % unit == 0);
+          // Rounding up to the unit can only leave the last ones out.
+          const std::size_t wanted = ((count + most - 1) / most + parts - 1) / parts * parts;
+          REQUIRE(blocks <= wanted);
+          if (count >= wanted * wanted * (unit + 1)) REQUIRE(blocks == wanted);
+        }
 }
