@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
@@ -17,6 +18,51 @@ namespace {
 constexpr std::size_t columns_at_once = 16;  // one cache line of a row
 constexpr std::size_t rows_at_once = 4096;
 
+bool all_finite(std::span<const float> row) {
+  int bad = 0;  // looked at in the end only, or it is not vectorised
+  for (const float v : row) bad |= !(std::abs(v) <= std::numeric_limits<float>::max());
+  return bad == 0;
+}
+
+/// Smallest and largest value of each column.
+struct ColumnRanges {
+  std::vector<float> low, high;
+
+  void include(const float* row) {
+    float *lo = low.data(), *hi = high.data();
+    const std::size_t cols = low.size();
+#pragma GCC ivdep
+    for (std::size_t c = 0; c < cols; ++c) {
+      const float v = row[c], l = lo[c], h = hi[c];
+      lo[c] = v < l ? v : l;
+      hi[c] = v > h ? v : h;
+    }
+  }
+};
+
+/// Error(invalid_argument) where a value is NaN or infinite; there is a row.
+ColumnRanges finite_ranges(MatrixView<const float> x, Arena* arena, const char* who) {
+  const ColumnRanges first{{x.row(0).begin(), x.row(0).end()}, {x.row(0).begin(), x.row(0).end()}};
+  std::vector<ColumnRanges> found((x.rows() + rows_at_once - 1) / rows_at_once, first);
+  std::vector<std::uint8_t> finite(found.size(), 1);
+  parallel_for(
+      x.rows(), rows_at_once,
+      [&](std::size_t begin, std::size_t end) {
+        const std::size_t block = begin / rows_at_once;
+        for (std::size_t r = begin; r < end; ++r) {
+          finite[block] &= all_finite(x.row(r));
+          found[block].include(x.row(r).data());
+        }
+      },
+      arena);
+  if (std::find(finite.begin(), finite.end(), 0) != finite.end()) detail::require_finite(x, who);
+  for (const ColumnRanges& other : found) {
+    found[0].include(other.low.data());
+    found[0].include(other.high.data());
+  }
+  return found[0];
+}
+
 Neighbors others(MatrixView<const float> x, std::size_t k, Arena* arena, const char* who) {
   if (k < 1 || k >= x.rows())
     detail::fail(errc::invalid_argument, fmt::format("{}: k is {}; it must be in [1, {}], as there are {} rows", who, k,
@@ -28,7 +74,7 @@ Neighbors others(MatrixView<const float> x, std::size_t k, Arena* arena, const c
 
 void detail::require_finite(MatrixView<const float> x, const char* who) {
   for (std::size_t r = 0; r < x.rows(); ++r)
-    for (std::size_t c = 0; c < x.cols(); ++c)
+    for (std::size_t c = 0; !all_finite(x.row(r)) && c < x.cols(); ++c)
       if (!std::isfinite(x(r, c)))
         fail(errc::invalid_argument,
              fmt::format("{}: row {} has {} in column {}; fill in or drop missing values first", who, r, x(r, c), c));
@@ -87,19 +133,12 @@ std::vector<double> hbos_scores(MatrixView<const float> x, const HbosOptions& op
     detail::fail(errc::invalid_argument, fmt::format("HbosOptions::bins is {}; it must be in [2, 256]", options.bins));
   if (!(options.alpha > 0 && options.alpha <= 1))
     detail::fail(errc::invalid_argument, fmt::format("HbosOptions::alpha is {}; it must be in (0, 1]", options.alpha));
-  detail::require_finite(x, "hbos_scores");
   const std::size_t n = x.rows(), cols = x.cols(), bins = static_cast<std::size_t>(options.bins);
   std::vector<double> scores(n, 0);
   if (n == 0 || cols == 0) return scores;
 
-  std::vector<float> low(x.row(0).begin(), x.row(0).end()), high = low;
-  for (std::size_t r = 1; r < n; ++r) {
-    const float* row = x.row(r).data();
-    for (std::size_t c = 0; c < cols; ++c) {
-      low[c] = std::min(low[c], row[c]);
-      high[c] = std::max(high[c], row[c]);
-    }
-  }
+  const ColumnRanges ranges = finite_ranges(x, options.arena, "hbos_scores");
+  const std::vector<float>&low = ranges.low, &high = ranges.high;
   // Bins are closed at their lower edge when rows are counted, and at their upper edge when they are looked up, as the
   // authors' and the usual histogram functions together have it; it matters for whole numbers.
   std::vector<float> edges((bins + 1) * cols), scale(cols), doubt(cols);
@@ -119,10 +158,11 @@ std::vector<double> hbos_scores(MatrixView<const float> x, const HbosOptions& op
   parallel_for(
       blocks, 1,
       [&](std::size_t first, std::size_t last) {
-        std::vector<int> bin(cols), edgy(cols);
+        std::vector<int> bin_of(cols), edgy_of(cols);
+        int *const bin = bin_of.data(), *const edgy = edgy_of.data();
         for (std::size_t block = first; block < last; ++block) {
-          auto& count = counts[block];
-          count.assign(bins * cols, 0);
+          counts[block].assign(bins * cols, 0);
+          std::uint32_t* const count = counts[block].data();
           for (std::size_t r = block * rows_at_once; r < std::min(n, (block + 1) * rows_at_once); ++r) {
             const float* row = x.row(r).data();
             std::uint8_t* code = codes.data() + r * cols;
@@ -138,10 +178,8 @@ std::vector<double> hbos_scores(MatrixView<const float> x, const HbosOptions& op
               edgy[c] = close;
               near |= close;
             }
-            for (std::size_t c = 0; c < cols; ++c) {
-              ++count[c * bins + static_cast<std::size_t>(bin[c])];
-              code[c] = static_cast<std::uint8_t>(bin[c]);
-            }
+            for (std::size_t c = 0; c < cols; ++c) ++count[c * bins + static_cast<std::size_t>(bin[c])];
+            for (std::size_t c = 0; c < cols; ++c) code[c] = static_cast<std::uint8_t>(bin[c]);
             for (std::size_t c = 0; near != 0 && c < cols; ++c) {
               if (!edgy[c]) continue;
               const float v = row[c], *edge = edges.data() + c * (bins + 1);
