@@ -37,6 +37,15 @@ void check_options(const AttackOptions& options, std::size_t inputs, std::size_t
             "the unit of a rule must be finite and above 0, its lower bound at most the upper one");
 }
 
+/// Rows that one thread attacks together. Many leave early, and products with the few that are left of a small block
+/// would take as long to read the weights as those with many; what a row becomes does not depend on the others.
+std::size_t block_rows(std::size_t rows, std::size_t cols, Arena* arena) {
+  constexpr std::size_t least = 64, most = 128, values = 512 * 1024;
+  const auto threads = static_cast<std::size_t>((arena ? *arena : Arena::default_arena()).threads());
+  const std::size_t fits = std::clamp(values / std::max<std::size_t>(cols, 1), least, most);
+  return std::clamp((rows + threads - 1) / threads, least, fits);
+}
+
 }  // namespace
 
 const char* to_string(AttackMethod method) noexcept {
@@ -85,8 +94,7 @@ AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::s
   const bool blind = options.method == AttackMethod::square || options.method == AttackMethod::hop_skip_jump ||
                      options.method == AttackMethod::leaf_tuple;
   const auto form = blind ? nullptr : detail::gradient_form(model);
-  constexpr std::size_t block = 64;
-  const std::size_t blocks = (n + block - 1) / block;
+  const std::size_t block = block_rows(n, d, options.arena), blocks = (n + block - 1) / block;
   std::vector<std::size_t> gradients(blocks, 0), queries(blocks, 0);
   parallel_for(
       blocks, 1,

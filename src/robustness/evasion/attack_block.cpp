@@ -1,6 +1,8 @@
 #include "robustness/evasion/attack_block.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -27,6 +29,33 @@ void largest_of(std::span<const float> z, std::size_t count, std::size_t* order)
   }
 }
 
+/// 64 bits of a point: two points that differ have the same by chance once in 10^19.
+std::uint64_t fingerprint(std::span<const float> x) {
+  constexpr std::size_t lanes = 8;  // none waits for another
+  std::array<std::uint64_t, lanes> h = {1, 2, 3, 4, 5, 6, 7, 8};
+  const auto mix = [](std::uint64_t at, std::uint64_t with) {
+    at = (at ^ with) * 0x9e3779b97f4a7c15u;
+    return at ^ at >> 32;
+  };
+  const std::size_t floats = x.size();
+  std::size_t i = 0;
+  for (; i + 2 * lanes <= floats; i += 2 * lanes) {
+    std::array<std::uint64_t, lanes> bits;
+    std::memcpy(bits.data(), x.data() + i, sizeof bits);
+    for (std::size_t k = 0; k < lanes; ++k) h[k] = mix(h[k], bits[k]);
+  }
+  for (; i < floats; ++i) h[0] = mix(h[0], std::bit_cast<std::uint32_t>(x[i]));
+  for (std::size_t k = 1; k < lanes; ++k) h[0] = mix(h[0], h[k]);
+  return h[0];
+}
+
+/// The next float above; v is finite.
+float next_above(float v) {
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  if (v == 0) return std::numeric_limits<float>::denorm_min();
+  return std::bit_cast<float>(v > 0 ? bits + 1 : bits - 1);
+}
+
 double cross_entropy(std::span<const float> z, std::size_t label, std::span<float> gradient) {
   const double top = *std::max_element(z.begin(), z.end());
   double total = 0;
@@ -40,16 +69,17 @@ double cross_entropy(std::span<const float> z, std::size_t label, std::span<floa
   return std::log(total) + top - z[label];
 }
 
-/// Difference of logits ratio towards `target`, or if that is negative the largest other; writes the gradient with
-/// respect to the scores.
-double logits_ratio(std::span<const float> z, std::size_t label, std::int32_t target, std::span<float> gradient) {
+/// Difference of logits towards `target`, or if that is negative the largest other, and the gradient with respect to
+/// the scores. `ratio`: divided by how far the scores lie apart (with two there is nothing to divide by).
+double logits_difference(std::span<const float> z, std::size_t label, std::int32_t target, bool ratio,
+                         std::span<float> gradient) {
   std::fill(gradient.begin(), gradient.end(), 0.0f);
   std::size_t other = label == 0 ? 1 : 0;
   for (std::size_t k = 0; k < z.size(); ++k)
     if (k != label && z[k] > z[other]) other = k;
   if (target >= 0) other = static_cast<std::size_t>(target);
   const double difference = static_cast<double>(z[other]) - z[label];
-  if (z.size() < 3) {
+  if (z.size() < 3 || !ratio) {
     gradient[other] = 1;
     gradient[label] = -1;
     return difference;
@@ -96,8 +126,8 @@ AttackBlock::AttackBlock(const Predictor& model, const GradientForm* gradients, 
         const double least = static_cast<double>(x) - reach, most = static_cast<double>(x) + reach;
         lo = std::max(lo, static_cast<float>(least));
         hi = std::min(hi, static_cast<float>(most));
-        if (lo < least) lo = std::nextafter(lo, x);
-        if (hi > most) hi = std::nextafter(hi, x);
+        if (lo < least) lo = next_above(lo);
+        if (hi > most) hi = -next_above(-hi);
       }
       if (rules.whole) {
         lo = std::min(std::ceil(lo), x);
@@ -272,7 +302,7 @@ void AttackBlock::leave(std::span<const std::uint8_t> marks) {
   for (std::size_t i = 0; i < marks.size(); ++i) {
     if (marks[i]) continue;
     if (to != i) {
-      alive_[to] = alive_[i];
+      alive_[to] = std::move(alive_[i]);
       for (auto* values : {&x_, &previous_, &best_, &gradient_, &best_gradient_})
         if (!values->empty()) std::copy_n(values->begin() + i * d_, d_, values->begin() + to * d_);
     }
@@ -295,8 +325,9 @@ void AttackBlock::evaluate(bool want_gradient) {
       const auto upstream = std::span(upstream_).subspan((i - begin) * k, k);
       const std::size_t at = alive_[i].at;
       const auto label = static_cast<std::size_t>(labels_[at]);
-      alive_[i].loss = entropy ? cross_entropy(z, label, upstream)
-                               : logits_ratio(z, label, target_of_.empty() ? -1 : target_of_[at], upstream);
+      alive_[i].loss = entropy
+                           ? cross_entropy(z, label, upstream)
+                           : logits_difference(z, label, target_of_.empty() ? -1 : target_of_[at], ratio_, upstream);
       if (largest(z) == label) continue;
       // The model's own word counts: its outputs may tie where its scores do not.
       model_.predict(row(x_, i), out_, scratch_);
@@ -318,32 +349,26 @@ void AttackBlock::descend(int restart) {
   const double eta = one ? options_.radius : options_.step > 0 ? options_.step : 2.5 * options_.radius / steps;
   start(restart, restart > 0);
   // A step depends on the point alone: a row that comes back to an earlier one would go round for ever, and leaves.
-  // Compared with the points after 1, 2, 4, 8... steps (Brent's cycle detection), and after every fourth, as most go
-  // round in two or four.
-  previous_ = best_ = x_;
-  int next = 1;
   std::vector<std::uint8_t> round(alive_.size());
   for (int step = 0; step < steps && !alive_.empty(); ++step) {
     evaluate(true);
     round.assign(alive_.size(), 0);
     for (std::size_t i = 0; i < alive_.size(); ++i) {
       const auto x = row(x_, i);
+      std::vector<std::uint64_t>& passed = alive_[i].passed;
+      if (step == 0) passed.push_back(fingerprint(x));
       move(alive_[i].at, x, row(gradient_, i), eta, x);
-      const auto met = [&](std::vector<float>& points) {
-        return std::memcmp(x.data(), row(points, i).data(), d_ * sizeof(float)) == 0;
-      };
-      round[i] = met(previous_) || met(best_);
+      const std::uint64_t here = fingerprint(x);
+      round[i] = std::find(passed.begin(), passed.end(), here) != passed.end();
+      passed.push_back(here);
     }
     leave(round);
-    if (step % 2 == 1) std::copy_n(x_.begin(), alive_.size() * d_, best_.begin());
-    if (step + 1 != next) continue;
-    std::copy_n(x_.begin(), alive_.size() * d_, previous_.begin());
-    next *= 2;
   }
   if (!alive_.empty()) evaluate(false);
 }
 
-/// The likeliest other classes of the rows themselves, one after the other.
+/// The likeliest other classes of the rows themselves, one after the other. Ratio and difference have other slopes, and
+/// some rows break under one of them only: restarts take turns.
 void AttackBlock::targeted(int restart) {
   const std::size_t k = target_->classes();
   if (k < 4) return adaptive(restart);
@@ -360,6 +385,7 @@ void AttackBlock::targeted(int restart) {
     for (const std::size_t c : all)
       if (c != static_cast<std::size_t>(labels_[r])) order[r].push_back(c);
   }
+  ratio_ = restart % 2 == 0;
   target_of_.resize(rows_.rows());
   for (std::size_t t = 0; t < std::min<std::size_t>(9, k - 1); ++t) {
     for (std::size_t r = 0; r < rows_.rows(); ++r) target_of_[r] = static_cast<std::int32_t>(order[r][t]);

@@ -30,6 +30,7 @@ class AttackBlock {
     std::size_t at = 0;  // in the block
     double loss = 0, loss_before = 0, best_loss = 0, eta = 0, eta_before = 0, best_before = 0;
     int rises = 0;
+    std::vector<std::uint64_t> passed{};  // fingerprints of the points of a descent
   };
 
   void predict();
@@ -73,6 +74,7 @@ class AttackBlock {
   std::vector<float> units_;  // per column
   std::vector<Row> alive_;
   std::vector<std::int32_t> target_of_;     // per row of the block: the class to reach; empty: any other
+  bool ratio_ = true;                       // of differences of logits
   std::vector<float> x_, previous_, best_;  // row i: of alive_[i]
   std::vector<float> gradient_, best_gradient_;
   std::vector<float> scores_, upstream_, out_, scratch_;

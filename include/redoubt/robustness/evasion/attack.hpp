@@ -16,7 +16,8 @@ enum class AttackMethod : std::uint8_t {
   apgd_ce,   ///< the same with momentum and a step that halves itself, on cross-entropy (Croce & Hein, ICML 2020)
   apgd_dlr,  ///< on the difference of logits ratio, which large scores do not flatten; two classes: their difference
   square,    ///< black box: random squares or blocks of columns (Andriushchenko et al., ECCV 2020); any model
-  apgd_targeted,  ///< the same towards each of the likeliest other classes in turn, at most nine; below four: apgd_dlr
+  apgd_targeted,  ///< the same towards each of the likeliest other classes in turn, at most nine; every second restart
+                  ///< on the difference itself (Carlini & Wagner, 2017). Below four classes: apgd_dlr
   leaf_tuple,     ///< trees: walks over neighbouring leaf tuples (LT-Attack, Zhang et al., NeurIPS 2020)
   hop_skip_jump   ///< sees classes only: walks along the boundary (Chen et al., IEEE S&P 2020); any model
 };
