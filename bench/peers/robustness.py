@@ -66,8 +66,8 @@ def auc_delta(context):
             worker.ask(f"load {folder}")
         shown = []
         for method in METHODS:
-            # As many seeds as bring the error of the difference down, not fewer than a few.
-            least, most = (1, 1) if method not in SEEDED else (4, 60) if context.quick else (10, 200)
+            # Seeds until two errors around the difference lie within the goal, or the error is small whatever it is.
+            least, most = (1, 1) if method not in SEEDED else (4, 150) if context.quick else (10, 400)
             values, error = ([], []), 0.0
             while len(values[0]) < most:
                 for worker, found in zip(workers, values):
@@ -76,7 +76,8 @@ def auc_delta(context):
                     found.append(trees_metrics.auc(y, np.load(path)))
                 if most > 1 and len(values[0]) >= least:
                     error = (sum(statistics.variance(v) for v in values) / len(values[0])) ** 0.5
-                    if error < (0.004 if context.quick else 0.002):
+                    away = abs(statistics.mean(values[0]) - statistics.mean(values[1]))
+                    if away + 2 * error < 0.01 and error < 0.004 or error < (0.002 if context.quick else 0.001):
                         break
             means = [statistics.mean(v) for v in values]
             delta = means[0] - means[1]
