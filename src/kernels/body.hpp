@@ -656,6 +656,7 @@ constexpr Table make_table(unsigned char isa) {
           .matvec = matvec_kernel<V>,
           .packed_row = packed_row_kernel<V>,
           .max_pool = max_pool_kernel<V>,
+          .max_pool_backward = max_pool_backward_kernel<V>,
           .depthwise = depthwise_kernel<V>,
           .dot = dot_kernel<V>,
           .axpy = axpy_kernel<V>,

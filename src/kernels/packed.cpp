@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/activate.hpp"
 #include "kernels/dispatch.hpp"
@@ -107,6 +108,32 @@ void naive::max_pool(const float* src, std::size_t src_row, std::size_t step, st
       dst[p * channels + c] = best;
     }
   }
+}
+
+void naive::max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row,
+                              std::size_t step, std::size_t height, std::size_t width, std::size_t channels,
+                              std::size_t places, bool add, float* dst) noexcept {
+  for (std::size_t p = 0; p < places; ++p) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      float rest = slopes[p * channels + c];
+      for (std::size_t y = 0; y < height; ++y) {
+        for (std::size_t x = 0; x < width; ++x) {
+          const std::size_t at = p * step + y * src_row + x * channels + c;
+          const float value = std::max(-std::numeric_limits<float>::infinity(), src[at]);
+          const float share = value == best[p * channels + c] ? std::exchange(rest, 0.0f) : 0.0f;
+          dst[at] = add ? dst[at] + share : share;
+        }
+      }
+    }
+  }
+}
+
+void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
+                       float* dst) noexcept {
+  const detail::Table* table = detail::table();
+  (table ? table->max_pool_backward : naive::max_pool_backward)(src, best, slopes, src_row, step, height, width,
+                                                                channels, places, add, dst);
 }
 
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,

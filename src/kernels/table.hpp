@@ -63,6 +63,8 @@ struct Table {
                      const float* bias, unsigned char activation, float* out);
   void (*max_pool)(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
                    size_t places, float* dst);
+  void (*max_pool_backward)(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
+                            size_t height, size_t width, size_t channels, size_t places, bool add, float* dst);
   void (*depthwise)(const DepthwiseRow&);
 
   float (*dot)(const float* x, const float* y, size_t n);

@@ -95,7 +95,6 @@ GradientPlan::GradientPlan(const Graph& graph) : graph_(graph) {
       s.stride = static_cast<std::size_t>(a[2]);
       const OpShape &in = graph.shapes()[node.inputs[0]], &out = graph.shapes()[i + 1];
       s.height = in[0], s.width = in[1], s.channels = in[2], s.out_height = out[0], s.out_width = out[1];
-      local_ = std::max(local_, s.channels);
     } else {
       op_scratch_ =
           std::max({op_scratch_, ops_[i]->scratch(shapes_[i], a, false), ops_[i]->scratch(shapes_[i], a, true)});
@@ -238,30 +237,17 @@ void GradientPass::conv_back(const Step& s, const float* slopes, const float* ou
     }
 }
 
-/// Windows do not overlap; of equal values the first gets the gradient.
+/// Windows do not overlap.
 void GradientPass::max_pool_back(const Step& s, const float* src, const float* output, const float* slopes,
                                  float* dst) {
-  const std::size_t row = s.width * s.channels;
+  const std::size_t row = s.width * s.channels, out = s.out_width * s.channels;
   const bool covers = s.stride == s.kernel_height && s.stride == s.kernel_width &&
                       s.out_height * s.stride == s.height && s.out_width * s.stride == s.width;
   if (!covers) std::fill_n(dst, s.height * row, 0.0f);
-  float* const rest = local_.data();
   for (std::size_t y = 0; y < s.out_height; ++y)
-    for (std::size_t x = 0; x < s.out_width; ++x, output += s.channels, slopes += s.channels) {
-      std::copy_n(slopes, s.channels, rest);
-      for (std::size_t ky = 0; ky < s.kernel_height; ++ky)
-        for (std::size_t kx = 0; kx < s.kernel_width; ++kx) {
-          const std::size_t at = (y * s.stride + ky) * row + (x * s.stride + kx) * s.channels;
-          const float* const from = src + at;
-          float* const to = dst + at;
-          for (std::size_t c = 0; c < s.channels; ++c) {
-            const float slope = rest[c];
-            const bool here = from[c] == output[c];
-            to[c] = here ? slope : 0.0f;
-            rest[c] = here ? 0.0f : slope;
-          }
-        }
-    }
+    kernels::max_pool_backward(src + y * s.stride * row, output + y * out, slopes + y * out, row, s.stride * s.channels,
+                               s.kernel_height, s.kernel_width, s.channels, s.out_width, false,
+                               dst + y * s.stride * row);
 }
 
 void GradientPass::scores(MatrixView<const float> rows, MatrixView<float> dst) {

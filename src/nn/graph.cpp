@@ -180,6 +180,7 @@ std::size_t Graph::plan(OpShape input) {
   const auto last = static_cast<std::uint32_t>(nodes_.size());
   score_tensor_ = nodes_.back().op == "softmax" && nodes_.back().inputs[0] > 0 ? nodes_.back().inputs[0] : last;
   plan_scratch();
+  plan_gradients();
   return total;
 }
 
@@ -214,6 +215,22 @@ void Graph::plan_scratch() {
   if (value_size_ > most_tensors) {
     detail::fail(errc::invalid_argument, fmt::format("graph: the tensors of one row hold {} values; the limit is {}",
                                                      value_size_, most_tensors));
+  }
+}
+
+void Graph::plan_gradients() {
+  static_assert(max_op_inputs <= 8);
+  std::vector<bool> written(score_tensor_ + 1, false);
+  first_writes_.assign(score_tensor_, 0);
+  for (std::size_t i = score_tensor_; i-- > 0;) {
+    for (std::size_t s = 0; s < nodes_[i].inputs.size(); ++s) {
+      const std::uint32_t tensor = nodes_[i].inputs[s];
+      if (!written[tensor]) first_writes_[i] |= static_cast<std::uint8_t>(1u << s);
+      written[tensor] = true;
+    }
+  }
+  for (std::uint32_t t = 1; t < score_tensor_; ++t) {
+    if (!written[t]) dead_ends_.push_back(t);
   }
 }
 

@@ -95,8 +95,7 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
         size, 1 << 16, [&](std::size_t begin, std::size_t end) { std::fill_n(view.data() + begin, end - begin, 0.0f); },
         arena);
   };
-  for (std::uint32_t t = 1; t < score_tensor_; ++t) clear(t);
-  if (want_input) clear(0);
+  for (const auto t : dead_ends_) clear(t);
   for (std::size_t i = score_tensor_; i-- > 0;) {
     Call call;
     OpBackward backward;
@@ -104,8 +103,12 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
     std::array<MatrixView<float>, max_op_inputs> input_gradients;
     const auto& sources = nodes_[i].inputs;
+    const bool assigns = ops_[i]->assigns_gradients();
+    if (assigns) backward.fresh = first_writes_[i];
     for (std::size_t s = 0; s < sources.size(); ++s) {
-      if (sources[s] > 0 || want_input) input_gradients[s] = gradient(workspace, sources[s], rows);
+      if (sources[s] == 0 && !want_input) continue;
+      input_gradients[s] = gradient(workspace, sources[s], rows);
+      if ((first_writes_[i] >> s & 1) != 0 && !assigns) clear(sources[s]);
     }
     std::array<MatrixView<float>, max_op_parameters> parameter_gradients;
     std::size_t count = backward.parameters.size();

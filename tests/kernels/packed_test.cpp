@@ -1,6 +1,7 @@
 #include "redoubt/kernels/packed.hpp"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <limits>
 
 #include "kernels/random_data.hpp"
@@ -102,5 +103,30 @@ TEST_CASE("max-pool equals its reference", "[packed]") {
     max_pool(src.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, got.data());
     naive::max_pool(src.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, want.data());
     CHECK(got == want);
+  }
+}
+
+TEST_CASE("slopes of a max-pool equal the reference: the first of equal values has them", "[packed]") {
+  for (const std::size_t channels : {1, 5, 16, 40}) {
+    for (const bool add : {false, true}) {
+      auto src = random_tensor(3, 13 * channels, 7);
+      for (float& v : src.flat()) v = std::round(2 * v);  // many are equal
+      src.data()[2] = std::numeric_limits<float>::quiet_NaN();
+      const auto slopes = random_tensor(6, channels, 8);
+      Tensor<float> best({6, channels}), got({3, 13 * channels}), want({3, 13 * channels});
+      for (auto* sums : {&got, &want}) std::fill(sums->flat().begin(), sums->flat().end(), 2.0f);
+      max_pool(src.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, best.data());
+      max_pool_backward(src.data(), best.data(), slopes.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, add,
+                        got.data());
+      naive::max_pool_backward(src.data(), best.data(), slopes.data(), 13 * channels, 2 * channels, 3, 2, channels, 6,
+                               add, want.data());
+      CHECK(got == want);
+      double total = 0, given = add ? -2.0 * static_cast<double>(3 * 12 * channels) : 0.0;
+      for (const float s : slopes.flat()) total += s;
+      for (std::size_t y = 0; y < 3; ++y)
+        for (std::size_t i = 0; i < 12 * channels; ++i) given += got(y, i);
+      CHECK(given == Approx(total).margin(1e-4));
+      CHECK(got(2, 13 * channels - 1) == 2.0f);  // no window has it
+    }
   }
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <set>
 
 #include "nn/golden.hpp"
@@ -169,6 +170,31 @@ TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]"
     backward.input_gradients = input_views;
     backward.parameter_gradients = parameter_views;
     bench.op.backward(backward);
+    if (bench.op.assigns_gradients()) {
+      // What was there before does not matter then.
+      auto zero = input_gradients, unset = input_gradients;
+      std::vector<MatrixView<float>> zero_views, unset_views;
+      for (auto& g : zero) {
+        std::fill(g.flat().begin(), g.flat().end(), 0.0f);
+        zero_views.emplace_back(g);
+      }
+      for (auto& g : unset) {
+        std::fill(g.flat().begin(), g.flat().end(), std::numeric_limits<float>::quiet_NaN());
+        unset_views.emplace_back(g);
+      }
+      auto again = bench.call<OpBackward>(true);
+      again.inputs = views;
+      again.output = y;
+      again.output_gradient = seed;
+      const std::vector<MatrixView<float>> none(bench.parameters.size());
+      again.parameter_gradients = none;
+      again.input_gradients = zero_views;
+      bench.op.backward(again);
+      again.input_gradients = unset_views;
+      again.fresh = 0xff;
+      bench.op.backward(again);
+      for (std::size_t s = 0; s < zero.size(); ++s) CHECK(unset[s] == zero[s]);
+    }
 
     const double h = 1e-5;
     const auto loss = [&](std::size_t r, const std::vector<Values>& x, const std::vector<Values>& p) {

@@ -46,12 +46,22 @@ void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<fl
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
               std::size_t channels, std::size_t places, float* dst) noexcept;
 
+/// Slopes of max_pool's src from those of its dst: each goes to the first value of its window that equals the largest,
+/// `best`, and the others get 0. dst is laid out as src; `add`: to what is there, else it is assigned and windows must
+/// not overlap. noexcept, no allocation; dst overlaps nothing else.
+void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
+                       float* dst) noexcept;
+
 /// The references: plain loops, same signatures.
 namespace naive {
 void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<float> c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept;
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
               std::size_t channels, std::size_t places, float* dst) noexcept;
+void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
+                       float* dst) noexcept;
 }  // namespace naive
 
 }  // namespace redoubt::kernels

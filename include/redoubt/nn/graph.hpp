@@ -180,6 +180,7 @@ class Graph final : public Predictor {
   }
   std::size_t plan(OpShape input);
   void plan_scratch();
+  void plan_gradients();
   struct Box;
   struct LinearPass;
   Box propagate(std::span<const float> lower, std::span<const float> upper, GraphBounds method) const;
@@ -197,6 +198,8 @@ class Graph final : public Predictor {
   std::size_t scratch_size_ = 0, value_size_ = 0;
   std::size_t op_scratch_ = 0, backward_scratch_ = 0;  // floats per row, of the neediest op
   std::uint32_t score_tensor_ = 0;
+  std::vector<std::uint8_t> first_writes_;  // per node: bit s, if backward it is the first to write input s's gradient
+  std::vector<std::uint32_t> dead_ends_;    // tensors before the scores that no node uses
   std::vector<float> parameters_;
   kernels::Precision precision_ = kernels::Precision::fp32;
   std::vector<TensorRange> ranges_;  // per tensor, for int8

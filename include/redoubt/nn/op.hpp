@@ -84,6 +84,10 @@ struct OpForward : OpContext {
 /// Gradients of a scalar loss. Those of inputs and parameters are added to what is there; a view without data is
 /// not wanted. One tensor may be given as several inputs.
 struct OpBackward : OpContext {
+  /// Bit i: input_gradients[i] is unset, and its values are assigned. Only for ops with `assigns_gradients`.
+  std::uint8_t fresh = 0;
+  bool is_fresh(std::size_t input) const noexcept { return (fresh >> input & 1) != 0; }
+
   std::span<const MatrixView<const float>> inputs;
   MatrixView<const float> output;
   MatrixView<const float> output_gradient;
@@ -139,6 +143,8 @@ class Op {
   /// One row: allocates nothing and does not throw.
   virtual void forward(const OpForward& call) const = 0;
   virtual void backward(const OpBackward& call) const = 0;
+  /// `backward` looks at `OpBackward::fresh`: nobody need clear the gradients that it is the first to write.
+  virtual bool assigns_gradients() const noexcept;
   /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
   virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
   /// The rows of sparse parameter `parameter` that one row of the first input uses, repeats included: at most one per

@@ -29,14 +29,20 @@ class Add final : public Op {
       }
     });
   }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
-    for (const auto& gradient : call.input_gradients) {
+    for (std::size_t s = 0; s < call.input_gradients.size(); ++s) {
+      const MatrixView<float> gradient = call.input_gradients[s];
       if (!gradient.data()) continue;
       rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
         for (std::size_t r = begin; r < end; ++r) {
           const auto from = call.output_gradient.row(r);
           const auto to = gradient.row(r);
-          for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+          if (call.is_fresh(s)) {
+            std::copy(from.begin(), from.end(), to.begin());
+          } else {
+            for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+          }
         }
       });
     }

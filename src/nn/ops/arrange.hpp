@@ -15,12 +15,14 @@ template <class Derived>
 class Arrange : public Op {
  public:
   void forward(const OpForward& call) const override { move(call, call.inputs, call.output); }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     for (std::size_t s = 0; s < call.inputs.size(); ++s) {
       const auto to = call.input_gradients[s];
       if (!to.data()) continue;
       for (std::size_t r = 0; r < to.rows(); ++r) {
         const auto from = call.output_gradient.row(r);
+        if (call.is_fresh(s)) std::fill_n(to.row(r).data(), to.cols(), 0.0f);
         Derived::places(call, s, [&](std::size_t i, std::size_t o) { to(r, i) += from[o]; });
       }
     }

@@ -75,6 +75,7 @@ class Dense final : public Op {
       }
     }
   }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const std::size_t count = position_count(call);
     const bool apart = count > 1 && call.inputs[0].stride() != call.inputs[0].cols();
@@ -115,11 +116,12 @@ class Dense final : public Op {
     if (input_gradient.data() && input_gradient.rows() == 1) {
       // One row, as attacks ask for: the weights are read once, in order, without a workspace.
       for (std::size_t i = 0; i < input_gradient.cols(); ++i) {
-        input_gradient(0, i) += kernels::dot(call.parameters[0].row(i), output_gradient.row(0));
+        const float slope = kernels::dot(call.parameters[0].row(i), output_gradient.row(0));
+        input_gradient(0, i) = call.is_fresh(0) ? slope : input_gradient(0, i) + slope;
       }
     } else if (input_gradient.data()) {
       kernels::matmul_nt(output_gradient, call.parameters[0], input_gradient,
-                         {.accumulate = true, .precision = call.products(), .arena = call.arena});
+                         {.accumulate = !call.is_fresh(0), .precision = call.products(), .arena = call.arena});
     }
     if (call.parameter_gradients[0].data()) {
       kernels::matmul_tn(input, output_gradient, call.parameter_gradients[0],

@@ -33,7 +33,7 @@ void columns_in_blocks(std::size_t rows, std::size_t cols, std::size_t width, Ar
   parallel_for(width, 64, body, arena);
 }
 
-/// Adds derivative(x, y) * output gradient to the input gradient.
+/// Adds derivative(x, y) * output gradient to the input gradient, or assigns it if that is fresh.
 template <class Derivative>
 void elementwise_backward(const OpBackward& call, Derivative derivative) {
   const auto gradient = call.input_gradients[0];
@@ -42,7 +42,11 @@ void elementwise_backward(const OpBackward& call, Derivative derivative) {
     for (std::size_t r = begin; r < end; ++r) {
       const auto x = call.inputs[0].row(r), y = call.output.row(r), from = call.output_gradient.row(r);
       const auto to = gradient.row(r);
-      for (std::size_t i = 0; i < to.size(); ++i) to[i] += derivative(x[i], y[i]) * from[i];
+      if (call.is_fresh(0)) {
+        for (std::size_t i = 0; i < to.size(); ++i) to[i] = derivative(x[i], y[i]) * from[i];
+      } else {
+        for (std::size_t i = 0; i < to.size(); ++i) to[i] += derivative(x[i], y[i]) * from[i];
+      }
     }
   });
 }

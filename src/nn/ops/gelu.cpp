@@ -21,12 +21,15 @@ class Gelu final : public Op {
   std::string_view onnx_name() const noexcept override { return "Gelu"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::gelu); }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
     if (!gradient.data()) return;
     rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t r = begin; r < end; ++r)
+      for (std::size_t r = begin; r < end; ++r) {
+        if (call.is_fresh(0)) std::fill_n(gradient.row(r).data(), gradient.cols(), 0.0f);
         kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
+      }
     });
   }
   // Falls up to minimum_at, rises from there: the largest value is at an end.

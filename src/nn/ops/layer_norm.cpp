@@ -88,6 +88,7 @@ class LayerNorm final : public Op {
       });
     });
   }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const auto scale = call.parameters[0].row(0);
     const std::size_t width = scale.size(), cols = call.output_gradient.cols(), rows = call.output_gradient.rows();
@@ -114,6 +115,7 @@ class LayerNorm final : public Op {
         }
         const float level = static_cast<float>(sum) / size, lean = static_cast<float>(projected) / size;
         float* const dst = to.row(r).data() + first;
+        if (call.is_fresh(0)) std::fill_n(dst, width, 0.0f);
         for (std::size_t i = 0; i < width; ++i) {
           dst[i] += m.inverse_deviation * (from[i] * scale[i] - level - m(x[i]) * lean);
         }

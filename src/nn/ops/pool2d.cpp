@@ -1,12 +1,11 @@
 // max_pool2d, average_pool2d. Global pools are the reductions reduce_max and reduce_mean over axes 0 and 1.
-#include <bit>
-#include <cstdint>
 #include <limits>
-#include <type_traits>
+#include <utility>
 
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
 #include "nn/ops/spatial.hpp"
+#include "redoubt/kernels/packed.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -38,6 +37,7 @@ class Pool2d : public Op {
     pool(call, call.input_upper[0], call.output_upper);
   }
   bool monotone() const noexcept override { return true; }
+  bool assigns_gradients() const noexcept override { return true; }
 
  protected:
   Window make(const OpShape& input, std::span<const double> a) const {
@@ -58,45 +58,45 @@ class MaxPool2d final : public Pool2d {
     const Window w = make(call.shapes[0], call.attributes);
     rows_in_blocks(to.rows(), to.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
-        backward_row(w, call.inputs[0].row(r).data(), call.output.row(r).data(), call.output_gradient.row(r).data(),
-                     to.row(r).data());
+        const bool assign = call.is_fresh(0) && w.tiles();
+        if (call.is_fresh(0) && !assign) std::fill_n(to.row(r).data(), to.cols(), 0.0f);  // in cache when added to
+        const float* const x = call.inputs[0].row(r).data();
+        const float *const y = call.output.row(r).data(), *const from = call.output_gradient.row(r).data();
+        if (w.pad > 0) {
+          backward_padded(w, x, y, from, to.row(r).data());
+          continue;
+        }
+        for (std::size_t p = 0; p < w.out_height; ++p) {
+          const std::size_t in = p * w.stride * w.width * w.channels, out = p * w.out_width * w.channels;
+          kernels::max_pool_backward(x + in, y + out, from + out, w.width * w.channels, w.stride * w.channels,
+                                     w.kernel_height, w.kernel_width, w.channels, w.out_width, !assign,
+                                     to.row(r).data() + in);
+        }
       }
     });
   }
 
  private:
-  static void backward_row(const Window& w, const float* x, const float* y, const float* from, float* to) {
-    constexpr std::integral_constant<std::size_t, 16> many;
-    for (std::size_t p = 0; p < w.places(); ++p) {
-      std::size_t c = p * w.channels;
-      const std::size_t end = c + w.channels;
-      for (; c + many <= end; c += many) backward_channels(w, p, x, y + c, from + c, to, c - p * w.channels, many);
-      if (c < end) backward_channels(w, p, x, y + c, from + c, to, c - p * w.channels, end - c);
-    }
-  }
-  /// At most 16 channels side by side, without branches: a known `count` becomes vector code.
-  template <class Count>
-  static void backward_channels(const Window& w, std::size_t place, const float* x, const float* y, const float* from,
-                                float* to, std::size_t first, Count count) {
-    float largest[16], gradient[16], share[16];
-    std::uint32_t open[16];
-    for (std::size_t c = 0; c < count; ++c) largest[c] = y[c], gradient[c] = from[c], open[c] = ~0u;
-    w.taps(place, [&](std::size_t, std::size_t at) {
-      const float* const values = x + at + first;
-      for (std::size_t c = 0; c < count; ++c) {
-        const std::uint32_t hit = (values[c] == largest[c] ? ~0u : 0u) & open[c];
-        open[c] &= ~hit;
-        share[c] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(gradient[c]) & hit);
+  static void backward_padded(const Window& w, const float* x, const float* y, const float* from, float* to) {
+    for (std::size_t p = 0; p < w.places(); ++p, y += w.channels, from += w.channels) {
+      for (std::size_t c = 0; c < w.channels; ++c) {
+        float rest = from[c];
+        w.taps(p, [&](std::size_t, std::size_t at) {
+          if (x[at + c] == y[c]) to[at + c] += std::exchange(rest, 0.0f);
+        });
       }
-      float* const sums = to + at + first;
-      for (std::size_t c = 0; c < count; ++c) sums[c] += share[c];
-    });
+    }
   }
   void pool(const OpContext& call, MatrixView<const float> src, MatrixView<float> dst) const override {
     const Window w = make(call.shapes[0], call.attributes);
     for (std::size_t r = 0; r < dst.rows(); ++r) {
       const float* const x = src.row(r).data();
-      for (std::size_t p = 0; p < w.places(); ++p) {
+      for (std::size_t p = 0; w.pad == 0 && p < w.out_height; ++p) {
+        kernels::max_pool(x + p * w.stride * w.width * w.channels, w.width * w.channels, w.stride * w.channels,
+                          w.kernel_height, w.kernel_width, w.channels, w.out_width,
+                          dst.row(r).data() + p * w.out_width * w.channels);
+      }
+      for (std::size_t p = 0; w.pad > 0 && p < w.places(); ++p) {
         float* const y = dst.row(r).data() + p * w.channels;
         std::fill_n(y, w.channels, -std::numeric_limits<float>::infinity());
         w.taps(p, [&](std::size_t, std::size_t at) {
@@ -122,6 +122,7 @@ class AveragePool2d final : public Pool2d {
     const Window w = make(call.shapes[0], call.attributes);
     for (std::size_t r = 0; r < to.rows(); ++r) {
       const auto from = call.output_gradient.row(r);
+      if (call.is_fresh(0)) std::fill_n(to.row(r).data(), to.cols(), 0.0f);
       for (std::size_t p = 0; p < w.places(); ++p) {
         const float share = 1.0f / count(w, p);
         w.taps(p, [&](std::size_t, std::size_t at) {

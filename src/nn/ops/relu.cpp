@@ -13,6 +13,7 @@ class Relu final : public Op {
   std::string_view onnx_name() const noexcept override { return "Relu"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::relu); }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
   }

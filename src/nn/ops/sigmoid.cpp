@@ -15,6 +15,7 @@ class Sigmoid final : public Op {
   std::string_view onnx_name() const noexcept override { return "Sigmoid"; }
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::sigmoid); }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float, float y) { return y * (1.0f - y); });
   }

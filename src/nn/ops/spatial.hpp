@@ -18,6 +18,11 @@ struct Window {
   std::size_t out_height, out_width;  // places of the window
 
   std::size_t places() const { return out_height * out_width; }
+  /// Every pixel is in one place's window.
+  bool tiles() const {
+    return pad == 0 && dilation == 1 && stride == kernel_height && stride == kernel_width &&
+           out_height * stride == height && out_width * stride == width;
+  }
   /// Calls tap(kernel index, offset of its pixel in the image) for the taps of a place that lie inside the image.
   template <class Tap>
   void taps(std::size_t place, Tap tap) const {

@@ -20,6 +20,7 @@ void sqrt_row(std::span<const float> src, std::span<float> dst) {
 class ElementwiseOp : public Op {
  public:
   OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  bool assigns_gradients() const noexcept override { return true; }
 };
 
 /// y = e^x; 0 below -87.33, infinite above 88.72.
