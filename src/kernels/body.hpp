@@ -11,6 +11,7 @@
 
 #include "kernels/depthwise_body.hpp"
 #include "kernels/table.hpp"
+#include "kernels/winograd_body.hpp"
 
 namespace redoubt::kernels::detail {
 namespace {
@@ -658,6 +659,8 @@ constexpr Table make_table(unsigned char isa) {
           .max_pool = max_pool_kernel<V>,
           .max_pool_backward = max_pool_backward_kernel<V>,
           .depthwise = depthwise_kernel<V>,
+          .winograd_source = winograd_source_kernel<V>,
+          .winograd_output = winograd_output_kernel<V>,
           .dot = dot_kernel<V>,
           .axpy = axpy_kernel<V>,
           .scale = scale_kernel<V>,

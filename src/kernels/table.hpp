@@ -66,6 +66,12 @@ struct Table {
   void (*max_pool_backward)(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
                             size_t height, size_t width, size_t channels, size_t places, bool add, float* dst);
   void (*depthwise)(const DepthwiseRow&);
+  /// One line of `tiles` tiles of 4 x 4 pixels, each 2 right of the one before: dst[point * plane + tile * channels +
+  /// c].
+  void (*winograd_source)(const float* src, size_t row, size_t channels, size_t tiles, float* dst, size_t plane);
+  /// src[point * plane + tile * filters + f] to two lines of `columns` pixels; second: null if there is none.
+  void (*winograd_output)(const float* src, size_t plane, size_t filters, size_t columns, const float* bias, bool relu,
+                          float* first, float* second);
 
   float (*dot)(const float* x, const float* y, size_t n);
   void (*axpy)(float alpha, const float* x, float* y, size_t n);

@@ -21,6 +21,19 @@ float above(double value) { return std::nextafter(static_cast<float>(value), std
 
 }  // namespace
 
+std::vector<double> Graph::Box::winograd_errors(const Graph& graph, std::size_t i) const {
+  std::vector<double> errors;
+  if (!graph.plan_) return errors;
+  const detail::GraphPlan::WinogradError& found = graph.plan_->winograd_error(i);
+  if (found.factor.empty()) return errors;
+  double largest = 0;
+  for (std::size_t v = 0; v < graph.sizes_[found.of]; ++v)
+    largest = std::max({largest, std::abs(static_cast<double>(low(graph, found.of)[v])),
+                        std::abs(static_cast<double>(high(graph, found.of)[v]))});
+  for (const float factor : found.factor) errors.push_back(1.01 * factor * largest + 1e-36);
+  return errors;
+}
+
 /// Takes linear functions of a tensor back to the inputs. Everything holds for the floats of one forward pass: the
 /// output of an affine op is that of real numbers on its float inputs, plus an error that is at most
 /// terms * 2^-24 * (|W| |x| + |b|); the rounding of the backward product is at most as much again.
@@ -121,6 +134,8 @@ struct Graph::LinearPass {
           2 * static_cast<double>(terms + users + 8) * half_ulp * largest + 1e-36 * static_cast<double>(terms);
       if (!folding.empty()) node.error[v] += 1.001 * folding[v % folding.size()] + 2 * half_ulp * largest;
     }
+    const std::vector<double> products = box.winograd_errors(graph, i);
+    for (std::size_t v = 0; v < (products.empty() ? 0 : size); ++v) node.error[v] += products[v % products.size()];
     Call at;
     OpForward forward;
     at.fill(graph, i, forward, view(zero));
@@ -299,6 +314,12 @@ Graph::Box Graph::propagate(std::span<const float> lower, std::span<const float>
     for (std::size_t v = 0; v < (error.empty() ? 0 : sizes_[tensor]); ++v) {
       bounds.output_lower(0, v) = std::nextafter(bounds.output_lower(0, v) - error[v % error.size()], -INFINITY);
       bounds.output_upper(0, v) = std::nextafter(bounds.output_upper(0, v) + error[v % error.size()], INFINITY);
+    }
+    const std::vector<double> products = box.winograd_errors(*this, i);
+    for (std::size_t v = 0; v < (products.empty() ? 0 : sizes_[tensor]); ++v) {
+      const double error = products[v % products.size()];
+      bounds.output_lower(0, v) = std::nextafter(static_cast<float>(bounds.output_lower(0, v) - error), -INFINITY);
+      bounds.output_upper(0, v) = std::nextafter(static_cast<float>(bounds.output_upper(0, v) + error), INFINITY);
     }
     if (!box.linear) continue;
     box.linear->add(*this, box, i);

@@ -19,6 +19,9 @@ struct Graph::Box {
   const float* high(const Graph& graph, std::uint32_t t) const {
     return t == 0 ? input_upper.data() : upper.data() + graph.value_at_[t];
   }
+  /// How far the compiled values of node `i` may lie from those of a sum in any order, beyond its rounding, per
+  /// channel: Winograd's algorithm rounds sums of more values. Empty: nothing.
+  std::vector<double> winograd_errors(const Graph& graph, std::size_t i) const;
 };
 
 }  // namespace redoubt

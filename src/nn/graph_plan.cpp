@@ -21,6 +21,10 @@ constexpr double awake_seconds = 50e-6;
 constexpr std::size_t awake_bytes = 512 * 1024;
 thread_local std::chrono::steady_clock::time_point last_shared;  // end of a run of this thread that had such a layer
 constexpr double least_group = 4;                                // filters of a group of a convolution
+// Winograd's transforms pay from so many channels and filters on.
+constexpr std::size_t least_channels = 16;
+constexpr std::size_t winograd_floats = 48 * 1024,
+                      winograd_tasks = 8;  // scratch of a task: L2 holds it; at most so many
 constexpr std::size_t no_tensor = ~std::size_t{0};
 
 std::size_t round_up(std::size_t value) { return (value + line - 1) / line * line; }
@@ -35,11 +39,18 @@ struct GraphPlan::Frame {
   float* row;     // tensors of one row
   float* padded;
   float* strips;  // rows of a convolution that a pool waits for
+  float* winograd;
   std::span<float> op_scratch;
   float* narrow;  // left-hand sides of dense layers
   Arena* arena;
   bool awake = false;  // the other threads of the arena probably are
 };
+
+kernels::WinogradTiles GraphPlan::Step::block_tiles() const noexcept {
+  const auto [lines, columns] = tiles();
+  const std::size_t fit = winograd_floats / kernels::WinogradTiles{1, columns}.scratch(winograd);
+  return {std::clamp<std::size_t>(fit, 1, lines), columns};
+}
 
 /// Reads the attributes and parameters of a dense or conv2d node.
 void GraphPlan::layer(const Graph& graph, std::size_t node, Step& s) const {
@@ -60,6 +71,14 @@ void GraphPlan::layer(const Graph& graph, std::size_t node, Step& s) const {
   }
 }
 
+/// A convolution of 3 x 3 whose pool, if it has one, waits for the two lines of a tile.
+bool GraphPlan::suits_winograd(const Step& s) noexcept {
+  return s.kind == Kind::conv && !s.is_narrow() && s.groups == 1 && s.kernel_height == 3 && s.kernel_width == 3 &&
+         s.stride == 1 && s.channels >= least_channels && s.units >= least_channels &&
+         (s.activation == kernels::Activation::none || s.activation == kernels::Activation::relu) &&
+         (s.pool_height == 0 || (s.pool_height == 2 && s.pool_stride == 2));
+}
+
 /// Makes node `next`, a max-pool that no other node competes with, part of the convolution `s` if its windows neither
 /// overlap from row to row nor leave the image.
 void GraphPlan::fuse_pool(const Graph& graph, std::uint32_t next, Step& s, std::vector<bool>& done,
@@ -75,7 +94,7 @@ void GraphPlan::fuse_pool(const Graph& graph, std::uint32_t next, Step& s, std::
   out = next + 1;
 }
 
-GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
+GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()), winograd_errors_(graph.nodes_.size()) {
   const std::size_t count = graph.nodes_.size();
   std::vector<std::uint32_t> uses(count + 1, 0), user(count + 1, 0);
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -110,7 +129,7 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
       Tensor<float> folded({weight.rows(), units});
       for (std::size_t r = 0; r < weight.rows(); ++r) std::copy_n(weight.row(r).data(), units, folded.row(r).data());
       // What alone uses the output may become part of the step; names change meanwhile.
-      std::uint32_t out = i + 1;
+      std::uint32_t out = i + 1, affine = i;  // affine: the last node of those that are folded into the weights
       bool normalised = false;
       while (out < count && uses[out] == 1) {
         const std::uint32_t next = user[out];
@@ -129,6 +148,7 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
             errors_[next][c] = static_cast<float>(weight.rows() + 4) * 0x1p-23f * std::abs(s.bias[c]);
           }
           normalised = done[next] = true;
+          affine = next;
         } else if (follower.op == "relu" || follower.op == "sigmoid" || follower.op == "tanh") {
           s.activation = follower.op == "relu"      ? kernels::Activation::relu
                          : follower.op == "sigmoid" ? kernels::Activation::sigmoid
@@ -159,8 +179,11 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()) {
       else if (s.groups > 1)
         for (std::size_t g = 0, each = units / s.groups; g < s.groups; ++g)
           s.grouped.emplace_back(MatrixView<const float>(folded.data() + g * each, folded.rows(), each, units));
+      else if (suits_winograd(s))
+        s.winograd = kernels::WinogradWeights(folded);
       else if (!s.is_narrow())
         s.weights = kernels::PackedWeights(folded);
+      if (s.is_winograd()) winograd_errors_[affine] = {s.from, {s.winograd.error().begin(), s.winograd.error().end()}};
     }
     s.by_row = s.kind == Kind::conv || s.kind == Kind::depthwise || s.kind == Kind::max_pool ||
                (s.kind == Kind::op && std::max(graph.sizes_[s.from], graph.sizes_[s.to]) >= large);
@@ -226,10 +249,17 @@ void GraphPlan::lay_out(const Graph& graph) {
       op_scratch_ =
           std::max(op_scratch_, graph.ops_[s.node]->scratch(graph.input_shapes_[s.node], node.attributes, false));
     }
-    if (s.kind == Kind::conv && (s.pad > 0 || s.groups > 1 || s.is_narrow())) {
-      padded_ = std::max(padded_, round_up((s.height + 2 * s.pad) * (s.width + 2 * s.pad) * s.channels / s.groups));
+    if (s.kind == Kind::conv && s.padded()) {
+      padded_ = std::max(padded_, round_up((s.height + 2 * s.pad + s.more_lines()) *
+                                           (s.width + 2 * s.pad + s.more_columns()) * s.channels / s.groups));
     }
-    strips_ = std::max(strips_, round_up(s.pooled_height * s.strip()));  // as many as threads could be at work
+    if (s.is_winograd()) {
+      const kernels::WinogradTiles block = s.block_tiles();
+      const std::size_t blocks = (s.tiles().lines + block.lines - 1) / block.lines;
+      winograd_ = std::max(winograd_, std::min(blocks, winograd_tasks) * round_up(block.scratch(s.winograd)));
+    }
+    // As many as threads could be at work.
+    strips_ = std::max(strips_, round_up((s.pooled_height + s.more_lines()) * s.strip()));
     if (s.kind == Kind::dense && s.is_narrow()) {
       narrow_ = std::max(narrow_, round_up(s.positions * s.narrow.depth() * s.narrow.width() / sizeof(float) + 1));
     }
@@ -287,7 +317,8 @@ void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<flo
 /// after the other. Rows that a pool waits for stay in cache until it has them.
 void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& frame) const {
   const std::size_t channels = s.channels / s.groups, filters = s.units / s.groups, units = s.units;
-  const std::size_t width = (s.width + 2 * s.pad) * channels, margin = s.pad * channels, inside = s.width * channels;
+  const std::size_t width = (s.width + 2 * s.pad + s.more_columns()) * channels, margin = s.pad * channels,
+                    inside = s.width * channels;
   const std::size_t row = s.stride * channels, segment = s.kernel_width * channels;
   auto* const narrowed = reinterpret_cast<std::byte*>(frame.padded);
   const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
@@ -306,7 +337,7 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& f
         std::fill_n(to + (margin + inside) * value, margin * value, zero);
       }
       std::fill_n(narrowed + (s.height + s.pad) * width * value, s.pad * width * value, zero);
-    } else if (s.pad > 0 || s.groups > 1) {
+    } else if (s.padded()) {
       float* const padded = frame.padded;
       std::fill_n(padded, s.pad * width, 0.0f);
       for (std::size_t y = 0; y < s.height; ++y) {
@@ -319,11 +350,12 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& f
           for (std::size_t x = 0; x < s.width; ++x)
             std::copy_n(from + x * s.channels, channels, to + margin + x * channels);
         }
-        std::fill_n(to + margin + inside, margin, 0.0f);
+        std::fill_n(to + margin + inside, margin + s.more_columns() * channels, 0.0f);
       }
-      std::fill_n(padded + (s.height + s.pad) * width, s.pad * width, 0.0f);
+      std::fill_n(padded + (s.height + s.pad) * width, (s.pad + s.more_lines()) * width, 0.0f);
       image = padded;
     }
+    if (s.is_winograd()) return winograd(s, image, dst, frame);
     const auto one = [&](std::size_t y, float* to) {
       const std::size_t from = y * s.stride * width;
       const MatrixView<float> out{to + group * filters, s.out_width, filters, units};
@@ -366,6 +398,32 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& f
     const auto threads = static_cast<std::size_t>(frame.arena->threads());
     parallel_for(lines, (lines + threads - 1) / threads, rows, frame.arena);
   }
+}
+
+/// Lines of tiles in blocks that stay in cache.
+void GraphPlan::winograd(const Step& s, const float* image, float* dst, const Frame& frame) const {
+  const kernels::WinogradTiles all = s.tiles(), block = s.block_tiles();
+  const std::size_t blocks = (all.lines + block.lines - 1) / block.lines;
+  const std::size_t row = (s.width + 2 * s.pad + s.more_columns()) * s.channels, line_size = s.out_width * s.units;
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * s.units);
+  const bool together = frame.arena && flops >= parallel_flops;
+  const std::size_t tasks =
+      together ? std::min({blocks, winograd_tasks, static_cast<std::size_t>(frame.arena->threads())}) : 1;
+  const auto task = [&](std::size_t begin, std::size_t) {
+    float* const scratch = frame.winograd + begin * round_up(block.scratch(s.winograd));
+    for (std::size_t b = begin; b < blocks; b += tasks) {
+      const std::size_t first = b * block.lines, lines = std::min(block.lines, all.lines - first);
+      const std::size_t height = std::min(2 * lines, s.out_height - 2 * first);
+      float* const to = s.pool_height > 0 ? frame.strips + first * s.strip() : dst + 2 * first * line_size;
+      kernels::winograd(s.winograd, image + 2 * first * row, row, {lines, all.columns}, s.bias.data(),
+                        s.activation == kernels::Activation::relu, scratch, to, line_size, height, s.out_width);
+      for (std::size_t y = first; s.pool_height > 0 && y < std::min(first + lines, s.pooled_height); ++y)
+        kernels::max_pool(to + (y - first) * s.strip(), line_size, s.pool_stride * s.units, s.pool_height, s.pool_width,
+                          s.units, s.pooled_width, dst + y * s.pooled_width * s.units);
+    }
+  };
+  if (tasks == 1) return task(0, 1);
+  parallel_for(tasks, 1, task, frame.arena);
 }
 
 void GraphPlan::depthwise(const Step& s, const float* src, float* dst, Arena* arena) const {
@@ -437,9 +495,11 @@ void GraphPlan::run(const Graph& graph, MatrixView<const float> src, MatrixView<
   float* const local = start + rows * shared_;
   float* const padded = local + row_;
   float* const strips = padded + padded_;
-  float* const narrow = strips + strips_;
-  const Frame frame{src,    dst,   start, local, padded, strips, {narrow + rows * narrow_, rows * op_scratch_},
-                    narrow, arena, awake};
+  float* const winograd = strips + strips_;
+  float* const narrow = winograd + winograd_;
+  const Frame frame{src,    dst,    start,    local,
+                    padded, strips, winograd, {narrow + rows * narrow_, rows * op_scratch_},
+                    narrow, arena,  awake};
   for (std::size_t i = 0; i < steps_.size();) {
     if (!steps_[i].by_row) {
       step(graph, steps_[i++], frame, 0, rows);

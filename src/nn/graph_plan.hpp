@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/winograd.hpp"
 #include "redoubt/fwd.hpp"
 #include "redoubt/kernels/narrow.hpp"
 #include "redoubt/kernels/packed.hpp"
@@ -21,7 +22,7 @@ class GraphPlan {
 
   /// Floats that `run` needs for that many rows.
   std::size_t scratch_size(std::size_t rows) const noexcept {
-    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + strips_ + slack;
+    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + strips_ + winograd_ + slack;
   }
   /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
   /// no allocation. Bits do not depend on rows or threads.
@@ -34,6 +35,12 @@ class GraphPlan {
   /// How far the folded values of batch norm `node` may lie from the values of the op, per channel, beyond what bounds
   /// of the layer before it allow for; empty if it was not folded.
   std::span<const float> folding_error(std::size_t node) const noexcept { return errors_[node]; }
+  /// The same of a convolution that is run by Winograd's algorithm: times the largest size of a value of tensor `of`.
+  struct WinogradError {
+    std::uint32_t of = 0;
+    std::vector<float> factor;  // per channel; empty: none
+  };
+  const WinogradError& winograd_error(std::size_t node) const noexcept { return winograd_errors_[node]; }
 
  private:
   static constexpr std::size_t most_rows = 64;
@@ -56,6 +63,14 @@ class GraphPlan {
     std::size_t groups = 1, dilation = 1;
     std::vector<kernels::PackedWeights> grouped;  // of a convolution in groups
     std::vector<float> taps;                      // of a depthwise one
+    kernels::WinogradWeights winograd;            // instead of all those, if it has filters
+    bool is_winograd() const noexcept { return winograd.filters() > 0; }
+    kernels::WinogradTiles tiles() const noexcept { return {(out_height + 1) / 2, (out_width + 1) / 2}; }
+    kernels::WinogradTiles block_tiles() const noexcept;  ///< of those, the lines that one task does at once
+    /// Lines and columns of zeros below and right of the image, so that tiles are whole.
+    std::size_t more_lines() const noexcept { return is_winograd() ? out_height % 2 : 0; }
+    bool padded() const noexcept { return pad > 0 || groups > 1 || is_narrow() || more_lines() + more_columns() > 0; }
+    std::size_t more_columns() const noexcept { return is_winograd() ? out_width % 2 : 0; }
     // A max-pool that alone uses a convolution is part of its step: 0 rows of a window, none.
     std::size_t pool_height = 0, pool_width = 0, pool_stride = 1, pooled_height = 0, pooled_width = 0;
     std::size_t strip() const noexcept { return pool_height * out_width * units; }  // floats of the rows of a window
@@ -65,9 +80,11 @@ class GraphPlan {
   void layer(const Graph& graph, std::size_t node, Step& step) const;
   void fuse_pool(const Graph& graph, std::uint32_t next, Step& step, std::vector<bool>& done, std::uint32_t& out) const;
   void lay_out(const Graph& graph);
+  static bool suits_winograd(const Step& step) noexcept;
   static std::size_t weight_bytes(const Step& step) noexcept;
   void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
   void conv(const Step& step, const float* src, float* dst, const Frame& frame) const;
+  void winograd(const Step& step, const float* image, float* dst, const Frame& frame) const;
   void depthwise(const Step& step, const float* src, float* dst, Arena* arena) const;
   void max_pool(const Step& step, const float* src, float* dst) const;
   void step(const Graph& graph, const Step& step, const Frame& frame, std::size_t begin, std::size_t end) const;
@@ -77,7 +94,8 @@ class GraphPlan {
   std::vector<std::size_t> place_;   // per tensor: offset, times the number of rows unless it is local
   std::vector<bool> local_;          // per tensor: made and used by neighbouring steps that go row by row
   std::vector<std::vector<float>> errors_;
-  std::size_t shared_ = 0, row_ = 0, padded_ = 0, strips_ = 0, op_scratch_ = 0, narrow_ = 0;
+  std::vector<WinogradError> winograd_errors_;  // per node
+  std::size_t shared_ = 0, row_ = 0, padded_ = 0, strips_ = 0, winograd_ = 0, op_scratch_ = 0, narrow_ = 0;
   double flops_ = 0;  // of one row
   bool by_row_ = false;
   bool shares_ = false;  // a dense layer has weights that threads share even for one row, if they are awake

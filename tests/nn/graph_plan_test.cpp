@@ -70,6 +70,22 @@ void same_bits(const Graph& graph) {
   CHECK(served(graph, x) == plain(graph, x));
 }
 
+/// A box of one point leaves no room but for rounding.
+void check_bounds(const Graph& graph, const Tensor<float>& x, const Tensor<float>& got) {
+  Graph compiled = graph;
+  compiled.compile();
+  std::vector<float> lower(graph.outputs()), upper(graph.outputs());
+  for (const GraphBounds method : {GraphBounds::interval, GraphBounds::crown}) {
+    for (std::size_t r = 0; r < 20; ++r) {
+      compiled.bounds(x.row(r), x.row(r), lower, upper, method);
+      for (std::size_t k = 0; k < graph.outputs(); ++k) {
+        CHECK(lower[k] <= got(r, k));
+        CHECK(got(r, k) <= upper[k]);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("compile: networks without batch norm predict the same bits", "[compile][threads]") {
@@ -142,16 +158,30 @@ TEST_CASE("compile: batch norms are folded, and bounds hold for what is served",
   const Tensor<float> got = served(graph, x), want = plain(graph, x);
   for (std::size_t i = 0; i < got.size(); ++i) CHECK(got.data()[i] == Approx(want.data()[i]).margin(2e-5));
   CHECK(!(got == want));  // folding rounds differently: were it not done, this test would compare nothing
-  Graph compiled = graph;
-  compiled.compile();
-  std::vector<float> lower(3), upper(3);
-  for (std::size_t r = 0; r < 20; ++r) {  // a box of one point leaves no room but for rounding
-    compiled.bounds(x.row(r), x.row(r), lower, upper);
-    for (std::size_t k = 0; k < 3; ++k) {
-      CHECK(lower[k] <= got(r, k));
-      CHECK(got(r, k) <= upper[k]);
-    }
-  }
+  check_bounds(graph, x, got);
+}
+
+TEST_CASE("compile: Winograd convolutions stay near, also odd and pooled ones, and bounds hold for what is served",
+          "[compile][threads]") {
+  const Graph graph = started(Sequential{
+      Reshape{{10, 14, 16}}, Conv2d{20, 3, 1, 1}, BatchNorm{}, ReLU{}, MaxPool2d{}, Conv2d{24, 3, 1, 1}, ReLU{},
+      MaxPool2d{}, Conv2d{32, 3, 1, 2}, Residual{{Conv2d{32, 3, 1, 1}}}, Conv2d{16, 3}, Flatten{},
+      Dense{3}}.graph({10 * 14 * 16}));
+  const Tensor<float> x = random_rows(40, graph.inputs(), 2);
+  const Tensor<float> got = served(graph, x), want = plain(graph, x);
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(got.data()[i] == Approx(want.data()[i]).margin(1e-4));
+  CHECK(!(got == want));
+  check_bounds(graph, x, got);
+}
+
+TEST_CASE("compile: an image large enough for several blocks of tiles", "[compile][threads]") {
+  const Graph graph = started(Sequential{
+      Reshape{{45, 60, 16}}, Conv2d{32, 3, 1, 1}, ReLU{}, MaxPool2d{}, GlobalAveragePool{},
+      Dense{3}}.graph({45 * 60 * 16}));
+  const Tensor<float> x = random_rows(10, graph.inputs(), 4);
+  const Tensor<float> got = served(graph, x), want = plain(graph, x);
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(got.data()[i] == Approx(want.data()[i]).margin(1e-4));
+  CHECK(!(got == want));
 }
 
 TEST_CASE("compile: asking for parameters undoes it", "[compile]") {

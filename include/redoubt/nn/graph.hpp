@@ -101,9 +101,11 @@ class Graph final : public Predictor {
   void initialise(std::uint64_t seed);
 
   /// Makes `predict` and `predict_batch` fast: folds batch norms into the layers before them, fuses activations,
-  /// packs the weights (as much memory again) and lays out all tensors of a row. Predictions stay the same bits, but
-  /// for folded batch norms, which round differently; `bounds` allow for it. Not thread-safe. Asking for parameters to
-  /// change, and `initialise`, undo it; do not keep such a span. Estimators and loaded models have done it.
+  /// packs the weights (as much memory again; of convolutions run by Winograd's algorithm 16/9 of it) and lays out all
+  /// tensors of a row. Predictions stay the same bits, but for folded batch norms and, by that algorithm, convolutions
+  /// of 3 x 3 with stride 1 and at least 16 channels and filters, which round differently (and where a value that is
+  /// not finite spoils neighbours, too); `bounds` allow for it. Not thread-safe. Asking for parameters to change, and
+  /// `initialise`, undo it; do not keep such a span. Estimators and loaded models have done it.
   void compile();
   /// The same in fewer bits: dense layers and convolutions multiply in bf16 or int8, everything else stays fp32. Left
   /// sides of int8 lie in the range they have on `calibration` (rows x inputs(), at least one row; not needed
