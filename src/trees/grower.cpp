@@ -96,7 +96,7 @@ struct Grower::Impl {
   SearchedNode node_for_search(const Leaf& leaf, const Leaf* from, const Growing& growing,
                                std::vector<std::uint8_t>& columns) const;
   void split_leaf(std::uint32_t id, bool search_children, ChildSlots to, const Growing& growing, const Crew& crew);
-  std::size_t share_out(std::span<Job> jobs, std::size_t lanes) const;
+  double share_out(std::span<Job> jobs, std::size_t lanes) const;
   void split_ahead(std::span<const std::uint32_t> window, const Growing& growing);
   bool splittable(const Leaf& leaf) const noexcept;
   int take_slot(std::size_t of_rows);
@@ -349,9 +349,10 @@ void Grower::Impl::split_leaf(std::uint32_t id, bool search_children, ChildSlots
   made = true;
 }
 
-/// Who takes which job, and the cost of the lane that has most. `jobs` are ordered by cost, the largest first: each
-/// goes to the lane that has written its rows and so has them near it, unless that one has enough already.
-std::size_t Grower::Impl::share_out(std::span<Job> jobs, std::size_t lanes) const {
+/// Says who takes which job; returns the share of the time of all lanes that is work. `jobs` are ordered by cost, the
+/// largest first: each goes to the lane that has written its rows and so has them near it, unless that one has enough
+/// already.
+double Grower::Impl::share_out(std::span<Job> jobs, std::size_t lanes) const {
   std::size_t total = 0, longest = 0;
   for (const Job& job : jobs) total += job.cost;
   const std::size_t enough = std::max(total / lanes, jobs[0].cost);
@@ -362,7 +363,7 @@ std::size_t Grower::Impl::share_out(std::span<Job> jobs, std::size_t lanes) cons
       job.lane = static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
     longest = std::max(longest, load[job.lane] += job.cost);
   }
-  return longest;
+  return static_cast<double>(total) / static_cast<double>(lanes * longest);
 }
 
 /// Splits the first of `window`, the leaves whose turn is next, and perhaps others of them: a tree has many small
@@ -375,33 +376,27 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
       jobs.push_back({window[i], i, leaves[window[i]].end - leaves[window[i]].begin + search_rows});
   const std::size_t parts = team.size();
   const Job first = jobs[0];
-  // Of the time of all lanes, the share that is work. One after the other by all costs the more the smaller they are.
+  // Share of the time of all lanes that is work when they split the first leaf together: the less, the smaller it is.
   const double alone = first.cost >= 2 * RowPartition::parallel_rows ? 0.9
                        : first.cost >= RowPartition::parallel_rows   ? 0.75
                                                                      : 0.6;
   const auto largest_first = [](const Job& a, const Job& b) { return a.cost > b.cost; };
   std::stable_sort(jobs.begin(), jobs.end(), largest_first);
-  const auto used = [&](std::vector<Job>& some) {
-    std::size_t total = 0;
-    for (const Job& job : some) total += job.cost;
-    return static_cast<double>(total) / static_cast<double>(parts * share_out(some, parts));
-  };
-  double share = parts > 1 ? used(jobs) : 0;
+  double share = parts > 1 ? share_out(jobs, parts) : 0;
   // Without one of them the others may be shared out more evenly; its turn comes later.
-  for (bool better = parts > 1; better && jobs.size() > 2;) {
-    better = false;
+  while (parts > 1 && jobs.size() > 2) {
     std::vector<Job> best;
     for (std::size_t i = 0; i < std::min(jobs.size(), most_left_out); ++i) {
       if (jobs[i].leaf == first.leaf) continue;
       std::vector<Job> others = jobs;
       others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
-      if (const double s = used(others); s > share + 0.02) {
+      if (const double s = share_out(others, parts); s > share + 0.02) {
         share = s;
         best = std::move(others);
-        better = true;
       }
     }
-    if (better) jobs = std::move(best);
+    if (best.empty()) break;
+    jobs = std::move(best);
   }
   if (share < alone || jobs.size() == 1) jobs.assign(1, first);
   for (Job& job : jobs) job.slots = take_slots(leaves[job.leaf]);
@@ -419,7 +414,6 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
     release_parents();
     return;
   }
-  share_out(jobs, parts);
   std::vector<std::atomic<bool>> taken(jobs.size());
   team.each([&](std::size_t lane) {
     for (const bool own : {true, false})

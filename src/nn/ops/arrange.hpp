@@ -22,7 +22,7 @@ class Arrange : public Op {
       if (!to.data()) continue;
       for (std::size_t r = 0; r < to.rows(); ++r) {
         const auto from = call.output_gradient.row(r);
-        if (call.is_fresh(s)) std::fill_n(to.row(r).data(), to.cols(), 0.0f);
+        clear_if_fresh(call, s, r);
         Derived::places(call, s, [&](std::size_t i, std::size_t o) { to(r, i) += from[o]; });
       }
     }

@@ -236,7 +236,7 @@ class Conv2d final : public Op {
     float* const slopes = patches + most * conv.depth();
     for (std::size_t r = begin; r < end; ++r) {
       const float* const from = call.output_gradient.row(r).data();
-      clear_fresh(call, r);
+      clear_if_fresh(call, 0, r);
       for (std::size_t first = 0; first < conv.window.places(); first += most) {
         const std::size_t count = std::min(most, conv.window.places() - first);
         for (std::size_t g = 0; g < conv.groups; ++g) {
@@ -282,7 +282,7 @@ class Conv2d final : public Op {
     for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
       const float* const image = call.inputs[0].row(r).data();
       const float* const gradient = call.output_gradient.row(r).data();
-      clear_fresh(call, r);
+      clear_if_fresh(call, 0, r);
       for (std::size_t p = 0; p < conv.window.places(); ++p) {
         const float* const from = gradient + p * conv.filters;
         conv.window.taps(p, [&](std::size_t k, std::size_t at) {
@@ -298,11 +298,6 @@ class Conv2d final : public Op {
       }
       add_bias_gradient(conv, gradient, call.parameter_gradients[1].data());
     }
-  }
-  /// An image's gradient is a sum; cleared just before, it is in cache.
-  static void clear_fresh(const OpBackward& call, std::size_t row) {
-    const MatrixView<float> to = call.input_gradients[0];
-    if (to.data() && call.is_fresh(0)) std::fill_n(to.row(row).data(), to.cols(), 0.0f);
   }
   static void add_bias_gradient(const Conv& conv, const float* from, float* to) {
     if (!to) return;

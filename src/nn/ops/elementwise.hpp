@@ -33,6 +33,12 @@ void columns_in_blocks(std::size_t rows, std::size_t cols, std::size_t width, Ar
   parallel_for(width, 64, body, arena);
 }
 
+class ElementwiseOp : public Op {
+ public:
+  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
+  bool assigns_gradients() const noexcept override { return true; }
+};
+
 /// Adds derivative(x, y) * output gradient to the input gradient, or assigns it if that is fresh.
 template <class Derivative>
 void elementwise_backward(const OpBackward& call, Derivative derivative) {

@@ -15,19 +15,17 @@ constexpr float error = 1e-6f;                                     // relative f
 float gelu(float x) { return 0.5f * x * std::erfc(-x * root_half); }
 
 /// y = x Phi(x) with the normal distribution function Phi (Hendrycks & Gimpel, arXiv:1606.08415), exact form.
-class Gelu final : public Op {
+class Gelu final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "gelu"; }
   std::string_view onnx_name() const noexcept override { return "Gelu"; }
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::gelu); }
-  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
     if (!gradient.data()) return;
     rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
-        if (call.is_fresh(0)) std::fill_n(gradient.row(r).data(), gradient.cols(), 0.0f);
+        clear_if_fresh(call, 0, r);
         kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
       }
     });

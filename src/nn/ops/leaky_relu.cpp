@@ -13,14 +13,12 @@ auto function(const OpContext& call) {
 }
 
 /// y = x for x > 0, else alpha x.
-class LeakyRelu final : public Op {
+class LeakyRelu final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "leaky_relu"; }
   std::string_view onnx_name() const noexcept override { return "LeakyRelu"; }
   std::span<const OpAttribute> attributes() const noexcept override { return attribute_list; }
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, function(call)); }
-  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const auto alpha = static_cast<float>(call.attributes[0]);
     elementwise_backward(call, [alpha](float x, float) { return x > 0 ? 1.0f : alpha; });

@@ -1,5 +1,7 @@
 #pragma once
 // One line per op; the bodies are in the file of the same name, or of their family.
+#include <algorithm>
+
 #include "redoubt/nn/op.hpp"
 
 namespace redoubt {
@@ -85,6 +87,12 @@ inline const Op* const* op_table(std::size_t& count) noexcept {
                                     &transpose_op()};
   count = sizeof(table) / sizeof(table[0]);
   return table;
+}
+
+/// For gradients that are sums: clears a row that nobody has written yet. Just before it is added to, it is in cache.
+inline void clear_if_fresh(const OpBackward& call, std::size_t input, std::size_t row) {
+  const MatrixView<float> to = call.input_gradients[input];
+  if (to.data() && call.is_fresh(input)) std::fill_n(to.row(row).data(), to.cols(), 0.0f);
 }
 
 }  // namespace redoubt::detail

@@ -59,7 +59,7 @@ class MaxPool2d final : public Pool2d {
     rows_in_blocks(to.rows(), to.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         const bool assign = call.is_fresh(0) && w.tiles();
-        if (call.is_fresh(0) && !assign) std::fill_n(to.row(r).data(), to.cols(), 0.0f);  // in cache when added to
+        if (!assign) clear_if_fresh(call, 0, r);
         const float* const x = call.inputs[0].row(r).data();
         const float *const y = call.output.row(r).data(), *const from = call.output_gradient.row(r).data();
         if (w.pad > 0) {
@@ -122,7 +122,7 @@ class AveragePool2d final : public Pool2d {
     const Window w = make(call.shapes[0], call.attributes);
     for (std::size_t r = 0; r < to.rows(); ++r) {
       const auto from = call.output_gradient.row(r);
-      if (call.is_fresh(0)) std::fill_n(to.row(r).data(), to.cols(), 0.0f);
+      clear_if_fresh(call, 0, r);
       for (std::size_t p = 0; p < w.places(); ++p) {
         const float share = 1.0f / count(w, p);
         w.taps(p, [&](std::size_t, std::size_t at) {

@@ -7,13 +7,11 @@ namespace redoubt::detail {
 namespace {
 
 /// y = max(x, 0).
-class Relu final : public Op {
+class Relu final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "relu"; }
   std::string_view onnx_name() const noexcept override { return "Relu"; }
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::relu); }
-  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
   }

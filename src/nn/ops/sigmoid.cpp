@@ -9,13 +9,11 @@ namespace {
 constexpr float relative_error = 4e-7f;  // of kernels::sigmoid
 
 /// y = 1 / (1 + e^-x).
-class Sigmoid final : public Op {
+class Sigmoid final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "sigmoid"; }
   std::string_view onnx_name() const noexcept override { return "Sigmoid"; }
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::sigmoid); }
-  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float, float y) { return y * (1.0f - y); });
   }

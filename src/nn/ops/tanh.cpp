@@ -9,13 +9,11 @@ namespace {
 constexpr float relative_error = 4e-7f;  // of kernels::tanh
 
 /// y = tanh(x).
-class Tanh final : public Op {
+class Tanh final : public ElementwiseOp {
  public:
   std::string_view name() const noexcept override { return "tanh"; }
   std::string_view onnx_name() const noexcept override { return "Tanh"; }
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::tanh); }
-  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     elementwise_backward(call, [](float, float y) { return 1.0f - y * y; });
   }

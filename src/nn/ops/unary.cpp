@@ -17,12 +17,6 @@ void sqrt_row(std::span<const float> src, std::span<float> dst) {
   for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = std::sqrt(src[i]);
 }
 
-class ElementwiseOp : public Op {
- public:
-  OpShape infer(std::span<const OpShape> inputs, std::span<const double>) const override { return inputs[0]; }
-  bool assigns_gradients() const noexcept override { return true; }
-};
-
 /// y = e^x; 0 below -87.33, infinite above 88.72.
 class Exp final : public ElementwiseOp {
  public:
