@@ -55,6 +55,7 @@ void naive_product(Form form, const MatrixView<const float>& a, const MatrixView
       c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
+  detail::hand_out(options, c, 0, m, 0, n);
 }
 
 }  // namespace
@@ -101,6 +102,7 @@ constexpr std::size_t small_b = 500000;       // elements at most
 constexpr std::size_t shallow = 64;           // depth of tn up to which packing a and b costs more
 constexpr std::size_t few_columns = 32;       // up to here a product of tn may be turned
 constexpr double serial_flops = 4e6;          // below, about 20 us, waking a thread costs more than it brings
+constexpr std::size_t sunk_block = 65536;     // elements of c that wait for a sink, at most: they stay in L2
 constexpr std::size_t workspace_floats = depth_block * (packed_row_block + col_block);
 
 struct AlignedDelete {
@@ -260,11 +262,12 @@ void product_of_rounded(Form form, const MatrixView<const float>& a, const Matri
   options.precision = ProductPrecision::fp32;
   if (two) {
     const Epilogue last = options.epilogue;
-    options.epilogue = {};
+    const ProductSink* const sink = options.sink;
+    options.epilogue = {}, options.sink = nullptr;
     product(form, view(a, a_rest), view(b, floats + left), c, options);
     options.accumulate = true;
     product(form, view(a, floats), view(b, b_rest), c, options);
-    options.epilogue = last;
+    options.epilogue = last, options.sink = sink;
   }
   product(form, view(a, floats), view(b, floats + left), c, options);
 }
@@ -282,7 +285,7 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
   if (form == Form::nn && sizes.m == 1 && !options.accumulate) {
     table.matvec(a.data(), sizes.k, b.data(), b.stride(), sizes.n, options.epilogue.bias,
                  static_cast<unsigned char>(options.epilogue.activation), c.data());
-    return;
+    return detail::hand_out(options, c, 0, 1, 0, sizes.n);
   }
   const bool turned = better_turned(form, sizes, options);
   if (turned) {
@@ -301,7 +304,8 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
   const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, col_block) : col_block;
   const std::size_t cols = balanced_block(sizes.n, col_limit / table.tile_cols * table.tile_cols, table.tile_cols);
   const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
-  const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, row_block);
+  const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64},
+                                           options.sink ? std::min(row_block, sunk_block / cols) : row_block);
   const std::size_t rows =
       unpacked ? sizes.m : balanced_block(sizes.m, row_limit / table.tile_rows * table.tile_rows, table.tile_rows);
   const std::size_t row_blocks = (sizes.m + rows - 1) / rows;
@@ -316,6 +320,10 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
             job.unpacked(col, col_end);
           else
             job.packed(row, row_end, col, col_end);
+          if (turned)
+            detail::hand_out(options, c, col, col_end, row, row_end);
+          else
+            detail::hand_out(options, c, row, row_end, col, col_end);
         }
       },
       options.arena);

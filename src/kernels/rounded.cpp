@@ -70,6 +70,7 @@ struct Rounded {
       table.tile(t);
       finish_activation(activation, {t.c, t.rows, t.cols, t.c_row});
     }
+    hand_out(options, c, row_begin, row_end, col, col + t.cols);
   }
 };
 

@@ -16,6 +16,7 @@ constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: ro
 // Chosen for what tile_body.hpp expects of hardware, not measured.
 constexpr std::size_t depth_tiles = 16;           // at a time: 32 columns of them are 32 KiB, of an L1 of 48
 constexpr std::size_t chunk_bytes = 1024 * 1024;  // of the left side, in an L2 of 2 MB
+constexpr std::size_t sunk_cols = 512;            // of a block for a sink, which reads long rows faster than short ones
 constexpr double flops_per_value = 128;           // in the time that rounds one
 constexpr double serial_flops = 5e7;              // below, about 20 us, waking a thread costs more than it brings
 
@@ -46,6 +47,19 @@ struct Tiled {
         std::memset(to + part * b_part + g * group + filled, 0, group - filled);
   }
   void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
+    const std::size_t col = index * panel_cols, cols = std::min(panel_cols, sizes.n - col);
+    if (!options.sink)
+      return multiply_into({c.data() + row_begin * c.stride() + col, row_end - row_begin, cols, c.stride()}, row_begin,
+                           index);
+    alignas(64) float block[2 * side * sunk_cols];
+    for (std::size_t row = row_begin; row < row_end; row += 2 * side) {
+      const MatrixView<float> to(block, std::min(2 * side, row_end - row), cols);
+      multiply_into(to, row, index);
+      (*options.sink)(row, col, to);
+    }
+  }
+  /// Rows of a panel from `row` on.
+  void multiply_into(MatrixView<float> to, std::size_t row, std::size_t index) const {
     const std::size_t col = index * panel_cols;
     const Activation activation = options.epilogue.activation;
     TiledProduct t{.a = nullptr,
@@ -55,19 +69,19 @@ struct Tiled {
                    .b_group = group,
                    .a_part = parts == 2 ? a_part : 0,
                    .b_part = parts == 2 ? b_part : 0,
-                   .c = c.data() + row_begin * c.stride() + col,
-                   .c_row = c.stride(),
-                   .rows = row_end - row_begin,
-                   .cols = std::min(panel_cols, sizes.n - col),
+                   .c = to.data(),
+                   .c_row = to.stride(),
+                   .rows = to.rows(),
+                   .cols = to.cols(),
                    .bias = options.epilogue.bias ? options.epilogue.bias + col : nullptr,
-                   .add_c = options.accumulate,
+                   .add_c = options.accumulate && !options.sink,
                    .relu = false};
     // Sums go through c from part to part of the depth, which changes no bit. Few rows read each side once.
     const std::size_t blocks = sizes.m > 2 * side ? std::max<std::size_t>(1, groups_of(tiles, depth_tiles)) : 1;
     for (std::size_t i = 0; i < blocks; ++i) {
       const std::size_t first = i * tiles / blocks;
       t.tiles = (i + 1) * tiles / blocks - first;
-      t.a = left + row_begin / side * group + first * tile_bytes;
+      t.a = left + row / side * group + first * tile_bytes;
       t.b = panel(index) + first * tile_bytes;
       t.relu = activation == Activation::relu && i + 1 == blocks;
       kernels.product(t);
@@ -118,9 +132,10 @@ void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float
   const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, tiles = groups_of(sizes.k, deep);
   const std::size_t group = tiles * tile_bytes, row_groups = groups_of(sizes.m, side);
   // As many columns as an L1 holds beside the rest, so that shallow products go along the rows of c.
-  const std::size_t panel_cols =
-      std::min(2 * side * std::max<std::size_t>(1, depth_tiles / std::max<std::size_t>(1, tiles * parts)),
-               groups_of(sizes.n, 2 * side) * 2 * side);
+  const std::size_t panel_cols = std::min(
+      options.sink ? sunk_cols
+                   : 2 * side * std::max<std::size_t>(1, depth_tiles / std::max<std::size_t>(1, tiles * parts)),
+      round_up(sizes.n, 2 * side));
   const std::size_t panels = groups_of(sizes.n, panel_cols), left_bytes = row_groups * group * parts;
   const std::size_t chunk =
       2 * side * std::max<std::size_t>(1, chunk_bytes / (2 * std::max(group, tile_bytes) * parts));

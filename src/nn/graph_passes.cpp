@@ -73,7 +73,7 @@ void Graph::update_state(MatrixView<const float> src, GraphWorkspace& workspace,
 }
 
 void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
-                     bool want_input, const OpTraining* training, Arena* arena) const {
+                     bool want_input, const OpTraining* training, Arena* arena, const GradientSink* sink) const {
   const bool want_parameters = !parameter_gradient.empty();
   if (workspace.gradients_.empty() || src.rows() > workspace.rows_ ||
       (want_parameters && parameter_gradient.size() != parameters_.size())) {
@@ -122,8 +122,18 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
     backward.training = training;
     backward.scratch = workspace.op_scratch_;
     backward.arena = arena ? arena : &detail::serial_arena();
+    const auto hand_out = [&](std::size_t row, std::size_t col, MatrixView<float> block) {
+      (*sink)(first_parameter_[i], row, col, block);
+    };
+    const kernels::ProductSink product_sink(hand_out);
+    if (sink && want_parameters && ops_[i]->hands_out_gradient()) backward.sink = &product_sink;
     ops_[i]->backward(backward);
   }
+}
+
+bool Graph::hands_out_gradient(std::size_t parameter) const noexcept {
+  const std::uint32_t node = table_[parameter].node;
+  return parameter == first_parameter_[node] && ops_[node]->hands_out_gradient();
 }
 
 void Graph::scores(std::span<const float> src, std::span<float> dst, GraphWorkspace& workspace) const {

@@ -61,10 +61,10 @@ void OptimizerState::each(const Range& range, float* w, float* g, float factor, 
   const float coupled = decoupled ? 0.0f : decay;
   const float keep = decoupled ? 1.0f - rate_ * decay : 1.0f;
   const auto all = [&, update](std::size_t begin, std::size_t end) {
-    for (std::size_t i = range.offset + begin; i < range.offset + end; ++i) {
-      const float slope = factor * g[i] + coupled * w[i];
+    for (std::size_t j = begin, i = range.offset + begin; j < end; ++j, ++i) {
+      const float slope = factor * g[j] + coupled * w[i];
       w[i] = update(keep * w[i], slope, i);
-      g[i] = 0;
+      g[j] = 0;
     }
   };
   if (range.size <= grain) return all(0, range.size);
@@ -104,9 +104,9 @@ void OptimizerState::move(const Range& range, std::span<float> parameters, std::
                                    .epsilon = scaled_epsilon_};
       const auto some = [&](std::size_t begin, std::size_t end) {
         const std::size_t at = range.offset + begin, count = end - begin;
-        kernels::adam(step, parameters.subspan(at, count), gradient.subspan(at, count),
+        kernels::adam(step, parameters.subspan(at, count), gradient.subspan(begin, count),
                       std::span(first).subspan(at, count), std::span(second).subspan(at, count));
-        std::fill_n(g + at, count, 0.0f);
+        std::fill_n(g + begin, count, 0.0f);
       };
       if (range.size <= grain) return some(0, range.size);
       return parallel_for(range.size, grain, some, arena);

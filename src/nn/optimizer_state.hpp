@@ -23,8 +23,8 @@ class OptimizerState {
   OptimizerState(const Graph& graph, const Optimizer& optimizer);
   /// Starts step number `step` (from 1) at `rate`; then `move` is called for every range of it.
   void begin(std::uint64_t step, double rate);
-  /// Allocates nothing. The gradient is multiplied by `factor` first, and zero afterwards: cleared while it is in
-  /// cache.
+  /// Allocates nothing. `gradient`, of the range, is multiplied by `factor` first, and zero afterwards: cleared while
+  /// it is in cache. Ranges that do not overlap may be moved by several threads.
   void move(const Range& range, std::span<float> parameters, std::span<float> gradient, float factor, Arena* arena);
 
   std::vector<float> first, second;  ///< moments; empty if the kind has none

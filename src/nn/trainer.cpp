@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 
+#include "nn/graph_internal.hpp"
 #include "nn/optimizer_state.hpp"
 #include "nn/require.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -86,6 +87,7 @@ struct Trainer::Impl {
   detail::OptimizerState optimizer;
   std::vector<float> gradient;
   std::vector<detail::Range> ranges;  // what always moves
+  std::vector<detail::Range> late;    // of it what `handed` does not
   std::vector<SparseTable> tables;
   std::vector<std::uint32_t> ids;  // scratch: rows used by one row
   std::vector<double> partial_norms;
@@ -110,16 +112,10 @@ struct Trainer::Impl {
         table.used.reserve(table.stamp.size());
         most_ids = std::max(most_ids, op_size(g.shapes()[g.nodes()[entry.node].inputs[0]]));
         tables.push_back(std::move(table));
-      } else if (!ranges.empty() && ranges.back().decay == entry.decay) {
-        // What lies between is padding, and state only between parameters of one op, which come first.
-        const bool adjacent = ranges.back().offset + ranges.back().size + 16 > entry.offset;
-        if (adjacent) {
-          ranges.back().size = entry.offset + entry.size - ranges.back().offset;
-        } else {
-          ranges.push_back({entry.offset, entry.size, entry.decay});
-        }
       } else {
-        ranges.push_back({entry.offset, entry.size, entry.decay});
+        append(ranges, entry);
+        const auto index = static_cast<std::size_t>(&entry - g.parameter_table().data());
+        if (!g.hands_out_gradient(index)) append(late, entry);
       }
     }
     ids.resize(most_ids);
@@ -127,6 +123,14 @@ struct Trainer::Impl {
     partial_norms.resize(blocks);
     if (o.objective) o.objective->begin(g, heads, o.batch);
     last_rate = o.optimizer.learning_rate;
+  }
+
+  static void append(std::vector<detail::Range>& to, const GraphParameter& entry) {
+    // What lies between is padding, and state only between parameters of one op, which come first.
+    if (!to.empty() && to.back().decay == entry.decay && to.back().offset + to.back().size + 16 > entry.offset)
+      to.back().size = entry.offset + entry.size - to.back().offset;
+    else
+      to.push_back({entry.offset, entry.size, entry.decay});
   }
 
   kernels::ProductPrecision products() const {
@@ -326,10 +330,36 @@ struct Trainer::Impl {
     }
   }
 
+  /// Of the gradient of `rows` rows: their shares assumed full batches.
+  float factor_of(std::size_t rows) const {
+    return static_cast<float>(static_cast<double>(options.batch) * options.accumulate / static_cast<double>(rows));
+  }
+
+  /// Nobody looks at the whole gradient before the weights move: blocks of it may move them as they come.
+  bool moves_in_backward() const {
+    return options.accumulate == 1 && options.clip_norm == 0 && !options.callback && !options.objective &&
+           moves % inspected != 0;
+  }
+
+  void backward_and_move(MatrixView<const float> inputs, const OpTraining& training, Arena* arena) {
+    last_rate = next_rate();
+    optimizer.begin(++moves, last_rate);
+    const float factor = factor_of(inputs.rows());
+    const std::span<float> parameters = graph.parameters();
+    const auto take = [&](std::size_t parameter, std::size_t row, std::size_t col, MatrixView<float> block) {
+      const GraphParameter& entry = graph.parameter_table()[parameter];
+      std::size_t at = entry.offset + row * entry.shape.back() + col;
+      for (std::size_t r = 0; r < block.rows(); ++r, at += entry.shape.back())
+        optimizer.move({at, block.cols(), entry.decay}, parameters, block.row(r), factor, &detail::serial_arena());
+    };
+    const GradientSink sink(take);
+    graph.backward(inputs, workspace, gradient, false, &training, arena, &sink);
+    move_ranges(late, factor);
+    start_over();
+  }
+
   void move(MatrixView<const float> rows, double loss) {
-    // The shares of the rows assumed full batches.
-    auto factor =
-        static_cast<float>(static_cast<double>(options.batch) * options.accumulate / static_cast<double>(pending_rows));
+    float factor = factor_of(pending_rows);
     last_rate = next_rate();
     if (options.clip_norm > 0 || options.callback) {
       const double norm = factor * gradient_norm();
@@ -348,20 +378,26 @@ struct Trainer::Impl {
     }
     if (moves % inspected == 0) check_gradient();
     optimizer.begin(++moves, last_rate);
-    const std::span<float> parameters = graph.parameters();
-    for (const auto& range : ranges) optimizer.move(range, parameters, gradient, factor, options.arena);
+    move_ranges(ranges, factor);
+    start_over();
+  }
+
+  void move_ranges(const std::vector<detail::Range>& list, float factor) {
+    const std::span<float> parameters = graph.parameters(), slopes = gradient;
+    for (const auto& range : list)
+      optimizer.move(range, parameters, slopes.subspan(range.offset, range.size), factor, options.arena);
     for (const SparseTable& table : tables) {
       parallel_for(
           table.used.size(), std::max<std::size_t>(1, norm_block / table.width),
           [&](std::size_t begin, std::size_t end) {
             for (std::size_t i = begin; i < end; ++i) {
               const std::size_t at = table.offset + table.used[i] * table.width;
-              optimizer.move({at, table.width, false}, parameters, gradient, factor, options.arena);
+              optimizer.move({at, table.width, false}, parameters, slopes.subspan(at, table.width), factor,
+                             options.arena);
             }
           },
           options.arena);
     }
-    start_over();
   }
 };
 
@@ -392,10 +428,15 @@ class Trainer::Impl::Pass final : public TrainingPass {
     if (!std::isfinite(mean)) my.fail_diverged(mean, last);
     return mean;
   }
+  bool moved = false;  // backward() has moved the weights, too
   MatrixView<float> seeds() override { return my.graph.gradient(my.workspace, my.graph.score_tensor(), rows.rows()); }
   void backward(MatrixView<const float> inputs) override {
     my.mark_used(inputs);
-    my.graph.backward(inputs, my.workspace, my.gradient, false, &training, arena);
+    moved = my.moves_in_backward();
+    if (moved)
+      my.backward_and_move(inputs, training, arena);
+    else
+      my.graph.backward(inputs, my.workspace, my.gradient, false, &training, arena);
     my.graph.update_state(inputs, my.workspace, training);
   }
 
@@ -431,6 +472,7 @@ double Trainer::step(MatrixView<const float> rows, MatrixView<const float> targe
     throw;
   }
   ++my.calls;
+  if (pass.moved) return mean;
   my.pending_rows += rows.rows();
   if (++my.pending == my.options.accumulate) my.move(rows, mean);
   return mean;

@@ -1,5 +1,6 @@
 #include "redoubt/kernels/matmul.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
@@ -241,6 +242,43 @@ TEST_CASE("products are the same at any thread count", "[matmul][threads]") {
       }
     }
   }
+}
+
+TEST_CASE("a sink takes the product in blocks, each value once, and c stays zero", "[matmul][threads]") {
+  for (const Multiply multiply :
+       {Multiply(matmul), Multiply(matmul_tn), Multiply(matmul_nt), Multiply(naive::matmul_tn)})
+    for (const auto& [m, k, n] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 70, 33},
+                                  {3, 5, 0},
+                                  {40, 65, 30},
+                                  {70, 600, 520},
+                                  {330, 40, 12},
+                                  {300, 128, 170}}) {
+      const bool first_turned = multiply == Multiply(matmul_tn) || multiply == Multiply(naive::matmul_tn);
+      const auto a = first_turned ? random_tensor(k, m, 1) : random_tensor(m, k, 1);
+      const auto b = multiply == Multiply(matmul_nt) ? random_tensor(n, k, 2) : random_tensor(k, n, 2);
+      for (const ProductPrecision precision :
+           {ProductPrecision::fp32, ProductPrecision::fp32x3, ProductPrecision::bf16})
+        for (const int threads : {1, 2}) {
+          INFO(m << 'x' << k << 'x' << n << ' ' << to_string(precision) << " threads " << threads);
+          Arena arena(threads);
+          Tensor<float> want({m, n}), c({m, n}), found({m, n}), taken({m, n});
+          MatmulOptions options{.accumulate = true, .precision = precision, .arena = &arena};
+          multiply(a, b, want, options);
+          const auto take = [&](std::size_t row, std::size_t col, MatrixView<float> block) {
+            for (std::size_t r = 0; r < block.rows(); ++r)
+              for (std::size_t j = 0; j < block.cols(); ++j) {
+                found(row + r, col + j) = block(r, j), taken(row + r, col + j) += 1;
+                block(r, j) = 7;  // it may be overwritten
+              }
+          };
+          const ProductSink sink(take);
+          options.sink = &sink;
+          multiply(a, b, c, options);
+          CHECK(found == want);
+          CHECK(c == Tensor<float>({m, n}));
+          CHECK(std::all_of(taken.data(), taken.data() + m * n, [](float times) { return times == 1; }));
+        }
+    }
 }
 
 TEST_CASE("row strides are respected and nothing else is written", "[matmul]") {

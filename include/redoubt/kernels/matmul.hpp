@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <span>
 
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
 #include "redoubt/kernels/epilogue.hpp"
@@ -22,11 +23,18 @@ const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x
 /// emulated instructions; they have not run on hardware yet.
 bool has_kernels(ProductPrecision precision) noexcept;
 
+/// Takes a finished block of a product, whose first element is (row, col), on the thread that made it and while it is
+/// in that thread's cache: whatever reads a product once need not find it in memory. Blocks do not overlap, cover all
+/// of c, and may be overwritten.
+using ProductSink = function_ref<void(std::size_t row, std::size_t col, MatrixView<float> block)>;
+
 struct MatmulOptions {
   Epilogue epilogue{};
   bool accumulate = false;  ///< start from what c holds instead of from zero (the bias is added once, as always)
   ProductPrecision precision = ProductPrecision::fp32;
   Arena* arena = nullptr;  ///< null = the default arena; small products stay on the calling thread
+  /// Given: takes the product. c, which holds zeros and does so again afterwards, may serve as memory for its blocks.
+  const ProductSink* sink = nullptr;
 };
 
 /// c[m,n] = a[m,k] * b[k,n], then the epilogue. fp32, row-major, any row stride, no alignment needed.

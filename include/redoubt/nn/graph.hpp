@@ -12,9 +12,6 @@
 
 namespace redoubt {
 
-template <class Signature>
-class function_ref;
-
 namespace detail {
 class GraphPlan;
 }
@@ -39,6 +36,10 @@ struct GraphParameter {
   std::size_t fan_in = 0, fan_out = 0;  ///< as OpParameter, filled in
   std::size_t offset = 0, size = 0;
 };
+
+/// Takes the gradient of an entry of `Graph::parameter_table()` in blocks, as a kernels::ProductSink does.
+using GradientSink =
+    function_ref<void(std::size_t parameter, std::size_t row, std::size_t col, MatrixView<float> block)>;
 
 /// How `Graph::bounds` are found; each is sound, the later ones are tighter and slower.
 enum class GraphBounds : std::uint8_t {
@@ -140,9 +141,14 @@ class Graph final : public Predictor {
   MatrixView<float> gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept;
   /// After `forward` on the same `src`: takes `gradient(score_tensor())`, which the caller has filled, back through
   /// the graph. `parameter_gradient` (size of parameters(), or empty) is added to; the gradient of the input is in
-  /// `gradient(workspace, 0, rows)` if `want_input`.
+  /// `gradient(workspace, 0, rows)` if `want_input`. With `sink`, gradients of the parameters that
+  /// `hands_out_gradient(parameter)` go there in blocks, each when no pass needs the values of the parameter any more;
+  /// theirs in `parameter_gradient` must be zero and stay so.
   void backward(MatrixView<const float> src, GraphWorkspace& workspace, std::span<float> parameter_gradient,
-                bool want_input, const OpTraining* training = nullptr, Arena* arena = nullptr) const;
+                bool want_input, const OpTraining* training = nullptr, Arena* arena = nullptr,
+                const GradientSink* sink = nullptr) const;
+  /// Whether a GradientSink is given the gradient of entry `parameter` of parameter_table().
+  bool hands_out_gradient(std::size_t parameter) const noexcept;
 
   /// After a training `forward` on the same `src`: moves what ops learn without gradients, such as running statistics.
   void update_state(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining& training);

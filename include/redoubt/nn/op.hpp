@@ -93,6 +93,9 @@ struct OpBackward : OpContext {
   MatrixView<const float> output_gradient;
   std::span<const MatrixView<float>> input_gradients;
   std::span<const MatrixView<float>> parameter_gradients;
+  /// Given: takes the gradient of parameter 0, whose view holds zeros and does so again afterwards. Only for ops with
+  /// `hands_out_gradient`, after the last use of the parameter's values.
+  const kernels::ProductSink* sink = nullptr;
 };
 
 /// Boxes: every element of the input lies between lower and upper.
@@ -145,6 +148,8 @@ class Op {
   virtual void backward(const OpBackward& call) const = 0;
   /// `backward` looks at `OpBackward::fresh`: nobody need clear the gradients that it is the first to write.
   virtual bool assigns_gradients() const noexcept;
+  /// `backward` looks at `OpBackward::sink`.
+  virtual bool hands_out_gradient() const noexcept;
   /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
   virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
   /// The rows of sparse parameter `parameter` that one row of the first input uses, repeats included: at most one per

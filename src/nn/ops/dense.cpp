@@ -76,14 +76,20 @@ class Dense final : public Op {
     }
   }
   bool assigns_gradients() const noexcept override { return true; }
+  bool hands_out_gradient() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const std::size_t count = position_count(call);
     const bool apart = count > 1 && call.inputs[0].stride() != call.inputs[0].cols();
     for (std::size_t r = 0; r < (apart ? call.output_gradient.rows() : 1); ++r) {
       const auto part = [&](auto view) { return positions(apart ? view.slice(r, r + 1) : view, count); };
       backward_part(call, part(call.inputs[0]), part(call.output_gradient),
-                    call.input_gradients[0].data() ? part(call.input_gradients[0]) : MatrixView<float>{});
+                    call.input_gradients[0].data() ? part(call.input_gradients[0]) : MatrixView<float>{},
+                    apart ? nullptr : call.sink);
     }
+    const MatrixView<float> sum = call.parameter_gradients[0];
+    if (!apart || !call.sink || !sum.data()) return;
+    (*call.sink)(0, 0, sum);
+    std::fill_n(sum.data(), sum.rows() * sum.cols(), 0.0f);
   }
   void bounds(const OpBounds& call) const override {
     const std::size_t count = position_count(call);
@@ -112,7 +118,8 @@ class Dense final : public Op {
 
  private:
   static void backward_part(const OpBackward& call, MatrixView<const float> input,
-                            MatrixView<const float> output_gradient, MatrixView<float> input_gradient) {
+                            MatrixView<const float> output_gradient, MatrixView<float> input_gradient,
+                            const kernels::ProductSink* sink) {
     if (input_gradient.data() && input_gradient.rows() == 1) {
       // One row, as attacks ask for: the weights are read once, in order, without a workspace.
       for (std::size_t i = 0; i < input_gradient.cols(); ++i) {
@@ -125,7 +132,7 @@ class Dense final : public Op {
     }
     if (call.parameter_gradients[0].data()) {
       kernels::matmul_tn(input, output_gradient, call.parameter_gradients[0],
-                         {.accumulate = true, .precision = call.products(), .arena = call.arena});
+                         {.accumulate = true, .precision = call.products(), .arena = call.arena, .sink = sink});
     }
     if (call.parameter_gradients[1].data()) {
       const auto sums = call.parameter_gradients[1].row(0);
