@@ -41,6 +41,14 @@ float rounded(float x, float y, ProductPrecision precision) {
   return precision == ProductPrecision::bf16 ? a * b : lead(x - a) * b + a * lead(y - b) + a * b;
 }
 
+/// All of c to the sink, in blocks of whole rows.
+void hand_out(const MatmulOptions& options, const MatrixView<float>& c) {
+  constexpr std::size_t block = 16384;
+  parallel_for(
+      c.rows(), std::max<std::size_t>(1, block / std::max<std::size_t>(1, c.cols())),
+      [&](std::size_t begin, std::size_t end) { (*options.sink)(begin, 0, c.slice(begin, end)); }, options.arena);
+}
+
 void naive_product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                    const MatrixView<float>& c, const MatmulOptions& options) {
   const auto [m, n, k] = checked_sizes(form, a, b, c);
@@ -55,7 +63,7 @@ void naive_product(Form form, const MatrixView<const float>& a, const MatrixView
       c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
-  detail::hand_out(options, c, 0, m, 0, n);
+  if (options.sink) hand_out(options, c);
 }
 
 }  // namespace
@@ -102,7 +110,6 @@ constexpr std::size_t small_b = 500000;       // elements at most
 constexpr std::size_t shallow = 64;           // depth of tn up to which packing a and b costs more
 constexpr std::size_t few_columns = 32;       // up to here a product of tn may be turned
 constexpr double serial_flops = 4e6;          // below, about 20 us, waking a thread costs more than it brings
-constexpr std::size_t sunk_block = 65536;     // elements of c that wait for a sink, at most: they stay in L2
 constexpr std::size_t workspace_floats = depth_block * (packed_row_block + col_block);
 
 struct AlignedDelete {
@@ -262,12 +269,11 @@ void product_of_rounded(Form form, const MatrixView<const float>& a, const Matri
   options.precision = ProductPrecision::fp32;
   if (two) {
     const Epilogue last = options.epilogue;
-    const ProductSink* const sink = options.sink;
-    options.epilogue = {}, options.sink = nullptr;
+    options.epilogue = {};
     product(form, view(a, a_rest), view(b, floats + left), c, options);
     options.accumulate = true;
     product(form, view(a, floats), view(b, b_rest), c, options);
-    options.epilogue = last, options.sink = sink;
+    options.epilogue = last;
   }
   product(form, view(a, floats), view(b, floats + left), c, options);
 }
@@ -276,6 +282,13 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
              const MatmulOptions& options) {
   Sizes sizes = checked_sizes(form, a, b, c);
   if (selected_isa() == Isa::baseline) return naive_product(form, a, b, c, options);
+  if (options.sink && (options.precision == ProductPrecision::fp32 || !detail::tile_kernels())) {
+    // Blocks of these kernels are high and narrow: in a matrix that shares their shape, short rows far apart.
+    MatmulOptions whole = options;
+    whole.sink = nullptr;
+    product(form, a, b, c, whole);
+    return hand_out(options, c);
+  }
   if (options.precision != ProductPrecision::fp32) {
     if (!detail::rounded_product(form, a, b, c, options, sizes)) product_of_rounded(form, a, b, c, options);
     return;
@@ -285,7 +298,7 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
   if (form == Form::nn && sizes.m == 1 && !options.accumulate) {
     table.matvec(a.data(), sizes.k, b.data(), b.stride(), sizes.n, options.epilogue.bias,
                  static_cast<unsigned char>(options.epilogue.activation), c.data());
-    return detail::hand_out(options, c, 0, 1, 0, sizes.n);
+    return;
   }
   const bool turned = better_turned(form, sizes, options);
   if (turned) {
@@ -304,8 +317,7 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
   const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, col_block) : col_block;
   const std::size_t cols = balanced_block(sizes.n, col_limit / table.tile_cols * table.tile_cols, table.tile_cols);
   const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
-  const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64},
-                                           options.sink ? std::min(row_block, sunk_block / cols) : row_block);
+  const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, row_block);
   const std::size_t rows =
       unpacked ? sizes.m : balanced_block(sizes.m, row_limit / table.tile_rows * table.tile_rows, table.tile_rows);
   const std::size_t row_blocks = (sizes.m + rows - 1) / rows;
@@ -320,10 +332,6 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
             job.unpacked(col, col_end);
           else
             job.packed(row, row_end, col, col_end);
-          if (turned)
-            detail::hand_out(options, c, col, col_end, row, row_end);
-          else
-            detail::hand_out(options, c, row, row_end, col, col_end);
         }
       },
       options.arena);

@@ -70,7 +70,6 @@ struct Rounded {
       table.tile(t);
       finish_activation(activation, {t.c, t.rows, t.cols, t.c_row});
     }
-    hand_out(options, c, row_begin, row_end, col, col + t.cols);
   }
 };
 

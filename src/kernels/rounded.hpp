@@ -113,15 +113,6 @@ void multiply_in_chunks(const Job& job, const Division& d) {
       d.arena);
 }
 
-/// Hands the finished block of c to the sink, if there is one, and clears it.
-inline void hand_out(const MatmulOptions& options, MatrixView<float> c, std::size_t row, std::size_t row_end,
-                     std::size_t col, std::size_t col_end) {
-  if (!options.sink) return;
-  const MatrixView<float> block(c.data() + row * c.stride() + col, row_end - row, col_end - col, c.stride());
-  (*options.sink)(row, col, block);
-  for (std::size_t r = 0; r < block.rows(); ++r) std::fill_n(block.row(r).data(), block.cols(), 0.0f);
-}
-
 /// Room for the rounded operands of a product.
 class RoundedMemory : public redoubt::detail::KeptMemory<RoundedMemory> {
  public:

@@ -348,9 +348,12 @@ struct Trainer::Impl {
     const std::span<float> parameters = graph.parameters();
     const auto take = [&](std::size_t parameter, std::size_t row, std::size_t col, MatrixView<float> block) {
       const GraphParameter& entry = graph.parameter_table()[parameter];
-      std::size_t at = entry.offset + row * entry.shape.back() + col;
-      for (std::size_t r = 0; r < block.rows(); ++r, at += entry.shape.back())
-        optimizer.move({at, block.cols(), entry.decay}, parameters, block.row(r), factor, &detail::serial_arena());
+      const std::size_t width = entry.shape.back(), at = entry.offset + row * width + col;
+      const bool whole_rows = block.cols() == width && block.stride() == width;
+      const std::size_t parts = whole_rows ? 1 : block.rows(), size = block.rows() * block.cols() / parts;
+      for (std::size_t i = 0; i < parts; ++i)
+        optimizer.move({at + i * width, size, entry.decay}, parameters, {block.row(i).data(), size}, factor,
+                       &detail::serial_arena());
     };
     const GradientSink sink(take);
     graph.backward(inputs, workspace, gradient, false, &training, arena, &sink);

@@ -24,8 +24,8 @@ const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x
 bool has_kernels(ProductPrecision precision) noexcept;
 
 /// Takes a finished block of a product, whose first element is (row, col), on the thread that made it and while it is
-/// in that thread's cache: whatever reads a product once need not find it in memory. Blocks do not overlap, cover all
-/// of c, and may be overwritten.
+/// in that thread's cache: whatever reads a product once need not find it in memory. Blocks do not overlap and cover
+/// all of c. It leaves zeros in the block.
 using ProductSink = function_ref<void(std::size_t row, std::size_t col, MatrixView<float> block)>;
 
 struct MatmulOptions {
@@ -33,7 +33,7 @@ struct MatmulOptions {
   bool accumulate = false;  ///< start from what c holds instead of from zero (the bias is added once, as always)
   ProductPrecision precision = ProductPrecision::fp32;
   Arena* arena = nullptr;  ///< null = the default arena; small products stay on the calling thread
-  /// Given: takes the product. c, which holds zeros and does so again afterwards, may serve as memory for its blocks.
+  /// Given: takes the product. c holds zeros before and afterwards; its memory may serve for the blocks.
   const ProductSink* sink = nullptr;
 };
 

@@ -89,7 +89,6 @@ class Dense final : public Op {
     const MatrixView<float> sum = call.parameter_gradients[0];
     if (!apart || !call.sink || !sum.data()) return;
     (*call.sink)(0, 0, sum);
-    std::fill_n(sum.data(), sum.rows() * sum.cols(), 0.0f);
   }
   void bounds(const OpBounds& call) const override {
     const std::size_t count = position_count(call);
