@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/conv.hpp"
 #include "kernels/depthwise.hpp"
 #include "nn/ops/op_table.hpp"
 #include "nn/ops/spatial.hpp"
@@ -52,6 +53,11 @@ struct Conv {
       segment((ky * w.kernel_width + skip) * w.channels, (y * w.width + left + skip - w.pad) * w.channels,
               (end - skip) * w.channels);
     }
+  }
+  kernels::detail::ConvShape shape() const {
+    const Window& w = window;
+    return {w.height, w.width, w.channels, filters,      w.kernel_height, w.kernel_width,
+            w.stride, w.pad,   w.dilation, w.out_height, w.out_width};
   }
   bool plain() const { return groups == 1 && window.dilation == 1; }
 
@@ -153,6 +159,11 @@ class Conv2d final : public Op {
 
   void forward(const OpForward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
+    if (rounded(conv, call) &&
+        kernels::detail::rounded_conv(conv.shape(), call.inputs[0], call.parameters[0].data(),
+                                      call.parameters[1].data(), false, call.output, {call.products(), call.arena})) {
+      return;
+    }
     const std::size_t need = scratch(call.shapes, call.attributes, false);
     const auto rows = [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
@@ -167,6 +178,15 @@ class Conv2d final : public Op {
   void backward(const OpBackward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (conv.depthwise()) return backward_depthwise(conv, call);
+    if (rounded(conv, call) && kernels::detail::rounded_conv_backward(conv.shape(), call.inputs[0],
+                                                                      call.parameters[0].data(), call.output_gradient,
+                                                                      {.images = call.input_gradients[0],
+                                                                       .assign_images = call.is_fresh(0),
+                                                                       .weights = call.parameter_gradients[0].data(),
+                                                                       .bias = call.parameter_gradients[1].data()},
+                                                                      {call.products(), call.arena})) {
+      return;
+    }
     const std::size_t rows = call.output_gradient.rows();
     const std::size_t need = scratch(call.shapes, call.attributes, true), own = sums(conv);
     if (own == 0 || rows <= image_block) {
@@ -219,6 +239,9 @@ class Conv2d final : public Op {
   }
 
  private:
+  static bool rounded(const Conv& conv, const OpContext& call) {
+    return conv.groups == 1 && call.products() != kernels::ProductPrecision::fp32;
+  }
   /// Floats of the sums of a block of images; 0: no blocks, because the weights are large enough for products that are
   /// parallel inside.
   static std::size_t sums(const Conv& conv) {
