@@ -88,14 +88,16 @@ void max_pool_kernel(const float* src, size_t src_row, size_t step, size_t heigh
 
 template <class V>
 void max_pool_backward_kernel(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
-                              size_t height, size_t width, size_t channels, size_t places, bool add, float* dst) {
+                              size_t height, size_t width, size_t channels, size_t places, bool relu, bool add,
+                              float* dst) {
   using Reg = typename V::Reg;
   const Reg lowest = V::set(-__builtin_inff());
+  const Reg floor = relu ? V::set(0x1p-149f) : lowest;  // of windows whose slope counts
   for (size_t p = 0; p < places; ++p, src += step, dst += step, best += channels, slopes += channels) {
     for (size_t c = 0; c < channels; c += V::width) {
       const typename V::Mask mask = V::tail(channels - c);
       const Reg largest = V::load(best + c, mask);
-      Reg rest = V::load(slopes + c, mask);
+      Reg rest = V::keep_if_ge(largest, floor, V::load(slopes + c, mask));
       for (size_t y = 0; y < height; ++y) {
         for (size_t x = 0; x < width; ++x) {
           const size_t at = y * src_row + x * channels + c;

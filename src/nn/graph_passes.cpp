@@ -12,11 +12,11 @@
 namespace redoubt {
 
 MatrixView<float> Graph::value(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
-  return {workspace.values_.data() + value_at_[tensor] * workspace.rows_, rows, sizes_[tensor]};
+  return {workspace.values_.data() + value_at_[kept_as_[tensor]] * workspace.rows_, rows, sizes_[tensor]};
 }
 
 MatrixView<float> Graph::gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
-  const std::size_t at = tensor == 0 ? value_size_ : value_at_[tensor];  // the input's gradient comes last
+  const std::size_t at = tensor == 0 ? value_size_ : value_at_[kept_as_[tensor]];  // the input's gradient comes last
   return {workspace.gradients_.data() + at * workspace.rows_, rows, sizes_[tensor]};
 }
 
@@ -31,8 +31,10 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
   }
   const std::size_t rows = src.rows(), last = training ? score_tensor_ : nodes_.size();
   for (std::size_t i = 0; i < last; ++i) {
+    if (takes_relu_[i] && !ops_[i]->applies_relu()) continue;
     Call call;
     OpForward forward;
+    forward.relu = takes_relu_[i];
     call.fill(*this, i, forward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
     forward.inputs = call.used(*this, i);
@@ -97,8 +99,10 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
   };
   for (const auto t : dead_ends_) clear(t);
   for (std::size_t i = score_tensor_; i-- > 0;) {
+    if (masked_[i + 1] || (!want_input && !learned_[i + 1])) continue;
     Call call;
     OpBackward backward;
+    backward.relu = masked_[nodes_[i].inputs[0]] && ops_[i]->masks_relu();
     call.fill(*this, i, backward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
     std::array<MatrixView<float>, max_op_inputs> input_gradients;
@@ -106,7 +110,7 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
     const bool assigns = ops_[i]->assigns_gradients();
     if (assigns) backward.fresh = first_writes_[i];
     for (std::size_t s = 0; s < sources.size(); ++s) {
-      if (sources[s] == 0 && !want_input) continue;
+      if (!want_input && !learned_[sources[s]]) continue;
       input_gradients[s] = gradient(workspace, sources[s], rows);
       if ((first_writes_[i] >> s & 1) != 0 && !assigns) clear(sources[s]);
     }

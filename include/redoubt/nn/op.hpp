@@ -79,6 +79,7 @@ struct OpContext {
 struct OpForward : OpContext {
   std::span<const MatrixView<const float>> inputs;
   MatrixView<float> output;
+  bool relu = false;  ///< `output` is that of the ReLU behind this op; only for ops with `applies_relu`
 };
 
 /// Gradients of a scalar loss. Those of inputs and parameters are added to what is there; a view without data is
@@ -87,6 +88,8 @@ struct OpBackward : OpContext {
   /// Bit i: input_gradients[i] is unset, and its values are assigned. Only for ops with `assigns_gradients`.
   std::uint8_t fresh = 0;
   bool is_fresh(std::size_t input) const noexcept { return (fresh >> input & 1) != 0; }
+  /// The input is the output of a ReLU, and the gradient of the ReLU's input is wanted; only for ops with `masks_relu`.
+  bool relu = false;
 
   std::span<const MatrixView<const float>> inputs;
   MatrixView<const float> output;
@@ -145,6 +148,10 @@ class Op {
   virtual void backward(const OpBackward& call) const = 0;
   /// `backward` looks at `OpBackward::fresh`: nobody need clear the gradients that it is the first to write.
   virtual bool assigns_gradients() const noexcept;
+  /// `forward` looks at `OpForward::relu`, and `backward` does not look at the output.
+  virtual bool applies_relu() const noexcept;
+  /// `backward` looks at `OpBackward::relu`.
+  virtual bool masks_relu() const noexcept;
   /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
   virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
   /// The rows of sparse parameter `parameter` that one row of the first input uses, repeats included: at most one per

@@ -159,9 +159,9 @@ class Conv2d final : public Op {
 
   void forward(const OpForward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
-    if (rounded(conv, call) &&
-        kernels::detail::rounded_conv(conv.shape(), call.inputs[0], call.parameters[0].data(),
-                                      call.parameters[1].data(), false, call.output, {call.products(), call.arena})) {
+    if (rounded(conv, call) && kernels::detail::rounded_conv(conv.shape(), call.inputs[0], call.parameters[0].data(),
+                                                             call.parameters[1].data(), call.relu, call.output,
+                                                             {call.products(), call.arena})) {
       return;
     }
     const std::size_t need = scratch(call.shapes, call.attributes, false);
@@ -175,6 +175,7 @@ class Conv2d final : public Op {
     parallel_for(call.output.rows(), 1, rows, call.arena);
   }
   bool assigns_gradients() const noexcept override { return true; }
+  bool applies_relu() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (conv.depthwise()) return backward_depthwise(conv, call);
@@ -280,22 +281,24 @@ class Conv2d final : public Op {
     }
   }
   static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
+    const kernels::Activation activation = call.relu ? kernels::Activation::relu : kernels::Activation::none;
     if (conv.depthwise()) {
       const Window& w = conv.window;
       return kernels::depthwise({w.height, w.width, w.channels, w.kernel_height, w.kernel_width, w.stride, w.pad,
                                  w.dilation, w.out_height, w.out_width},
-                                image, call.parameters[0].data(), call.parameters[1].data(), kernels::Activation::none,
-                                out, 0, w.out_height);
+                                image, call.parameters[0].data(), call.parameters[1].data(), activation, out, 0,
+                                w.out_height);
     }
     for (std::size_t first = 0; first < conv.window.places(); first += tile) {
       const std::size_t count = std::min(tile, conv.window.places() - first);
       for (std::size_t g = 0; g < conv.groups; ++g) {
         conv.gather(image, g, first, count, patches);
-        kernels::matmul({patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
-                        conv.columns(out + first * conv.filters, count, g),
-                        {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters()},
-                         .precision = call.products(),
-                         .arena = &serial_arena()});
+        kernels::matmul(
+            {patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
+            conv.columns(out + first * conv.filters, count, g),
+            {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters(), .activation = activation},
+             .precision = call.products(),
+             .arena = &serial_arena()});
       }
     }
   }
