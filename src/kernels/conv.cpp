@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: rows or columns, depth
 constexpr std::size_t image_block = 8;                          // images of a task
-constexpr std::size_t group_bytes = 96 * 1024;  // of the images that meet the same weights before the next
-constexpr std::size_t sum_bytes = 256 * 1024;   // of the sides of the images that are summed at a time
+constexpr std::size_t group_bytes = 256 * 1024;  // of images and results that meet the same weights before the next
+constexpr std::size_t sum_bytes = 256 * 1024;    // of the sides of the images that are summed at a time
 
 class SharedMemory : public redoubt::detail::KeptMemory<SharedMemory> {
  public:
@@ -145,11 +145,13 @@ struct TurnedTaps {
   }
 };
 
+std::size_t parts_of(const ConvOptions& options) { return options.precision == ProductPrecision::bf16 ? 1 : 2; }
+
 /// One kernel for a batch; what it reads of the weights is packed once.
 class Forward {
  public:
   Forward(const TileKernels& kernels, const ConvShape& shape, MatrixView<const float> images, const float* weights,
-          const float* bias, bool relu, MatrixView<float> dst, std::size_t parts)
+          const float* bias, bool relu, MatrixView<float> dst, const ConvOptions& options)
       : kernels_(kernels),
         s_(shape),
         images_(images),
@@ -157,13 +159,14 @@ class Forward {
         bias_(bias),
         relu_(relu),
         dst_(dst),
-        parts_(parts),
+        options_(options),
+        parts_(parts_of(options)),
         patches_(shape),
         extent_(patches_.extent()),
         b_group_(patches_.segments * patches_.segment_tiles * tile_bytes),
         b_part_(groups_of(s_.filters, side) * b_group_) {}
 
-  void run(Arena* arena) const {
+  void run() const {
     Pieces pieces;
     const std::size_t offsets = pieces.take(patches_.segments * sizeof(std::size_t));
     const std::size_t right = pieces.take(b_part_ * parts_);
@@ -172,14 +175,16 @@ class Forward {
     for (std::size_t i = 0; i < patches_.segments; ++i) segments[i] = patches_.offset(i) * 2;
     pack(memory.data() + right);
     const std::size_t image_bytes = extent_ * 2;
-    const std::size_t group = std::clamp<std::size_t>(group_bytes / image_bytes, 1, image_block);
+    const std::size_t group =
+        std::clamp<std::size_t>(group_bytes / (image_bytes + s_.places() * s_.filters * sizeof(float)), 1, image_block);
     parallel_for(
         images_.rows(), group,
         [&](std::size_t begin, std::size_t end) {
           const TaskMemory own((end - begin) * image_bytes * parts_);
           multiply(begin, end, own.data(), memory.data() + right, segments);
+          if (options_.finished) (*options_.finished)(begin, end);
         },
-        arena);
+        options_.arena);
   }
 
  private:
@@ -226,6 +231,7 @@ class Forward {
   const float *weights_, *bias_;
   bool relu_;
   MatrixView<float> dst_;
+  const ConvOptions& options_;
   std::size_t parts_;
   Patches patches_;
   std::size_t extent_, b_group_, b_part_;
@@ -234,14 +240,15 @@ class Forward {
 class Backward {
  public:
   Backward(const TileKernels& kernels, const ConvShape& shape, MatrixView<const float> images, const float* weights,
-           MatrixView<const float> slopes, const ConvGradients& to, std::size_t parts)
+           MatrixView<const float> slopes, const ConvGradients& to, const ConvOptions& options)
       : kernels_(kernels),
         s_(shape),
         images_(images),
         weights_(weights),
         slopes_(slopes),
         to_(to),
-        parts_(parts),
+        options_(options),
+        parts_(parts_of(options)),
         patches_(shape),
         turned_(shape),
         sums_wanted_(to.weights || to.bias),
@@ -259,7 +266,7 @@ class Backward {
     sum_floats_ = to.weights ? filter_tiles_ * column_tiles_ * side * side : 0;
   }
 
-  void run(Arena* arena) const {
+  void run() const {
     const std::size_t rows = slopes_.rows(), block = blocks_of(rows);
     Pieces pieces;
     const Shared at{.columns = pieces.take(column_tiles_ * sizeof(std::size_t)),
@@ -278,7 +285,7 @@ class Backward {
         [&](std::size_t begin, std::size_t end) {
           images(begin, end, columns, memory.data() + at.right, offsets, sums + begin / block * block_floats());
         },
-        arena);
+        options_.arena);
     if (to_.weights) {
       for (std::size_t f = 0; f < filter_tiles_; ++f) add_sums(f, sums, groups_of(rows, block));
     }
@@ -320,6 +327,7 @@ class Backward {
     const std::size_t pairs = pieces.take(sums_wanted_ ? group * pairs_bytes_ * parts_ : 0);
     const std::size_t left = pieces.take(sums_wanted_ ? group * left_bytes_ * parts_ : 0);
     const std::size_t padded = pieces.take(images_wanted_ ? padded_bytes_ * parts_ : 0);
+    const std::size_t room = pieces.take(options_.slopes ? s_.places() * s_.filters * sizeof(float) : 0);
     const TaskMemory memory(pieces.size);
     unsigned char* const at = memory.data();
     if (sums_wanted_) std::memset(at + rounded, 0, rounded_bytes_ * parts_);
@@ -329,10 +337,12 @@ class Backward {
     for (std::size_t first = begin; first < end; first += group) {
       const std::size_t last = std::min(end, first + group);
       for (std::size_t r = first; r < last; ++r) {
+        const float* const slopes =
+            options_.slopes ? (*options_.slopes)(r, reinterpret_cast<float*>(at + room)) : slopes_.row(r).data();
         if (sums_wanted_)
-          prepare(r, at + rounded, at + pairs + (r - first) * pairs_bytes_, group * pairs_bytes_,
+          prepare(r, slopes, at + rounded, at + pairs + (r - first) * pairs_bytes_, group * pairs_bytes_,
                   at + left + (r - first) * left_bytes_, group * left_bytes_, bias);
-        if (images_wanted_) image_gradient(r, at + padded, right, offsets);
+        if (images_wanted_) image_gradient(r, slopes, at + padded, right, offsets);
       }
       if (!to_.weights) continue;
       kernels_.conv->sums({.a = at + left,
@@ -353,8 +363,8 @@ class Backward {
     }
   }
   /// Both sides of the product that gives the gradient of the weights.
-  void prepare(std::size_t row, unsigned char* rounded, unsigned char* pairs, std::size_t pairs_part,
-               unsigned char* left, std::size_t left_part, float* bias) const {
+  void prepare(std::size_t row, const float* slopes, unsigned char* rounded, unsigned char* pairs,
+               std::size_t pairs_part, unsigned char* left, std::size_t left_part, float* bias) const {
     if (to_.weights) {
       patches_.padded.round(*kernels_.packs, images_.row(row).data(), rounded, part(rounded_bytes_));
       const std::size_t next = s_.stride * s_.channels, count = rounded_bytes_ / 2 - next;
@@ -363,13 +373,13 @@ class Backward {
         kernels_.conv_packs->pairs(from, from + next, count, reinterpret_cast<unsigned short*>(pairs + p * pairs_part));
       }
     }
-    kernels_.conv_packs->slopes(slopes_.row(row).data(), s_.out_height, s_.out_width, patches_.padded.pitch(),
-                                s_.filters, left, depth_tiles_ * tile_bytes, part(left_part), bias);
+    kernels_.conv_packs->slopes(slopes, s_.out_height, s_.out_width, patches_.padded.pitch(), s_.filters, left,
+                                depth_tiles_ * tile_bytes, part(left_part), bias);
   }
-  void image_gradient(std::size_t row, unsigned char* padded, const unsigned char* right,
+  void image_gradient(std::size_t row, const float* slopes, unsigned char* padded, const unsigned char* right,
                       const std::size_t* offsets) const {
     const std::size_t line = turned_.line * s_.filters * 2, inside = s_.out_width * s_.filters;
-    kernels_.packs->rows(slopes_.row(row).data(), inside, s_.out_height, inside,
+    kernels_.packs->rows(slopes, inside, s_.out_height, inside,
                          padded + turned_.above * line + turned_.left * s_.filters * 2,
                          {line, 64, side * line, part(padded_bytes_)});
     float* const image = to_.images.row(row).data();
@@ -424,6 +434,7 @@ class Backward {
   const float* weights_;
   MatrixView<const float> slopes_;
   const ConvGradients& to_;
+  const ConvOptions& options_;
   std::size_t parts_;
   Patches patches_;
   TurnedTaps turned_;
@@ -462,8 +473,7 @@ bool rounded_conv(const ConvShape& shape, MatrixView<const float> images, const 
                   bool relu, MatrixView<float> dst, const ConvOptions& options) {
   const TileKernels* const kernels = tile_kernels();
   if (!kernels || !kernels->conv) return false;
-  Forward(*kernels, shape, images, weights, bias, relu, dst, options.precision == ProductPrecision::bf16 ? 1 : 2)
-      .run(options.arena);
+  Forward(*kernels, shape, images, weights, bias, relu, dst, options).run();
   return true;
 }
 
@@ -471,8 +481,7 @@ bool rounded_conv_backward(const ConvShape& shape, MatrixView<const float> image
                            MatrixView<const float> slopes, const ConvGradients& to, const ConvOptions& options) {
   const TileKernels* const kernels = tile_kernels();
   if (!kernels || !kernels->conv) return false;
-  Backward(*kernels, shape, images, weights, slopes, to, options.precision == ProductPrecision::bf16 ? 1 : 2)
-      .run(options.arena);
+  Backward(*kernels, shape, images, weights, slopes, to, options).run();
   return true;
 }
 

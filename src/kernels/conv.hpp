@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/kernels/matmul.hpp"
 
@@ -20,6 +21,10 @@ struct ConvShape {
 struct ConvOptions {
   ProductPrecision precision = ProductPrecision::bf16;  ///< not fp32
   Arena* arena = nullptr;                               ///< null = the default arena
+  /// Unless null, called for rows of dst that are finished and in the cache of the calling thread.
+  const function_ref<void(std::size_t begin, std::size_t end)>* finished = nullptr;
+  /// Unless null, makes each row of slopes, once, in `room` for one, or returns where it is.
+  const function_ref<const float*(std::size_t row, float* room)>* slopes = nullptr;
 };
 
 /// What `rounded_conv_backward` adds to, or assigns; what holds no data is not wanted.

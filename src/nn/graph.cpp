@@ -236,13 +236,13 @@ void Graph::plan_gradients() {
   }
 }
 
-/// A ReLU that is the only reader of an op that applies it needs no pass of its own; if a pool is all that reads the
-/// ReLU, none backward either.
+/// A ReLU that is the only reader of an op that leads needs no pass of its own; a pool that is the only reader of that
+/// ReLU is done row by row with the op.
 void Graph::plan_relus() {
   kept_as_.resize(sizes_.size());
   std::iota(kept_as_.begin(), kept_as_.end(), 0u);
   takes_relu_.assign(nodes_.size(), false);
-  masked_.assign(sizes_.size(), false);
+  pool_behind_.assign(nodes_.size(), 0);
   learned_.assign(sizes_.size(), false);
   std::vector<std::uint32_t> readers(sizes_.size(), 0);
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -254,11 +254,13 @@ void Graph::plan_relus() {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const std::uint32_t source = nodes_[i].inputs.empty() ? 0 : nodes_[i].inputs[0];
     if (source == 0 || readers[source] != 1) continue;
-    if (nodes_[i].op == "relu" && ops_[source - 1]->applies_relu()) {
+    if (nodes_[i].op == "relu" && ops_[source - 1]->leads()) {
       takes_relu_[source - 1] = takes_relu_[i] = true;
       kept_as_[source] = static_cast<std::uint32_t>(i + 1);
-    } else if (ops_[i]->masks_relu() && takes_relu_[source - 1] && nodes_[source - 1].op == "relu") {
-      masked_[source] = true;
+    } else if (i < score_tensor_ && ops_[i]->masks_relu() && takes_relu_[source - 1] &&
+               nodes_[source - 1].op == "relu") {
+      pool_behind_[nodes_[source - 1].inputs[0] - 1] = static_cast<std::uint32_t>(i);
+      pool_behind_[i] = pool_behind_[source - 1] = static_cast<std::uint32_t>(i);
     }
   }
 }

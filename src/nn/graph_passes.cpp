@@ -6,6 +6,7 @@
 
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/kernels/activation.hpp"
 
@@ -30,11 +31,7 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
                              src.rows(), src.cols(), workspace.rows_, inputs()));
   }
   const std::size_t rows = src.rows(), last = training ? score_tensor_ : nodes_.size();
-  for (std::size_t i = 0; i < last; ++i) {
-    if (takes_relu_[i] && !ops_[i]->applies_relu()) continue;
-    Call call;
-    OpForward forward;
-    forward.relu = takes_relu_[i];
+  const auto prepare = [&](std::size_t i, Call& call, OpForward& forward) {
     call.fill(*this, i, forward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
     forward.inputs = call.used(*this, i);
@@ -42,6 +39,25 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
     forward.training = training;
     forward.scratch = workspace.op_scratch_;
     forward.arena = arena ? arena : &detail::serial_arena();
+  };
+  for (std::size_t i = 0; i < last; ++i) {
+    if ((takes_relu_[i] || pool_behind_[i] > 0) && !ops_[i]->leads()) continue;
+    Call call, pool_call;
+    OpForward forward, pool;
+    prepare(i, call, forward);
+    forward.relu = takes_relu_[i];
+    const std::size_t behind = pool_behind_[i];
+    if (behind > 0) prepare(behind, pool_call, pool);
+    const auto pool_rows = [&](std::size_t begin, std::size_t end) {
+      OpForward part = pool;
+      const MatrixView<const float> input = pool.inputs[0].slice(begin, end);
+      part.inputs = std::span(&input, 1);
+      part.output = pool.output.slice(begin, end);
+      part.arena = &detail::serial_arena();
+      ops_[behind]->forward(part);
+    };
+    const function_ref<void(std::size_t, std::size_t)> finished(pool_rows);
+    if (behind > 0) forward.finished = &finished;
     ops_[i]->forward(forward);
   }
 }
@@ -98,13 +114,23 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
         arena);
   };
   for (const auto t : dead_ends_) clear(t);
-  for (std::size_t i = score_tensor_; i-- > 0;) {
-    if (masked_[i + 1] || (!want_input && !learned_[i + 1])) continue;
-    Call call;
-    OpBackward backward;
-    backward.relu = masked_[nodes_[i].inputs[0]] && ops_[i]->masks_relu();
+  const auto prepare = [&](std::size_t i, Call& call, OpBackward& backward) {
     call.fill(*this, i, backward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
+    const auto output = static_cast<std::uint32_t>(i + 1);
+    backward.inputs = call.used(*this, i);
+    backward.output = value(workspace, output, rows);
+    backward.output_gradient = gradient(workspace, output, rows);
+    backward.training = training;
+    backward.scratch = workspace.op_scratch_;
+    backward.arena = arena ? arena : &detail::serial_arena();
+  };
+  for (std::size_t i = score_tensor_; i-- > 0;) {
+    const std::size_t behind = pool_behind_[i];
+    if ((behind > 0 && !ops_[i]->leads()) || (!want_input && !learned_[i + 1])) continue;
+    Call call, pool_call;
+    OpBackward backward, pool;
+    prepare(i, call, backward);
     std::array<MatrixView<float>, max_op_inputs> input_gradients;
     const auto& sources = nodes_[i].inputs;
     const bool assigns = ops_[i]->assigns_gradients();
@@ -117,15 +143,26 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
     std::array<MatrixView<float>, max_op_parameters> parameter_gradients;
     std::size_t count = backward.parameters.size();
     if (want_parameters) count = Call::parameter_views(*this, i, parameter_gradient.data(), parameter_gradients);
-    const auto output = static_cast<std::uint32_t>(i + 1);
-    backward.inputs = call.used(*this, i);
-    backward.output = value(workspace, output, rows);
-    backward.output_gradient = gradient(workspace, output, rows);
     backward.input_gradients = std::span<const MatrixView<float>>(input_gradients.data(), sources.size());
     backward.parameter_gradients = std::span<const MatrixView<float>>(parameter_gradients.data(), count);
-    backward.training = training;
-    backward.scratch = workspace.op_scratch_;
-    backward.arena = arena ? arena : &detail::serial_arena();
+    if (behind > 0) prepare(behind, pool_call, pool);
+    const auto pool_row = [&](std::size_t row, float* room) -> const float* {
+      OpBackward part = pool;
+      const MatrixView<const float> input = pool.inputs[0].slice(row, row + 1);
+      const MatrixView<float> to(
+          room ? room : gradient(workspace, static_cast<std::uint32_t>(i + 1), rows).row(row).data(), 1, input.cols());
+      part.inputs = std::span(&input, 1);
+      part.output = pool.output.slice(row, row + 1);
+      part.output_gradient = pool.output_gradient.slice(row, row + 1);
+      part.input_gradients = std::span(&to, 1);
+      part.fresh = 1;
+      part.relu = true;
+      part.arena = &detail::serial_arena();
+      ops_[behind]->backward(part);
+      return to.data();
+    };
+    const function_ref<const float*(std::size_t, float*)> slopes(pool_row);
+    if (behind > 0) backward.slopes = &slopes;
     ops_[i]->backward(backward);
   }
 }

@@ -161,7 +161,7 @@ class Conv2d final : public Op {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (rounded(conv, call) && kernels::detail::rounded_conv(conv.shape(), call.inputs[0], call.parameters[0].data(),
                                                              call.parameters[1].data(), call.relu, call.output,
-                                                             {call.products(), call.arena})) {
+                                                             {call.products(), call.arena, call.finished})) {
       return;
     }
     const std::size_t need = scratch(call.shapes, call.attributes, false);
@@ -169,23 +169,24 @@ class Conv2d final : public Op {
       for (std::size_t r = begin; r < end; ++r) {
         forward_row(conv, call, call.inputs[0].row(r).data(), call.output.row(r).data(),
                     call.scratch.data() + r * need);
+        if (call.finished) (*call.finished)(r, r + 1);
       }
     };
     if (call.output.rows() == 1) return rows(0, 1);
     parallel_for(call.output.rows(), 1, rows, call.arena);
   }
   bool assigns_gradients() const noexcept override { return true; }
-  bool applies_relu() const noexcept override { return true; }
+  bool leads() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (conv.depthwise()) return backward_depthwise(conv, call);
-    if (rounded(conv, call) && kernels::detail::rounded_conv_backward(conv.shape(), call.inputs[0],
-                                                                      call.parameters[0].data(), call.output_gradient,
-                                                                      {.images = call.input_gradients[0],
-                                                                       .assign_images = call.is_fresh(0),
-                                                                       .weights = call.parameter_gradients[0].data(),
-                                                                       .bias = call.parameter_gradients[1].data()},
-                                                                      {call.products(), call.arena})) {
+    if (rounded(conv, call) && kernels::detail::rounded_conv_backward(
+                                   conv.shape(), call.inputs[0], call.parameters[0].data(), call.output_gradient,
+                                   {.images = call.input_gradients[0],
+                                    .assign_images = call.is_fresh(0),
+                                    .weights = call.parameter_gradients[0].data(),
+                                    .bias = call.parameter_gradients[1].data()},
+                                   {call.products(), call.arena, nullptr, call.slopes})) {
       return;
     }
     const std::size_t rows = call.output_gradient.rows();
@@ -243,6 +244,9 @@ class Conv2d final : public Op {
   static bool rounded(const Conv& conv, const OpContext& call) {
     return conv.groups == 1 && call.products() != kernels::ProductPrecision::fp32;
   }
+  static const float* slopes_of(const OpBackward& call, std::size_t row) {
+    return call.slopes ? (*call.slopes)(row, nullptr) : call.output_gradient.row(row).data();
+  }
   /// Floats of the sums of a block of images; 0: no blocks, because the weights are large enough for products that are
   /// parallel inside.
   static std::size_t sums(const Conv& conv) {
@@ -259,7 +263,7 @@ class Conv2d final : public Op {
     float* const patches = scratch.data();
     float* const slopes = patches + most * conv.depth();
     for (std::size_t r = begin; r < end; ++r) {
-      const float* const from = call.output_gradient.row(r).data();
+      const float* const from = slopes_of(call, r);
       clear_if_fresh(call, 0, r);
       for (std::size_t first = 0; first < conv.window.places(); first += most) {
         const std::size_t count = std::min(most, conv.window.places() - first);
@@ -307,7 +311,7 @@ class Conv2d final : public Op {
     const bool want_input = call.input_gradients[0].data() != nullptr;
     for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
       const float* const image = call.inputs[0].row(r).data();
-      const float* const gradient = call.output_gradient.row(r).data();
+      const float* const gradient = slopes_of(call, r);
       clear_if_fresh(call, 0, r);
       for (std::size_t p = 0; p < conv.window.places(); ++p) {
         const float* const from = gradient + p * conv.filters;

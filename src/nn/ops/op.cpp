@@ -28,7 +28,7 @@ void Op::update_state(const OpForward&, std::span<const MatrixView<float>>) cons
 std::size_t Op::affine_terms(std::span<const OpShape>, std::span<const double>) const { return 0; }
 
 bool Op::assigns_gradients() const noexcept { return false; }
-bool Op::applies_relu() const noexcept { return false; }
+bool Op::leads() const noexcept { return false; }
 bool Op::masks_relu() const noexcept { return false; }
 
 bool Op::monotone() const noexcept { return false; }
