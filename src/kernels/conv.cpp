@@ -15,8 +15,9 @@ namespace {
 
 constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: rows or columns, depth
 constexpr std::size_t image_block = 8;                          // images of a task
-constexpr std::size_t group_bytes = 256 * 1024;  // of images and results that meet the same weights before the next
-constexpr std::size_t sum_bytes = 256 * 1024;    // of the sides of the images that are summed at a time
+constexpr std::size_t group_bytes = 256 * 1024;     // of images and results that meet the same weights before the next
+constexpr std::size_t all_sums = 32 * 1024 * 1024;  // bytes of the sums of all blocks
+constexpr std::size_t sum_bytes = 256 * 1024;       // of the sides of the images that are summed at a time
 
 class SharedMemory : public redoubt::detail::KeptMemory<SharedMemory> {
  public:
@@ -267,7 +268,7 @@ class Backward {
   }
 
   void run() const {
-    const std::size_t rows = slopes_.rows(), block = blocks_of(rows);
+    const std::size_t rows = slopes_.rows(), block = block_of(rows);
     Pieces pieces;
     const Shared at{.columns = pieces.take(column_tiles_ * sizeof(std::size_t)),
                     .offsets = pieces.take(s_.taps() * sizeof(std::size_t)),
@@ -300,7 +301,12 @@ class Backward {
     std::size_t columns, offsets, right, sums;
   };
   std::size_t block_floats() const { return sum_floats_ + round_up(s_.filters, side); }
-  static std::size_t blocks_of(std::size_t rows) { return std::clamp<std::size_t>(groups_of(rows, 4), 1, image_block); }
+  /// Images of a block: a few blocks for the threads, and no more of large weights than fit the memory that is kept.
+  std::size_t block_of(std::size_t rows) const {
+    const std::size_t most = std::max<std::size_t>(2, all_sums / (block_floats() * sizeof(float)));
+    const std::size_t few = std::clamp<std::size_t>(groups_of(rows, 4), 1, image_block);
+    return std::max(few, groups_of(rows, most));
+  }
   std::size_t part(std::size_t bytes) const { return parts_ == 2 ? bytes : 0; }
 
   /// The weights of the taps, phase after phase, with filters as depth.

@@ -182,7 +182,7 @@ std::size_t Graph::plan(OpShape input) {
   score_tensor_ = nodes_.back().op == "softmax" && nodes_.back().inputs[0] > 0 ? nodes_.back().inputs[0] : last;
   plan_scratch();
   plan_gradients();
-  plan_relus();
+  plan_shared();
   return total;
 }
 
@@ -237,8 +237,8 @@ void Graph::plan_gradients() {
 }
 
 /// A ReLU that is the only reader of an op that leads needs no pass of its own; a pool that is the only reader of that
-/// ReLU is done row by row with the op.
-void Graph::plan_relus() {
+/// ReLU is done row by row with the op. A reshape that is the only reader of a tensor is another name for it.
+void Graph::plan_shared() {
   kept_as_.resize(sizes_.size());
   std::iota(kept_as_.begin(), kept_as_.end(), 0u);
   takes_relu_.assign(nodes_.size(), false);
@@ -254,7 +254,9 @@ void Graph::plan_relus() {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const std::uint32_t source = nodes_[i].inputs.empty() ? 0 : nodes_[i].inputs[0];
     if (source == 0 || readers[source] != 1) continue;
-    if (nodes_[i].op == "relu" && ops_[source - 1]->leads()) {
+    if (nodes_[i].op == "reshape") {
+      kept_as_[i + 1] = kept_as_[source];
+    } else if (nodes_[i].op == "relu" && ops_[source - 1]->leads()) {
       takes_relu_[source - 1] = takes_relu_[i] = true;
       kept_as_[source] = static_cast<std::uint32_t>(i + 1);
     } else if (i < score_tensor_ && ops_[i]->masks_relu() && takes_relu_[source - 1] &&

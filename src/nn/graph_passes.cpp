@@ -16,6 +16,12 @@ MatrixView<float> Graph::value(GraphWorkspace& workspace, std::uint32_t tensor, 
   return {workspace.values_.data() + value_at_[kept_as_[tensor]] * workspace.rows_, rows, sizes_[tensor]};
 }
 
+/// Output and first input of a node are one.
+bool Graph::shares_memory(std::size_t node) const noexcept {
+  const auto& sources = nodes_[node].inputs;
+  return !sources.empty() && kept_as_[sources[0]] == kept_as_[node + 1];
+}
+
 MatrixView<float> Graph::gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
   const std::size_t at = tensor == 0 ? value_size_ : value_at_[kept_as_[tensor]];  // the input's gradient comes last
   return {workspace.gradients_.data() + at * workspace.rows_, rows, sizes_[tensor]};
@@ -40,8 +46,8 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
     forward.scratch = workspace.op_scratch_;
     forward.arena = arena ? arena : &detail::serial_arena();
   };
-  for (std::size_t i = 0; i < last; ++i) {
-    if ((takes_relu_[i] || pool_behind_[i] > 0) && !ops_[i]->leads()) continue;
+  for (std::size_t i = 0; i < last; ++i) {  // what shares memory with its input is done
+    if ((shares_memory(i) || pool_behind_[i] > 0) && !ops_[i]->leads()) continue;
     Call call, pool_call;
     OpForward forward, pool;
     prepare(i, call, forward);
@@ -127,7 +133,8 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
   };
   for (std::size_t i = score_tensor_; i-- > 0;) {
     const std::size_t behind = pool_behind_[i];
-    if ((behind > 0 && !ops_[i]->leads()) || (!want_input && !learned_[i + 1])) continue;
+    if ((behind > 0 && !ops_[i]->leads()) || (shares_memory(i) && !takes_relu_[i]) || (!want_input && !learned_[i + 1]))
+      continue;
     Call call, pool_call;
     OpBackward backward, pool;
     prepare(i, call, backward);

@@ -184,7 +184,8 @@ class Graph final : public Predictor {
   std::size_t plan(OpShape input);
   void plan_scratch();
   void plan_gradients();
-  void plan_relus();
+  void plan_shared();
+  bool shares_memory(std::size_t node) const noexcept;
   struct Box;
   struct LinearPass;
   Box propagate(std::span<const float> lower, std::span<const float> upper, GraphBounds method) const;
