@@ -26,7 +26,8 @@ function(redoubt_isa_sources target)
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-ffp-contract=off")
     # Chosen where CPUID has them beside the level.
     set_source_files_properties(
-      ${PROJECT_SOURCE_DIR}/src/kernels/avx512/narrow.cpp ${PROJECT_SOURCE_DIR}/src/kernels/avx512/rounded.cpp
+      ${PROJECT_SOURCE_DIR}/src/kernels/avx512/conv.cpp ${PROJECT_SOURCE_DIR}/src/kernels/avx512/narrow.cpp
+      ${PROJECT_SOURCE_DIR}/src/kernels/avx512/rounded.cpp
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mavx512bf16;-mavx512vnni")
     target_compile_definitions(${target} PRIVATE REDOUBT_HAS_X86_KERNELS)
   else()

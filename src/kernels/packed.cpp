@@ -112,10 +112,10 @@ void naive::max_pool(const float* src, std::size_t src_row, std::size_t step, st
 
 void naive::max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row,
                               std::size_t step, std::size_t height, std::size_t width, std::size_t channels,
-                              std::size_t places, bool add, float* dst) noexcept {
+                              std::size_t places, bool relu, bool add, float* dst) noexcept {
   for (std::size_t p = 0; p < places; ++p) {
     for (std::size_t c = 0; c < channels; ++c) {
-      float rest = slopes[p * channels + c];
+      float rest = !relu || best[p * channels + c] > 0 ? slopes[p * channels + c] : 0.0f;
       for (std::size_t y = 0; y < height; ++y) {
         for (std::size_t x = 0; x < width; ++x) {
           const std::size_t at = p * step + y * src_row + x * channels + c;
@@ -129,11 +129,11 @@ void naive::max_pool_backward(const float* src, const float* best, const float* 
 }
 
 void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
-                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
-                       float* dst) noexcept {
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool relu,
+                       bool add, float* dst) noexcept {
   const detail::Table* table = detail::table();
   (table ? table->max_pool_backward : naive::max_pool_backward)(src, best, slopes, src_row, step, height, width,
-                                                                channels, places, add, dst);
+                                                                channels, places, relu, add, dst);
 }
 
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,

@@ -67,10 +67,12 @@ void packed_row_kernel(const float* x, size_t depth, const unsigned* list, size_
   }
 }
 
-template <class V>
-void max_pool_kernel(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
-                     size_t places, float* dst) {
+/// H x W: a window known here, 0 x 0: the one given.
+template <class V, size_t H, size_t W>
+void max_pool_windows(const float* src, size_t src_row, size_t step, size_t given_height, size_t given_width,
+                      size_t channels, size_t places, float* dst) {
   using Reg = typename V::Reg;
+  const size_t height = H > 0 ? H : given_height, width = W > 0 ? W : given_width;
   const Reg lowest = V::set(-__builtin_inff());
   for (size_t p = 0; p < places; ++p, src += step, dst += channels) {
     for (size_t c = 0; c < channels; c += V::width) {
@@ -87,26 +89,46 @@ void max_pool_kernel(const float* src, size_t src_row, size_t step, size_t heigh
 }
 
 template <class V>
-void max_pool_backward_kernel(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
-                              size_t height, size_t width, size_t channels, size_t places, bool add, float* dst) {
+void max_pool_kernel(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
+                     size_t places, float* dst) {
+  (height == 2 && width == 2 ? max_pool_windows<V, 2, 2> : max_pool_windows<V, 0, 0>)(src, src_row, step, height, width,
+                                                                                      channels, places, dst);
+}
+
+template <class V, size_t H, size_t W, bool Add>
+void max_pool_slopes(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
+                     size_t given_height, size_t given_width, size_t channels, size_t places, bool relu, float* dst) {
   using Reg = typename V::Reg;
+  const size_t height = H > 0 ? H : given_height, width = W > 0 ? W : given_width;
   const Reg lowest = V::set(-__builtin_inff());
+  const Reg floor = relu ? V::set(0x1p-149f) : lowest;  // of windows whose slope counts
   for (size_t p = 0; p < places; ++p, src += step, dst += step, best += channels, slopes += channels) {
     for (size_t c = 0; c < channels; c += V::width) {
       const typename V::Mask mask = V::tail(channels - c);
       const Reg largest = V::load(best + c, mask);
-      Reg rest = V::load(slopes + c, mask);
+      Reg rest = V::keep_if_ge(largest, floor, V::load(slopes + c, mask));
       for (size_t y = 0; y < height; ++y) {
         for (size_t x = 0; x < width; ++x) {
           const size_t at = y * src_row + x * channels + c;
           // None is above the largest; a NaN counts as the lowest.
           const Reg share = V::keep_if_ge(V::max(V::load(src + at, mask), lowest), largest, rest);
           rest = V::sub(rest, share);
-          V::store(dst + at, add ? V::add(V::load(dst + at, mask), share) : share, mask);
+          V::store(dst + at, Add ? V::add(V::load(dst + at, mask), share) : share, mask);
         }
       }
     }
   }
+}
+
+template <class V>
+void max_pool_backward_kernel(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
+                              size_t height, size_t width, size_t channels, size_t places, bool relu, bool add,
+                              float* dst) {
+  const bool two = height == 2 && width == 2;
+  const auto run = add   ? two ? max_pool_slopes<V, 2, 2, true> : max_pool_slopes<V, 0, 0, true>
+                     : two ? max_pool_slopes<V, 2, 2, false>
+                         : max_pool_slopes<V, 0, 0, false>;
+  run(src, best, slopes, src_row, step, height, width, channels, places, relu, dst);
 }
 
 }  // namespace

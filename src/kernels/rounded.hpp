@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "core/kept_memory.hpp"
+#include "kernels/conv_table.hpp"
 #include "kernels/rounded_table.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/view.hpp"
@@ -29,9 +30,12 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
 struct TileKernels {
   const PairPacks* packs;
   TileKernel product;
+  const ConvPacks* conv_packs = nullptr;  // null: convolutions are products of patches
+  const ConvKernels* conv = nullptr;
 };
 
 extern const PairPacks naive_pair_packs;  ///< the reference
+extern const ConvPacks naive_conv_packs;  ///< of conv_table.hpp
 
 /// Those of AMX at level amx; null: none at the active level.
 const TileKernels* tile_kernels() noexcept;

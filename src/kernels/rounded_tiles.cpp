@@ -120,7 +120,7 @@ const TileKernels* replace_tile_kernels(const TileKernels* kernels) noexcept { r
 const TileKernels* tile_kernels() noexcept {
   if (const TileKernels* const other = replaced.load(std::memory_order_acquire)) return other;
 #if defined(REDOUBT_HAS_X86_KERNELS)
-  static const TileKernels own{&avx512_rounded_table.packs, amx_tile_product};
+  static const TileKernels own{&avx512_rounded_table.packs, amx_tile_product, &avx512_conv_packs, &amx_conv_kernels};
   static const bool usable = table() && active_isa() >= Isa::amx && cpu_features().avx512bf16;
   if (usable) return &own;
 #endif

@@ -64,7 +64,8 @@ struct Table {
   void (*max_pool)(const float* src, size_t src_row, size_t step, size_t height, size_t width, size_t channels,
                    size_t places, float* dst);
   void (*max_pool_backward)(const float* src, const float* best, const float* slopes, size_t src_row, size_t step,
-                            size_t height, size_t width, size_t channels, size_t places, bool add, float* dst);
+                            size_t height, size_t width, size_t channels, size_t places, bool relu, bool add,
+                            float* dst);
   void (*depthwise)(const DepthwiseRow&);
   /// One line of `tiles` tiles of 4 x 4 pixels, each 2 right of the one before: dst[point * plane + tile * channels +
   /// c].

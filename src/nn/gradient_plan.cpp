@@ -246,7 +246,7 @@ void GradientPass::max_pool_back(const Step& s, const float* src, const float* o
   if (!covers) std::fill_n(dst, s.height * row, 0.0f);
   for (std::size_t y = 0; y < s.out_height; ++y)
     kernels::max_pool_backward(src + y * s.stride * row, output + y * out, slopes + y * out, row, s.stride * s.channels,
-                               s.kernel_height, s.kernel_width, s.channels, s.out_width, false,
+                               s.kernel_height, s.kernel_width, s.channels, s.out_width, false, false,
                                dst + y * s.stride * row);
 }
 

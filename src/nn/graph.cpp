@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "core/kept_memory.hpp"
 #include "nn/graph_internal.hpp"
@@ -181,6 +182,7 @@ std::size_t Graph::plan(OpShape input) {
   score_tensor_ = nodes_.back().op == "softmax" && nodes_.back().inputs[0] > 0 ? nodes_.back().inputs[0] : last;
   plan_scratch();
   plan_gradients();
+  plan_shared();
   return total;
 }
 
@@ -231,6 +233,37 @@ void Graph::plan_gradients() {
   }
   for (std::uint32_t t = 1; t < score_tensor_; ++t) {
     if (!written[t]) dead_ends_.push_back(t);
+  }
+}
+
+/// A ReLU that is the only reader of an op that leads needs no pass of its own; a pool that is the only reader of that
+/// ReLU is done row by row with the op. A reshape that is the only reader of a tensor is another name for it.
+void Graph::plan_shared() {
+  kept_as_.resize(sizes_.size());
+  std::iota(kept_as_.begin(), kept_as_.end(), 0u);
+  takes_relu_.assign(nodes_.size(), false);
+  pool_behind_.assign(nodes_.size(), 0);
+  learned_.assign(sizes_.size(), false);
+  std::vector<std::uint32_t> readers(sizes_.size(), 0);
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    bool learned = first_parameter_[i + 1] > first_parameter_[i];
+    for (const auto t : nodes_[i].inputs) learned |= learned_[t], ++readers[t];
+    learned_[i + 1] = learned;
+  }
+  ++readers[score_tensor_];
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    const std::uint32_t source = nodes_[i].inputs.empty() ? 0 : nodes_[i].inputs[0];
+    if (source == 0 || readers[source] != 1) continue;
+    if (nodes_[i].op == "reshape") {
+      kept_as_[i + 1] = kept_as_[source];
+    } else if (nodes_[i].op == "relu" && ops_[source - 1]->leads()) {
+      takes_relu_[source - 1] = takes_relu_[i] = true;
+      kept_as_[source] = static_cast<std::uint32_t>(i + 1);
+    } else if (i < score_tensor_ && ops_[i]->masks_relu() && takes_relu_[source - 1] &&
+               nodes_[source - 1].op == "relu") {
+      pool_behind_[nodes_[source - 1].inputs[0] - 1] = static_cast<std::uint32_t>(i);
+      pool_behind_[i] = pool_behind_[source - 1] = static_cast<std::uint32_t>(i);
+    }
   }
 }
 

@@ -6,17 +6,24 @@
 
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/kernels/activation.hpp"
 
 namespace redoubt {
 
 MatrixView<float> Graph::value(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
-  return {workspace.values_.data() + value_at_[tensor] * workspace.rows_, rows, sizes_[tensor]};
+  return {workspace.values_.data() + value_at_[kept_as_[tensor]] * workspace.rows_, rows, sizes_[tensor]};
+}
+
+/// Output and first input of a node are one.
+bool Graph::shares_memory(std::size_t node) const noexcept {
+  const auto& sources = nodes_[node].inputs;
+  return !sources.empty() && kept_as_[sources[0]] == kept_as_[node + 1];
 }
 
 MatrixView<float> Graph::gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
-  const std::size_t at = tensor == 0 ? value_size_ : value_at_[tensor];  // the input's gradient comes last
+  const std::size_t at = tensor == 0 ? value_size_ : value_at_[kept_as_[tensor]];  // the input's gradient comes last
   return {workspace.gradients_.data() + at * workspace.rows_, rows, sizes_[tensor]};
 }
 
@@ -30,9 +37,7 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
                              src.rows(), src.cols(), workspace.rows_, inputs()));
   }
   const std::size_t rows = src.rows(), last = training ? score_tensor_ : nodes_.size();
-  for (std::size_t i = 0; i < last; ++i) {
-    Call call;
-    OpForward forward;
+  const auto prepare = [&](std::size_t i, Call& call, OpForward& forward) {
     call.fill(*this, i, forward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
     forward.inputs = call.used(*this, i);
@@ -40,6 +45,25 @@ void Graph::forward(MatrixView<const float> src, GraphWorkspace& workspace, cons
     forward.training = training;
     forward.scratch = workspace.op_scratch_;
     forward.arena = arena ? arena : &detail::serial_arena();
+  };
+  for (std::size_t i = 0; i < last; ++i) {  // what shares memory with its input is done
+    if ((shares_memory(i) || pool_behind_[i] > 0) && !ops_[i]->leads()) continue;
+    Call call, pool_call;
+    OpForward forward, pool;
+    prepare(i, call, forward);
+    forward.relu = takes_relu_[i];
+    const std::size_t behind = pool_behind_[i];
+    if (behind > 0) prepare(behind, pool_call, pool);
+    const auto pool_rows = [&](std::size_t begin, std::size_t end) {
+      OpForward part = pool;
+      const MatrixView<const float> input = pool.inputs[0].slice(begin, end);
+      part.inputs = std::span(&input, 1);
+      part.output = pool.output.slice(begin, end);
+      part.arena = &detail::serial_arena();
+      ops_[behind]->forward(part);
+    };
+    const function_ref<void(std::size_t, std::size_t)> finished(pool_rows);
+    if (behind > 0) forward.finished = &finished;
     ops_[i]->forward(forward);
   }
 }
@@ -96,37 +120,61 @@ void Graph::backward(MatrixView<const float> src, GraphWorkspace& workspace, std
         arena);
   };
   for (const auto t : dead_ends_) clear(t);
-  for (std::size_t i = score_tensor_; i-- > 0;) {
-    Call call;
-    OpBackward backward;
+  const auto prepare = [&](std::size_t i, Call& call, OpBackward& backward) {
     call.fill(*this, i, backward,
               [&](std::uint32_t t) -> MatrixView<const float> { return t == 0 ? src : value(workspace, t, rows); });
+    const auto output = static_cast<std::uint32_t>(i + 1);
+    backward.inputs = call.used(*this, i);
+    backward.output = value(workspace, output, rows);
+    backward.output_gradient = gradient(workspace, output, rows);
+    backward.training = training;
+    backward.scratch = workspace.op_scratch_;
+    backward.arena = arena ? arena : &detail::serial_arena();
+  };
+  for (std::size_t i = score_tensor_; i-- > 0;) {
+    const std::size_t behind = pool_behind_[i];
+    if ((behind > 0 && !ops_[i]->leads()) || (shares_memory(i) && !takes_relu_[i]) || (!want_input && !learned_[i + 1]))
+      continue;
+    Call call, pool_call;
+    OpBackward backward, pool;
+    prepare(i, call, backward);
     std::array<MatrixView<float>, max_op_inputs> input_gradients;
     const auto& sources = nodes_[i].inputs;
     const bool assigns = ops_[i]->assigns_gradients();
     if (assigns) backward.fresh = first_writes_[i];
     for (std::size_t s = 0; s < sources.size(); ++s) {
-      if (sources[s] == 0 && !want_input) continue;
+      if (!want_input && !learned_[sources[s]]) continue;
       input_gradients[s] = gradient(workspace, sources[s], rows);
       if ((first_writes_[i] >> s & 1) != 0 && !assigns) clear(sources[s]);
     }
     std::array<MatrixView<float>, max_op_parameters> parameter_gradients;
     std::size_t count = backward.parameters.size();
     if (want_parameters) count = Call::parameter_views(*this, i, parameter_gradient.data(), parameter_gradients);
-    const auto output = static_cast<std::uint32_t>(i + 1);
-    backward.inputs = call.used(*this, i);
-    backward.output = value(workspace, output, rows);
-    backward.output_gradient = gradient(workspace, output, rows);
     backward.input_gradients = std::span<const MatrixView<float>>(input_gradients.data(), sources.size());
     backward.parameter_gradients = std::span<const MatrixView<float>>(parameter_gradients.data(), count);
-    backward.training = training;
-    backward.scratch = workspace.op_scratch_;
-    backward.arena = arena ? arena : &detail::serial_arena();
     const auto hand_out = [&](std::size_t row, std::size_t col, MatrixView<float> block) {
       (*sink)(first_parameter_[i], row, col, block);
     };
     const kernels::ProductSink product_sink(hand_out);
     if (sink && want_parameters && ops_[i]->hands_out_gradient()) backward.sink = &product_sink;
+    if (behind > 0) prepare(behind, pool_call, pool);
+    const auto pool_row = [&](std::size_t row, float* room) -> const float* {
+      OpBackward part = pool;
+      const MatrixView<const float> input = pool.inputs[0].slice(row, row + 1);
+      const MatrixView<float> to(
+          room ? room : gradient(workspace, static_cast<std::uint32_t>(i + 1), rows).row(row).data(), 1, input.cols());
+      part.inputs = std::span(&input, 1);
+      part.output = pool.output.slice(row, row + 1);
+      part.output_gradient = pool.output_gradient.slice(row, row + 1);
+      part.input_gradients = std::span(&to, 1);
+      part.fresh = 1;
+      part.relu = true;
+      part.arena = &detail::serial_arena();
+      ops_[behind]->backward(part);
+      return to.data();
+    };
+    const function_ref<const float*(std::size_t, float*)> slopes(pool_row);
+    if (behind > 0) backward.slopes = &slopes;
     ops_[i]->backward(backward);
   }
 }

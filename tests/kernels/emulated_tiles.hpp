@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "kernels/amx_body.hpp"
+#include "kernels/conv_body.hpp"
 #include "kernels/tile_body.hpp"
 
 // AMX without the hardware: the body of the kernels over the instructions as Intel's manual describes them (SDM volume
@@ -121,6 +122,16 @@ struct EmulatedRounded : EmulatedBf16Tiles {
   }
   static void finish(const float* sums, std::size_t n, bool relu, float* c) {
     for (std::size_t j = 0; j < n; ++j) c[j] = relu && sums[j] < 0 ? 0 : sums[j];
+  }
+};
+
+/// What conv_body.hpp wants beside it.
+struct EmulatedConv : EmulatedBf16Tiles {
+  static void place(const float* sums, const float* bias, bool add, std::size_t n, bool relu, float* c) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const float sum = sums[j] + (bias ? bias[j] : 0) + (add ? c[j] : 0);
+      c[j] = relu && sum < 0 ? 0 : sum;
+    }
   }
 };
 

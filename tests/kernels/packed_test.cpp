@@ -108,21 +108,22 @@ TEST_CASE("max-pool equals its reference", "[packed]") {
 
 TEST_CASE("slopes of a max-pool equal the reference: the first of equal values has them", "[packed]") {
   for (const std::size_t channels : {1, 5, 16, 40}) {
-    for (const bool add : {false, true}) {
+    for (const auto& [relu, add] : {std::pair{false, false}, {false, true}, {true, false}, {true, true}}) {
       auto src = random_tensor(3, 13 * channels, 7);
-      for (float& v : src.flat()) v = std::round(2 * v);  // many are equal
+      for (float& v : src.flat()) v = std::max(std::round(2 * v), relu ? 0.0f : -9.0f);  // many are equal
       src.data()[2] = std::numeric_limits<float>::quiet_NaN();
       const auto slopes = random_tensor(6, channels, 8);
       Tensor<float> best({6, channels}), got({3, 13 * channels}), want({3, 13 * channels});
       for (auto* sums : {&got, &want}) std::fill(sums->flat().begin(), sums->flat().end(), 2.0f);
       max_pool(src.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, best.data());
-      max_pool_backward(src.data(), best.data(), slopes.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, add,
-                        got.data());
+      max_pool_backward(src.data(), best.data(), slopes.data(), 13 * channels, 2 * channels, 3, 2, channels, 6, relu,
+                        add, got.data());
       naive::max_pool_backward(src.data(), best.data(), slopes.data(), 13 * channels, 2 * channels, 3, 2, channels, 6,
-                               add, want.data());
+                               relu, add, want.data());
       CHECK(got == want);
       double total = 0, given = add ? -2.0 * static_cast<double>(3 * 12 * channels) : 0.0;
-      for (const float s : slopes.flat()) total += s;
+      for (std::size_t i = 0; i < slopes.flat().size(); ++i)
+        if (!relu || best.flat()[i] > 0) total += slopes.flat()[i];
       for (std::size_t y = 0; y < 3; ++y)
         for (std::size_t i = 0; i < 12 * channels; ++i) given += got(y, i);
       CHECK(given == Approx(total).margin(1e-4));

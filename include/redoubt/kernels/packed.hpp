@@ -47,11 +47,12 @@ void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size
               std::size_t channels, std::size_t places, float* dst) noexcept;
 
 /// Slopes of max_pool's src from those of its dst: each goes to the first value of its window that equals the largest,
-/// `best`, and the others get 0. dst is laid out as src; `add`: to what is there, else it is assigned and windows must
-/// not overlap. noexcept, no allocation; dst overlaps nothing else.
+/// `best`, and the others get 0; with `relu`, src is the output of a ReLU, and dst gets the slopes of its input: 0
+/// where the largest is not above 0. dst is laid out as src; `add`: to what is there, else it is assigned and windows
+/// must not overlap. noexcept, no allocation; dst overlaps nothing else.
 void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
-                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
-                       float* dst) noexcept;
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool relu,
+                       bool add, float* dst) noexcept;
 
 /// The references: plain loops, same signatures.
 namespace naive {
@@ -60,8 +61,8 @@ void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<fl
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
               std::size_t channels, std::size_t places, float* dst) noexcept;
 void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,
-                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool add,
-                       float* dst) noexcept;
+                       std::size_t height, std::size_t width, std::size_t channels, std::size_t places, bool relu,
+                       bool add, float* dst) noexcept;
 }  // namespace naive
 
 }  // namespace redoubt::kernels

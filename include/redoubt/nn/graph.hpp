@@ -136,7 +136,8 @@ class Graph final : public Predictor {
   /// left as they are: the loss does not need them.
   void forward(MatrixView<const float> src, GraphWorkspace& workspace, const OpTraining* training = nullptr,
                Arena* arena = nullptr) const;
-  /// Tensor `tensor` >= 1 after `forward`, and its gradient.
+  /// Tensor `tensor` >= 1 after `forward`, and its gradient. What only a ReLU reads may be kept as the ReLU's output,
+  /// and without gradient if a pool is all that reads that.
   MatrixView<float> value(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept;
   MatrixView<float> gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept;
   /// After `forward` on the same `src`: takes `gradient(score_tensor())`, which the caller has filled, back through
@@ -189,6 +190,8 @@ class Graph final : public Predictor {
   std::size_t plan(OpShape input);
   void plan_scratch();
   void plan_gradients();
+  void plan_shared();
+  bool shares_memory(std::size_t node) const noexcept;
   struct Box;
   struct LinearPass;
   Box propagate(std::span<const float> lower, std::span<const float> upper, GraphBounds method) const;
@@ -207,6 +210,10 @@ class Graph final : public Predictor {
   std::size_t op_scratch_ = 0, backward_scratch_ = 0;  // floats per row, of the neediest op
   std::uint32_t score_tensor_ = 0;
   std::vector<std::uint8_t> first_writes_;  // per node: bit s, if backward it is the first to write input s's gradient
+  std::vector<std::uint32_t> kept_as_;      // per tensor: where a workspace keeps it, another if that shares its memory
+  std::vector<bool> learned_;               // per tensor: parameters have a part in it
+  std::vector<bool> takes_relu_;            // per node: it applies the ReLU behind it, or is that ReLU
+  std::vector<std::uint32_t> pool_behind_;  // per node of an op that leads, its ReLU, its pool: the pool; 0: none
   std::vector<std::uint32_t> dead_ends_;    // tensors before the scores that no node uses
   std::vector<float> parameters_;
   kernels::Precision precision_ = kernels::Precision::fp32;

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "redoubt/core/function_ref.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/fwd.hpp"
 #include "redoubt/kernels/matmul.hpp"
@@ -79,6 +80,10 @@ struct OpContext {
 struct OpForward : OpContext {
   std::span<const MatrixView<const float>> inputs;
   MatrixView<float> output;
+  // Only for ops with `leads`:
+  bool relu = false;  ///< `output` is that of the ReLU behind this op
+  /// Unless null, called for all rows, block by block, by the thread that has their output ready and in its cache.
+  const function_ref<void(std::size_t begin, std::size_t end)>* finished = nullptr;
 };
 
 /// Gradients of a scalar loss. Those of inputs and parameters are added to what is there; a view without data is
@@ -87,6 +92,11 @@ struct OpBackward : OpContext {
   /// Bit i: input_gradients[i] is unset, and its values are assigned. Only for ops with `assigns_gradients`.
   std::uint8_t fresh = 0;
   bool is_fresh(std::size_t input) const noexcept { return (fresh >> input & 1) != 0; }
+  /// The input is the output of a ReLU, and the gradient of the ReLU's input is wanted; only for ops with `masks_relu`.
+  bool relu = false;
+  /// Unless null, nothing is in `output_gradient` yet: makes a row of it, once, on the calling thread, in `room` for
+  /// one or, if that is null, in its place; returns where. Only for ops with `leads`.
+  const function_ref<const float*(std::size_t row, float* room)>* slopes = nullptr;
 
   std::span<const MatrixView<const float>> inputs;
   MatrixView<const float> output;
@@ -150,6 +160,11 @@ class Op {
   virtual bool assigns_gradients() const noexcept;
   /// `backward` looks at `OpBackward::sink`.
   virtual bool hands_out_gradient() const noexcept;
+  /// The ops that follow may be done with it, while its output is in cache: `forward` looks at `OpForward::relu` and
+  /// `finished`, `backward` looks at `OpBackward::slopes` and not at the output.
+  virtual bool leads() const noexcept;
+  /// `backward` looks at `OpBackward::relu` and assigns gradients; both passes treat every row alone, without scratch.
+  virtual bool masks_relu() const noexcept;
   /// After `forward` in training: moves the parameters marked as state. Views of the others hold no data.
   virtual void update_state(const OpForward& call, std::span<const MatrixView<float>> state) const;
   /// The rows of sparse parameter `parameter` that one row of the first input uses, repeats included: at most one per

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/conv.hpp"
 #include "kernels/depthwise.hpp"
 #include "nn/ops/op_table.hpp"
 #include "nn/ops/spatial.hpp"
@@ -52,6 +53,11 @@ struct Conv {
       segment((ky * w.kernel_width + skip) * w.channels, (y * w.width + left + skip - w.pad) * w.channels,
               (end - skip) * w.channels);
     }
+  }
+  kernels::detail::ConvShape shape() const {
+    const Window& w = window;
+    return {w.height, w.width, w.channels, filters,      w.kernel_height, w.kernel_width,
+            w.stride, w.pad,   w.dilation, w.out_height, w.out_width};
   }
   bool plain() const { return groups == 1 && window.dilation == 1; }
 
@@ -153,20 +159,36 @@ class Conv2d final : public Op {
 
   void forward(const OpForward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
+    if (rounded(conv, call) && kernels::detail::rounded_conv(conv.shape(), call.inputs[0], call.parameters[0].data(),
+                                                             call.parameters[1].data(), call.relu, call.output,
+                                                             {call.products(), call.arena, call.finished})) {
+      return;
+    }
     const std::size_t need = scratch(call.shapes, call.attributes, false);
     const auto rows = [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         forward_row(conv, call, call.inputs[0].row(r).data(), call.output.row(r).data(),
                     call.scratch.data() + r * need);
+        if (call.finished) (*call.finished)(r, r + 1);
       }
     };
     if (call.output.rows() == 1) return rows(0, 1);
     parallel_for(call.output.rows(), 1, rows, call.arena);
   }
   bool assigns_gradients() const noexcept override { return true; }
+  bool leads() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const Conv conv = make(call.shapes[0], call.attributes);
     if (conv.depthwise()) return backward_depthwise(conv, call);
+    if (rounded(conv, call) && kernels::detail::rounded_conv_backward(
+                                   conv.shape(), call.inputs[0], call.parameters[0].data(), call.output_gradient,
+                                   {.images = call.input_gradients[0],
+                                    .assign_images = call.is_fresh(0),
+                                    .weights = call.parameter_gradients[0].data(),
+                                    .bias = call.parameter_gradients[1].data()},
+                                   {call.products(), call.arena, nullptr, call.slopes})) {
+      return;
+    }
     const std::size_t rows = call.output_gradient.rows();
     const std::size_t need = scratch(call.shapes, call.attributes, true), own = sums(conv);
     if (own == 0 || rows <= image_block) {
@@ -219,6 +241,12 @@ class Conv2d final : public Op {
   }
 
  private:
+  static bool rounded(const Conv& conv, const OpContext& call) {
+    return conv.groups == 1 && call.products() != kernels::ProductPrecision::fp32;
+  }
+  static const float* slopes_of(const OpBackward& call, std::size_t row) {
+    return call.slopes ? (*call.slopes)(row, nullptr) : call.output_gradient.row(row).data();
+  }
   /// Floats of the sums of a block of images; 0: no blocks, because the weights are large enough for products that are
   /// parallel inside.
   static std::size_t sums(const Conv& conv) {
@@ -235,7 +263,7 @@ class Conv2d final : public Op {
     float* const patches = scratch.data();
     float* const slopes = patches + most * conv.depth();
     for (std::size_t r = begin; r < end; ++r) {
-      const float* const from = call.output_gradient.row(r).data();
+      const float* const from = slopes_of(call, r);
       clear_if_fresh(call, 0, r);
       for (std::size_t first = 0; first < conv.window.places(); first += most) {
         const std::size_t count = std::min(most, conv.window.places() - first);
@@ -257,22 +285,24 @@ class Conv2d final : public Op {
     }
   }
   static void forward_row(const Conv& conv, const OpForward& call, const float* image, float* out, float* patches) {
+    const kernels::Activation activation = call.relu ? kernels::Activation::relu : kernels::Activation::none;
     if (conv.depthwise()) {
       const Window& w = conv.window;
       return kernels::depthwise({w.height, w.width, w.channels, w.kernel_height, w.kernel_width, w.stride, w.pad,
                                  w.dilation, w.out_height, w.out_width},
-                                image, call.parameters[0].data(), call.parameters[1].data(), kernels::Activation::none,
-                                out, 0, w.out_height);
+                                image, call.parameters[0].data(), call.parameters[1].data(), activation, out, 0,
+                                w.out_height);
     }
     for (std::size_t first = 0; first < conv.window.places(); first += tile) {
       const std::size_t count = std::min(tile, conv.window.places() - first);
       for (std::size_t g = 0; g < conv.groups; ++g) {
         conv.gather(image, g, first, count, patches);
-        kernels::matmul({patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
-                        conv.columns(out + first * conv.filters, count, g),
-                        {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters()},
-                         .precision = call.products(),
-                         .arena = &serial_arena()});
+        kernels::matmul(
+            {patches, count, conv.depth()}, conv.columns(call.parameters[0].data(), conv.depth(), g),
+            conv.columns(out + first * conv.filters, count, g),
+            {.epilogue = {.bias = call.parameters[1].data() + g * conv.group_filters(), .activation = activation},
+             .precision = call.products(),
+             .arena = &serial_arena()});
       }
     }
   }
@@ -281,7 +311,7 @@ class Conv2d final : public Op {
     const bool want_input = call.input_gradients[0].data() != nullptr;
     for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) {
       const float* const image = call.inputs[0].row(r).data();
-      const float* const gradient = call.output_gradient.row(r).data();
+      const float* const gradient = slopes_of(call, r);
       clear_if_fresh(call, 0, r);
       for (std::size_t p = 0; p < conv.window.places(); ++p) {
         const float* const from = gradient + p * conv.filters;

@@ -52,6 +52,7 @@ class MaxPool2d final : public Pool2d {
  public:
   std::string_view name() const noexcept override { return "max_pool2d"; }
   std::string_view onnx_name() const noexcept override { return "MaxPool"; }
+  bool masks_relu() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const auto to = call.input_gradients[0];
     if (!to.data()) return;
@@ -63,13 +64,13 @@ class MaxPool2d final : public Pool2d {
         const float* const x = call.inputs[0].row(r).data();
         const float *const y = call.output.row(r).data(), *const from = call.output_gradient.row(r).data();
         if (w.pad > 0) {
-          backward_padded(w, x, y, from, to.row(r).data());
+          backward_padded(w, x, y, from, call.relu, to.row(r).data());
           continue;
         }
         for (std::size_t p = 0; p < w.out_height; ++p) {
           const std::size_t in = p * w.stride * w.width * w.channels, out = p * w.out_width * w.channels;
           kernels::max_pool_backward(x + in, y + out, from + out, w.width * w.channels, w.stride * w.channels,
-                                     w.kernel_height, w.kernel_width, w.channels, w.out_width, !assign,
+                                     w.kernel_height, w.kernel_width, w.channels, w.out_width, call.relu, !assign,
                                      to.row(r).data() + in);
         }
       }
@@ -77,10 +78,11 @@ class MaxPool2d final : public Pool2d {
   }
 
  private:
-  static void backward_padded(const Window& w, const float* x, const float* y, const float* from, float* to) {
+  static void backward_padded(const Window& w, const float* x, const float* y, const float* from, bool relu,
+                              float* to) {
     for (std::size_t p = 0; p < w.places(); ++p, y += w.channels, from += w.channels) {
       for (std::size_t c = 0; c < w.channels; ++c) {
-        float rest = from[c];
+        float rest = !relu || y[c] > 0 ? from[c] : 0.0f;
         w.taps(p, [&](std::size_t, std::size_t at) {
           if (x[at + c] == y[c]) to[at + c] += std::exchange(rest, 0.0f);
         });

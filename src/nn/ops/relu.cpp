@@ -12,7 +12,19 @@ class Relu final : public ElementwiseOp {
   std::string_view name() const noexcept override { return "relu"; }
   std::string_view onnx_name() const noexcept override { return "Relu"; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::relu); }
+  /// Where the gradient is assigned, in place or apart.
   void backward(const OpBackward& call) const override {
+    const auto gradient = call.input_gradients[0];
+    if (gradient.data() && call.is_fresh(0)) {
+      return rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+          const float *const y = call.output.row(r).data(), *const from = call.output_gradient.row(r).data();
+          float* const to = gradient.row(r).data();
+#pragma GCC ivdep
+          for (std::size_t i = 0; i < gradient.cols(); ++i) to[i] = (y[i] > 0 ? 1.0f : 0.0f) * from[i];
+        }
+      });
+    }
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, kernels::relu); }
