@@ -24,7 +24,7 @@ enum : size_t {
   tile_bytes = 64,
   whole_tile_bytes = tile_side * tile_bytes,
   block_bytes = 4 * whole_tile_bytes,  // of the sums of a block
-  amx_steps = 16,                      // 32 rows of so many steps of depth are 32 KB, of an L1 of 48 KB
+  amx_left = 32 * 1024,                // of the left side at a time, in an L1 of 48 KB
   amx_blocks = 16                      // of columns, whose sums are kept while the depth is gone through in parts
 };
 
@@ -75,6 +75,7 @@ class AmxBlocks {
   }
 
   size_t steps() const { return each_ * t.segments; }
+  size_t rows() const { return R == 1 ? height_[0] : height_[0] + height_[1]; }
 
   /// Adds steps [first, last) of the depth of the block at `place`, columns from `col` on, whose sums go to `sums` and,
   /// unless it is the first part, come from there. The block before it had as many columns.
@@ -128,7 +129,7 @@ class AmxBlocks {
           height(blocks.height_[0]),
           pool(blocks.t.pool) {
       if (!blocks.in_tiles_ || !blocks.done_) return;
-      left = pool ? height / 2 : height + (R == 2 ? blocks.height_[1] : 0);
+      left = pool ? height / 2 : blocks.rows();
     }
     static size_t value_bytes(const NarrowTile& t) {
       return t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
@@ -230,7 +231,7 @@ template <class P, int R, class At>
 void amx_columns(AmxBlocks<P, R>& blocks, const NarrowTile& t, size_t count, const At& place) {
   constexpr size_t width = AmxBlocks<P, R>::width, block_cols = width * tile_side;
   alignas(64) unsigned char sums[amx_blocks][block_bytes];
-  const size_t steps = blocks.steps(), parts = (steps + amx_steps - 1) / amx_steps;
+  const size_t steps = blocks.steps(), parts = (steps * blocks.rows() * tile_bytes + amx_left - 1) / amx_left;
   const auto columns = [&]<int C>(size_t col, size_t many) {
     for (size_t i = 0; i < count; ++i) {
       const auto at = place(i);

@@ -213,7 +213,10 @@ void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, const N
             .c_line = c.line * value,
             .pool = c.pool};
   };
-  if (amx) {
+  // One row reads all weights once, as fast by vectors as by tiles (measured: 7.4 us of an MLP), and tiles suffer more
+  // from a busy neighbour (27 against 10 us). The bits of int8 are the same.
+  const bool by_tiles = amx && !(int8 && patches.rows * patches.lines == 1);
+  if (by_tiles) {
     (int8 ? amx->int8 : amx->bf16)(tile(first, last - first));
   } else {
     const auto block = int8 ? kernels->int8_tile : kernels->bf16_tile;
