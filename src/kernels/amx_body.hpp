@@ -226,7 +226,9 @@ class AmxBlocks {
 };
 
 /// All columns of the blocks at place(0) to place(count - 1). The left side of a block stays in the nearest cache, part
-/// of the depth by part, while the right side comes from the next one, as much of it as stays there.
+/// of the depth by part, while the right side comes from the next one, as much of it as stays there. Measured on a
+/// processor of the Sapphire Rapids class, 128 x 512 x 512 in bf16: 37 us; with the right side in the nearest cache and
+/// rows of the left side from the next one, 1024 bytes apart, 46 us without making results.
 template <class P, int R, class At>
 void amx_columns(AmxBlocks<P, R>& blocks, const NarrowTile& t, size_t count, const At& place) {
   constexpr size_t width = AmxBlocks<P, R>::width, block_cols = width * tile_side;

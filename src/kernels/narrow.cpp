@@ -181,7 +181,8 @@ void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, const N
                    std::size_t first, std::size_t last) noexcept {
   const detail::NarrowTable* const kernels = table();
   const detail::AmxTable* const amx = amx_table();
-  if (!kernels || (c.pool && !amx)) return naive::narrow_matmul(patches, w, c, activation, first, last);
+  if (!kernels || (c.pool && !amx) || patches.segment * patches.segments == 0)
+    return naive::narrow_matmul(patches, w, c, activation, first, last);
   if (patches.rows == 0 || patches.lines == 0 || first >= last) return;
   const bool int8 = w.precision() == Precision::int8, to_int8 = c.next && c.next->precision() == Precision::int8;
   const std::size_t panel_bytes = w.depth() / w.together() * NarrowWeights::panel * 4;
