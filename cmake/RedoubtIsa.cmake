@@ -29,6 +29,8 @@ function(redoubt_isa_sources target)
       ${PROJECT_SOURCE_DIR}/src/kernels/avx512/conv.cpp ${PROJECT_SOURCE_DIR}/src/kernels/avx512/narrow.cpp
       ${PROJECT_SOURCE_DIR}/src/kernels/avx512/rounded.cpp
       PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mavx512bf16;-mavx512vnni")
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/amx/narrow.cpp
+      PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mamx-tile;-mamx-bf16;-mamx-int8;-mavx512bf16")
     target_compile_definitions(${target} PRIVATE REDOUBT_HAS_X86_KERNELS)
   else()
     set_source_files_properties(${avx2} ${avx512} ${amx} PROPERTIES HEADER_FILE_ONLY ON)

@@ -86,7 +86,7 @@ void narrow_products(kernels::Precision precision, int rounds) {
     if (s.form != Form::nn) continue;
     const auto a = random_matrix(s.m, s.k), b = random_matrix(s.k, s.n);
     const kernels::NarrowWeights weights(b, {}, precision, kernels::QuantisedRange::covering(-1, 1));
-    std::vector<std::byte> left(s.m * weights.depth() * weights.width());
+    std::vector<std::byte, detail::AlignedAllocator<std::byte>> left(s.m * weights.depth() * weights.width());
     for (std::size_t i = 0; i < s.m; ++i)
       kernels::narrow(a.row(i).data(), s.k, weights, left.data() + i * weights.depth() * weights.width());
     Tensor<float> c({s.m, s.n});

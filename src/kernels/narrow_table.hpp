@@ -5,20 +5,30 @@
 
 namespace redoubt::kernels::detail {
 
-enum : size_t { narrow_panel = 48, narrow_rows = 8 };
+enum : size_t { narrow_panel = 16, narrow_vectors = 3, narrow_rows = 8 };
 
-/// One block: rows <= narrow_rows of the left side times up to one panel, or two panels if it is one row.
+/// How values of the result are stored.
+enum : unsigned char { narrow_to_fp32, narrow_to_bf16, narrow_to_uint8 };
+
+/// One block of vector kernels: rows <= narrow_rows of the left side times up to narrow_vectors panels, or twice as
+/// many if it is one row. Tile kernels take any number of rows and columns.
 struct NarrowTile {
   const unsigned char* a;
   size_t a_row;                         // bytes from row to row
   size_t segments, segment, a_segment;  // of a row: so many, of so many bytes, so many bytes apart
   const unsigned char* b;               // 4 bytes per column of a panel at a time
   size_t b_panel;                       // bytes from panel to panel
-  float* c;
-  size_t c_row;
+  unsigned char* c;
+  size_t c_row;  // bytes
   size_t rows, cols;
   const float *scales, *bias;  // of the columns; scales for int8
   bool relu;
+  unsigned char to;     // what c holds
+  float inverse, zero;  // of narrow_to_uint8, as of to_uint8
+  // Tile kernels only: lines of `rows` rows each, so many bytes apart. `pool`: the largest of 2 x 2 values, in lines
+  // and rows; what is left over is dropped.
+  size_t lines, a_line, c_line;
+  bool pool;
 };
 
 struct NarrowTable {
@@ -32,7 +42,7 @@ struct NarrowTable {
 
 extern const NarrowTable avx512_narrow_table;
 
-/// Whole products: any number of rows and columns in one NarrowTile.
+/// Whole products.
 struct AmxTable {
   void (*bf16)(const NarrowTile&);
   void (*int8)(const NarrowTile&);

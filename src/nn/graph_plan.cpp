@@ -27,6 +27,18 @@ constexpr std::size_t winograd_floats = 48 * 1024,
                       winograd_tasks = 8;  // scratch of a task: L2 holds it; at most so many
 constexpr std::size_t no_tensor = ~std::size_t{0};
 
+/// What products in narrow precisions round and pool themselves.
+bool plain(kernels::Activation activation) {
+  return activation == kernels::Activation::none || activation == kernels::Activation::relu;
+}
+
+/// Zeros behind `count` values of each row, up to the depth of their reader.
+void fill_up(std::byte* rows, std::size_t n, std::size_t count, const kernels::NarrowWeights& reader) {
+  const std::size_t value = reader.width();
+  for (std::size_t i = 0; i < n; ++i)
+    std::fill_n(rows + (i * reader.depth() + count) * value, (reader.depth() - count) * value, std::byte{0});
+}
+
 std::size_t round_up(std::size_t value) { return (value + line - 1) / line * line; }
 
 }  // namespace
@@ -173,6 +185,8 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()), winogra
                                       kernels::QuantisedRange::covering(range.lower, range.upper));
         // A patch is read in place, several values at a time, which may not cross into the next row.
         if (s.kind == Kind::dense || s.kernel_width * s.channels % narrow.together() == 0) s.narrow = std::move(narrow);
+        s.pools_inside = s.is_narrow() && kernels::has_pooled_products() && s.pool_height == 2 && s.pool_width == 2 &&
+                         s.pool_stride == 2 && plain(s.activation);
       }
       if (s.kind == Kind::depthwise)
         s.taps.assign(folded.data(), folded.data() + folded.size());
@@ -196,6 +210,31 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()), winogra
     steps_.push_back(std::move(s));
   }
   lay_out(graph);
+  hand_over(graph);
+}
+
+/// Values that only a dense layer in a narrow precision reads are left in its format by the step that makes them. They
+/// need no more room than floats.
+void GraphPlan::hand_over(const Graph& graph) {
+  std::vector<std::uint32_t> uses(graph.sizes_.size(), 0);
+  for (const Step& s : steps_) {
+    if (s.kind != Kind::op)
+      ++uses[s.from];
+    else
+      for (const auto t : graph.nodes_[s.node].inputs) ++uses[same_[t]];
+  }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    Step& s = steps_[i];
+    const bool whole =
+        s.kind == Kind::dense ? s.positions == 1 : s.kind == Kind::conv && (s.pool_height == 0 || s.pools_inside);
+    if (!s.is_narrow() || !whole || !plain(s.activation) || local_[s.to] || uses[s.to] != 1) continue;
+    for (std::size_t j = i + 1; j < steps_.size(); ++j) {
+      Step& reader = steps_[j];
+      if (reader.kind != Kind::dense || reader.from != s.to || !reader.is_narrow() || reader.positions != 1) continue;
+      s.reader = static_cast<std::uint32_t>(j);
+      reader.narrow_input = true;
+    }
+  }
 }
 
 /// First fit; the place of a tensor is free again after its last use. Tensors that live only inside neighbouring steps
@@ -272,7 +311,6 @@ std::size_t GraphPlan::weight_bytes(const Step& s) noexcept {
 
 void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const {
   const std::size_t width = s.depth, units = s.units;
-  const std::size_t panel = s.is_narrow() ? kernels::NarrowWeights::panel : s.weights.panel();
   const std::size_t rows = src.rows() * s.positions;
   const bool apart = s.positions > 1 && (src.stride() != src.cols() || dst.stride() != dst.cols());
   for (std::size_t r = 0; r < (apart ? src.rows() : 1); ++r) {
@@ -280,64 +318,71 @@ void GraphPlan::dense(const Step& s, MatrixView<const float> src, MatrixView<flo
     const std::size_t stride = s.positions == 1 ? src.stride() : width;
     const float* const left = src.row(r).data();
     const MatrixView<float> out{dst.row(r).data(), here, units, s.positions == 1 ? dst.stride() : units};
-    auto* const narrowed = reinterpret_cast<std::byte*>(frame.narrow);
-    const std::size_t depth = s.narrow.depth();
     if (s.is_narrow()) {
-      const std::size_t value = s.narrow.width();
-      for (std::size_t i = 0; i < here; ++i) {
-        std::byte* const to = narrowed + i * depth * value;
-        kernels::narrow(left + i * stride, width, s.narrow, to);
-        std::fill_n(to + width * value, (depth - width) * value, std::byte{0});
-      }
-    }
-    const auto columns = [&](std::size_t first, std::size_t last) {
-      if (s.is_narrow())
-        kernels::narrow_matmul({.data = narrowed, .rows = here, .row = depth, .segment = depth}, s.narrow, out,
-                               s.activation, first, last);
-      else
-        kernels::packed_matmul({.data = left, .rows = here, .row = stride, .segment = width}, s.weights, out,
-                               {.bias = s.bias.data(), .activation = s.activation}, first, last);
-    };
-    const std::size_t panels = (units + panel - 1) / panel;
-    const double flops = 2.0 * static_cast<double>(here) * static_cast<double>(width) * static_cast<double>(units);
-    const bool wide = flops >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
-    if (!frame.arena || panels < 2 || !wide) {
-      columns(0, units);
+      narrow_dense(s, {left, here, width, stride}, out, frame);
       continue;
     }
-    const auto threads = static_cast<std::size_t>(frame.arena->threads());
-    const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
-    parallel_for(
-        panels, grain,
-        [&](std::size_t begin, std::size_t end) { columns(begin * panel, std::min(end * panel, units)); }, frame.arena);
+    const auto columns = [&](std::size_t first, std::size_t last) {
+      kernels::packed_matmul({.data = left, .rows = here, .row = stride, .segment = width}, s.weights, out,
+                             {.bias = s.bias.data(), .activation = s.activation}, first, last);
+    };
+    share_columns(s, here, s.weights.panel(), columns, frame);
   }
+}
+
+/// Rows of `src`; their values, or those of `dst`, may be narrow and then lie side by side.
+void GraphPlan::narrow_dense(const Step& s, MatrixView<const float> src, MatrixView<float> dst,
+                             const Frame& frame) const {
+  const std::size_t depth = s.narrow.depth(), value = s.narrow.width(), rows = src.rows();
+  const auto* left = reinterpret_cast<const std::byte*>(src.data());
+  if (!s.narrow_input) {
+    auto* const narrowed = reinterpret_cast<std::byte*>(frame.narrow);
+    for (std::size_t i = 0; i < rows; ++i) {
+      std::byte* const to = narrowed + i * depth * value;
+      kernels::narrow(src.row(i).data(), s.depth, s.narrow, to);
+      std::fill_n(to + s.depth * value, (depth - s.depth) * value, std::byte{0});
+    }
+    left = narrowed;
+  }
+  const kernels::NarrowWeights* const reader = next(s);
+  const kernels::NarrowResults out{
+      .data = reinterpret_cast<std::byte*>(dst.data()), .row = reader ? reader->depth() : dst.stride(), .next = reader};
+  if (reader) fill_up(out.data, rows, s.units, *reader);
+  const auto columns = [&](std::size_t first, std::size_t last) {
+    kernels::narrow_matmul({.data = left, .rows = rows, .row = depth, .segment = depth}, s.narrow, out, s.activation,
+                           first, last);
+  };
+  share_columns(s, rows, kernels::NarrowWeights::panel, columns, frame);
+}
+
+/// All columns of a dense layer, in shares of whole panels if that pays.
+template <class Columns>
+void GraphPlan::share_columns(const Step& s, std::size_t rows, std::size_t panel, const Columns& columns,
+                              const Frame& frame) const {
+  const std::size_t panels = (s.units + panel - 1) / panel;
+  const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(s.depth) * static_cast<double>(s.units);
+  const bool wide = flops >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
+  if (!frame.arena || panels < 2 || !wide) return columns(0, s.units);
+  const auto threads = static_cast<std::size_t>(frame.arena->threads());
+  const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
+  parallel_for(
+      panels, grain,
+      [&](std::size_t begin, std::size_t end) { columns(begin * panel, std::min(end * panel, s.units)); }, frame.arena);
 }
 
 /// Every row of the output is one product with patches that are read where they lie in the padded image, of groups one
 /// after the other. Rows that a pool waits for stay in cache until it has them.
 void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& frame) const {
+  if (s.is_narrow()) return narrow_conv(s, src, dst, frame);
   const std::size_t channels = s.channels / s.groups, filters = s.units / s.groups, units = s.units;
   const std::size_t width = (s.width + 2 * s.pad + s.more_columns()) * channels, margin = s.pad * channels,
                     inside = s.width * channels;
   const std::size_t row = s.stride * channels, segment = s.kernel_width * channels;
-  auto* const narrowed = reinterpret_cast<std::byte*>(frame.padded);
   const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
   const bool together = frame.arena && flops >= parallel_flops;
   for (std::size_t group = 0; group < s.groups; ++group) {
     const float* image = src;
-    if (s.is_narrow()) {
-      const std::size_t value = s.narrow.width();
-      const auto zero =
-          s.narrow.precision() == kernels::Precision::int8 ? std::byte{s.narrow.range().zero} : std::byte{0};
-      std::fill_n(narrowed, s.pad * width * value, zero);
-      for (std::size_t y = 0; y < s.height; ++y) {
-        std::byte* const to = narrowed + (y + s.pad) * width * value;
-        std::fill_n(to, margin * value, zero);
-        kernels::narrow(src + y * inside, inside, s.narrow, to + margin * value);
-        std::fill_n(to + (margin + inside) * value, margin * value, zero);
-      }
-      std::fill_n(narrowed + (s.height + s.pad) * width * value, s.pad * width * value, zero);
-    } else if (s.padded()) {
+    if (s.padded()) {
       float* const padded = frame.padded;
       std::fill_n(padded, s.pad * width, 0.0f);
       for (std::size_t y = 0; y < s.height; ++y) {
@@ -359,23 +404,14 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& f
     const auto one = [&](std::size_t y, float* to) {
       const std::size_t from = y * s.stride * width;
       const MatrixView<float> out{to + group * filters, s.out_width, filters, units};
-      if (s.is_narrow())
-        kernels::narrow_matmul({.data = narrowed + from * s.narrow.width(),
-                                .rows = s.out_width,
-                                .row = row,
-                                .segment = segment,
-                                .segments = s.kernel_height,
-                                .segment_row = width},
-                               s.narrow, out, s.activation, 0, filters);
-      else
-        kernels::packed_matmul({.data = image + from,
-                                .rows = s.out_width,
-                                .row = row,
-                                .segment = segment,
-                                .segments = s.kernel_height,
-                                .segment_row = width},
-                               s.groups == 1 ? s.weights : s.grouped[group], out,
-                               {.bias = s.bias.data() + group * filters, .activation = s.activation}, 0, filters);
+      kernels::packed_matmul({.data = image + from,
+                              .rows = s.out_width,
+                              .row = row,
+                              .segment = segment,
+                              .segments = s.kernel_height,
+                              .segment_row = width},
+                             s.groups == 1 ? s.weights : s.grouped[group], out,
+                             {.bias = s.bias.data() + group * filters, .activation = s.activation}, 0, filters);
     };
     const std::size_t line_size = s.out_width * units;
     const auto rows = [&](std::size_t begin, std::size_t end) {
@@ -398,6 +434,62 @@ void GraphPlan::conv(const Step& s, const float* src, float* dst, const Frame& f
     const auto threads = static_cast<std::size_t>(frame.arena->threads());
     parallel_for(lines, (lines + threads - 1) / threads, rows, frame.arena);
   }
+}
+
+/// All lines of the output, or as many as a thread gets, are one product with patches of the narrow padded image. A
+/// pool that is not part of it works line by line.
+void GraphPlan::narrow_conv(const Step& s, const float* src, float* dst, const Frame& frame) const {
+  const std::size_t width = (s.width + 2 * s.pad) * s.channels, inside = s.width * s.channels, units = s.units,
+                    value = s.narrow.width(), margin = s.pad * s.channels * value, line = width * value;
+  auto* const image = reinterpret_cast<std::byte*>(frame.padded);
+  const auto zero = s.narrow.precision() == kernels::Precision::int8 ? std::byte{s.narrow.range().zero} : std::byte{0};
+  std::fill_n(image, s.pad * line, zero);
+  for (std::size_t y = 0; y < s.height; ++y) {
+    std::byte* const to = image + (y + s.pad) * line;
+    std::fill_n(to, margin, zero);
+    kernels::narrow(src + y * inside, inside, s.narrow, to + margin);
+    std::fill_n(to + margin + inside * value, margin, zero);
+  }
+  std::fill_n(image + (s.height + s.pad) * line, s.pad * line, zero);
+  const auto product = [&](std::size_t first, std::size_t lines, const kernels::NarrowResults& to) {
+    kernels::narrow_matmul({.data = image + first * s.stride * line,
+                            .rows = s.out_width,
+                            .row = s.stride * s.channels,
+                            .segment = s.kernel_width * s.channels,
+                            .segments = s.kernel_height,
+                            .segment_row = width,
+                            .lines = lines,
+                            .line = s.stride * width},
+                           s.narrow, to, s.activation, 0, units);
+  };
+  const kernels::NarrowWeights* const reader = next(s);
+  const std::size_t lines = s.pool_height > 0 ? s.pooled_height : s.out_height,
+                    places = s.pool_height > 0 ? s.pooled_width : s.out_width, window = s.pools_inside ? 2 : 1;
+  auto* const out = reinterpret_cast<std::byte*>(dst);
+  if (reader) fill_up(out, 1, lines * places * units, *reader);
+  const auto some = [&](std::size_t begin, std::size_t end) {
+    if (s.pool_height == 0 || s.pools_inside) {
+      const std::size_t each = places * units;
+      return product(begin * window, (end - begin) * window,
+                     {.data = out + begin * each * (reader ? reader->width() : sizeof(float)),
+                      .row = units,
+                      .line = each,
+                      .next = reader,
+                      .pool = s.pools_inside});
+    }
+    const std::size_t each = s.out_width * units;
+    float* const strip = frame.strips + begin * s.strip();
+    for (std::size_t y = begin; y < end; ++y) {
+      product(y * s.pool_stride, s.pool_height,
+              {.data = reinterpret_cast<std::byte*>(strip), .row = units, .line = each});
+      kernels::max_pool(strip, each, s.pool_stride * units, s.pool_height, s.pool_width, units, places,
+                        dst + y * places * units);
+    }
+  };
+  const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
+  if (!frame.arena || flops < parallel_flops) return some(0, lines);
+  const auto threads = static_cast<std::size_t>(frame.arena->threads());
+  parallel_for(lines, (lines + threads - 1) / threads, some, frame.arena);
 }
 
 /// Lines of tiles in blocks that stay in cache.
@@ -453,7 +545,12 @@ void GraphPlan::step(const Graph& graph, const Step& s, const Frame& frame, std:
   const auto at = [&](std::uint32_t t) -> MatrixView<float> {
     const std::size_t size = graph.sizes_[t];
     if (local_[t]) return {frame.row + place_[t], rows, size};
-    return {frame.shared + place_[t] * all + begin * size, rows, size};
+    float* const first = frame.shared + place_[t] * all;
+    // Narrow rows lie closer together.
+    if (const auto* reader = t == s.to ? next(s) : s.narrow_input ? &s.narrow : nullptr)
+      return {reinterpret_cast<float*>(reinterpret_cast<std::byte*>(first) + begin * reader->depth() * reader->width()),
+              rows, size};
+    return {first + begin * size, rows, size};
   };
   const auto input = [&](std::uint32_t t) -> MatrixView<const float> {
     return same_[t] == 0 ? frame.src.slice(begin, end) : at(same_[t]);

@@ -56,6 +56,9 @@ class GraphPlan {
     kernels::NarrowWeights narrow;  // instead, if it has columns
     std::vector<float> bias;
     bool is_narrow() const noexcept { return narrow.cols() > 0; }
+    bool narrow_input = false;    // its input is in the format of its left-hand sides already,
+    std::uint32_t reader = none;  // as the step before leaves it for this one
+    static constexpr std::uint32_t none = ~std::uint32_t{0};
     kernels::Activation activation = kernels::Activation::none;
     std::size_t positions = 1;  // dense
     std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
@@ -73,6 +76,7 @@ class GraphPlan {
     std::size_t more_columns() const noexcept { return is_winograd() ? out_width % 2 : 0; }
     // A max-pool that alone uses a convolution is part of its step: 0 rows of a window, none.
     std::size_t pool_height = 0, pool_width = 0, pool_stride = 1, pooled_height = 0, pooled_width = 0;
+    bool pools_inside = false;                                                      // the product does it
     std::size_t strip() const noexcept { return pool_height * out_width * units; }  // floats of the rows of a window
   };
 
@@ -82,8 +86,17 @@ class GraphPlan {
   void lay_out(const Graph& graph);
   static bool suits_winograd(const Step& step) noexcept;
   static std::size_t weight_bytes(const Step& step) noexcept;
+  void hand_over(const Graph& graph);
+  const kernels::NarrowWeights* next(const Step& step) const noexcept {
+    return step.reader == Step::none ? nullptr : &steps_[step.reader].narrow;
+  }
   void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
+  void narrow_dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
+  template <class Columns>
+  void share_columns(const Step& step, std::size_t rows, std::size_t panel, const Columns& columns,
+                     const Frame& frame) const;
   void conv(const Step& step, const float* src, float* dst, const Frame& frame) const;
+  void narrow_conv(const Step& step, const float* src, float* dst, const Frame& frame) const;
   void winograd(const Step& step, const float* image, float* dst, const Frame& frame) const;
   void depthwise(const Step& step, const float* src, float* dst, Arena* arena) const;
   void max_pool(const Step& step, const float* src, float* dst) const;

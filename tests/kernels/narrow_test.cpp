@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/amx_body.hpp"
+#include "kernels/bf16.hpp"
 #include "kernels/emulated_tiles.hpp"
 #include "kernels/narrow_table.hpp"
 #include "kernels/random_data.hpp"
@@ -146,15 +147,52 @@ namespace {
 using redoubt::test::EmulatedTiles;
 using redoubt::test::widened;
 
-struct EmulatedBf16 : redoubt::test::EmulatedBf16Tiles {
-  static void finish(const void* sums, const float*, const float* bias, std::size_t n, bool relu, float* c) {
-    for (std::size_t j = 0; j < n; ++j) {
-      float sum;
-      std::memcpy(&sum, static_cast<const std::uint8_t*>(sums) + 4 * j, 4);
-      c[j] = sum + bias[j];
-      if (relu && c[j] < 0) c[j] = 0;
+/// What follows the sums: value(t, sums, j) of column j before the activation.
+template <float Value(const kernels::detail::NarrowTile&, const unsigned char*, std::size_t, std::size_t), int C>
+struct EmulatedRow {
+  EmulatedRow(const kernels::detail::NarrowTile& tile, std::size_t first) : t(tile), col(first) {}
+  float value(const unsigned char* sums, std::size_t j) const {
+    const float x = Value(t, sums + j / 16 * 1024, j % 16, col + j);
+    return t.relu && x < 0 ? 0 : x;
+  }
+  void store(unsigned char* to, std::size_t j, float x) const {
+    if (t.to == kernels::detail::narrow_to_fp32) {
+      std::memcpy(to + 4 * j, &x, 4);
+    } else if (t.to == kernels::detail::narrow_to_bf16) {
+      const std::uint16_t rounded = kernels::detail::bf16_of(x);
+      std::memcpy(to + 2 * j, &rounded, 2);
+    } else {
+      const float shifted = std::nearbyint(x * t.inverse) + t.zero;
+      to[j] = static_cast<unsigned char>(shifted > 0 ? std::min(shifted, 255.0f) : 0.0f);
     }
   }
+  std::size_t count() const { return std::min<std::size_t>(16 * C, t.cols - col); }
+  void finish(const unsigned char* sums, unsigned char* to) const {
+    for (std::size_t j = 0; j < count(); ++j) store(to, j, value(sums, j));
+  }
+  void pool(const unsigned char* upper, const unsigned char* lower, unsigned char* to) const {
+    for (std::size_t j = 0; j < count(); ++j)
+      store(to, j, std::max({value(upper, j), value(upper + 64, j), value(lower, j), value(lower + 64, j)}));
+  }
+  const kernels::detail::NarrowTile& t;
+  std::size_t col;
+};
+
+float bf16_value(const kernels::detail::NarrowTile& t, const unsigned char* sums, std::size_t j, std::size_t col) {
+  float sum;
+  std::memcpy(&sum, sums + 4 * j, 4);
+  return sum + t.bias[col];
+}
+
+float int8_value(const kernels::detail::NarrowTile& t, const unsigned char* sums, std::size_t j, std::size_t col) {
+  std::int32_t sum;
+  std::memcpy(&sum, sums + 4 * j, 4);
+  return std::fma(static_cast<float>(sum), t.scales[col], t.bias[col]);
+}
+
+struct EmulatedBf16 : redoubt::test::EmulatedBf16Tiles {
+  template <int C>
+  using Row = EmulatedRow<bf16_value, C>;
 };
 
 struct EmulatedInt8 : EmulatedTiles {
@@ -171,14 +209,8 @@ struct EmulatedInt8 : EmulatedTiles {
       }
     }
   }
-  static void finish(const void* sums, const float* scales, const float* bias, std::size_t n, bool relu, float* c) {
-    for (std::size_t j = 0; j < n; ++j) {
-      std::int32_t sum;
-      std::memcpy(&sum, static_cast<const std::uint8_t*>(sums) + 4 * j, 4);
-      c[j] = std::fma(static_cast<float>(sum), scales[j], bias[j]);
-      if (relu && c[j] < 0) c[j] = 0;
-    }
-  }
+  template <int C>
+  using Row = EmulatedRow<int8_value, C>;
 };
 
 /// One product of the body, checked against the references; what lies between and behind the rows must not matter.
@@ -188,7 +220,6 @@ void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size
   const std::size_t k = segment * segments;
   const auto a = random_tensor(m, k, 2), w = random_tensor(k, n, 3), bias = random_tensor(1, n, 4);
   const NarrowWeights weights(w, bias.row(0), precision, QuantisedRange::covering(-1, 1));
-  REQUIRE(weights.depth() == k);
   const std::size_t width = weights.width(), gap = 3, shift = 1;
   // Segments lie gap values apart, rows one more; everything between them is NaN or 255.
   NarrowPatches patches{.data = nullptr,
@@ -216,13 +247,20 @@ void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size
              .a_segment = rows.segment_row * width,
              .b = reinterpret_cast<const unsigned char*>(weights.panels()),
              .b_panel = weights.depth() / weights.together() * NarrowWeights::panel * 4,
-             .c = c.data(),
-             .c_row = n + 5,
+             .c = reinterpret_cast<unsigned char*>(c.data()),
+             .c_row = (n + 5) * sizeof(float),
              .rows = rows.rows,
              .cols = n,
              .scales = int8 ? weights.scales() : nullptr,
              .bias = weights.bias(),
-             .relu = relu});
+             .relu = relu,
+             .to = kernels::detail::narrow_to_fp32,
+             .inverse = 0,
+             .zero = 0,
+             .lines = 1,
+             .a_line = 0,
+             .c_line = 0,
+             .pool = false});
   };
   const auto check = [&](void (*product)(const kernels::detail::NarrowTile&)) {
     for (const bool relu : {false, true}) {
@@ -250,7 +288,7 @@ void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size
         for (std::size_t p = 0; p < k; ++p) {
           std::uint16_t x, y;
           std::memcpy(&x, patches.data + 2 * (i * patches.row + p / segment * patches.segment_row + p % segment), 2);
-          std::memcpy(&y, weights.panels() + ((j / 48 * k / 2 + p / 2) * 48 + j % 48) * 4 + p % 2 * 2, 2);
+          std::memcpy(&y, weights.panels() + ((j / 16 * weights.depth() / 2 + p / 2) * 16 + j % 16) * 4 + p % 2 * 2, 2);
           const double term = double(widened(x)) * widened(y);
           exact += term, absolute += std::abs(term);
         }
@@ -279,8 +317,102 @@ TEST_CASE("AMX products over emulated tiles are those of the reference", "[narro
     const std::size_t unit = precision == Precision::bf16 ? 2 : 4;
     for (const std::size_t m : {1, 5, 16, 17, 31, 32, 33, 70})
       for (const std::size_t n : {1, 16, 17, 48, 50, 65, 100}) check_emulated(precision, m, n, 17 * unit, 1);
+    // Parts of the depth, and more columns than are kept at a time.
+    check_emulated(precision, 40, 50, 16 * 19 * unit, 1);
+    check_emulated(precision, 33, 530, 16 * 17 * unit, 1);
+    check_emulated(precision, 3, 70, 16 * 17 * unit, 1);
     for (const std::size_t groups : {1, 2, 15, 16, 19, 24, 32, 33, 49, 53})
       for (const std::size_t segments : {1, 3}) check_emulated(precision, 19, 37, groups * unit, segments);
+  }
+}
+
+TEST_CASE("narrow results and pools are those of the floats", "[narrow]") {
+  // Patches of 2 values from each of 2 lines below each other.
+  constexpr std::size_t image_row = 90, segment = 4, segments = 2;
+  for (const Precision precision : {Precision::bf16, Precision::int8}) {
+    for (const auto& [places, lines] : {std::pair<std::size_t, std::size_t>{14, 6}, {35, 5}, {2, 2}, {40, 1}, {7, 3}}) {
+      for (const std::size_t n : {10, 40, 64}) {
+        INFO(to_string(precision) << ": " << lines << " x " << places << " x " << n);
+        const auto image = random_tensor(lines + 1, image_row, 5), w = random_tensor(segment * segments, n, 6),
+                   other = random_tensor(n, 3, 7), bias = random_tensor(1, n, 8);
+        const NarrowWeights weights(w, bias.row(0), precision, QuantisedRange::covering(-1, 1));
+        const NarrowWeights next(other, {}, precision, QuantisedRange::covering(-0.5f, 1));
+        std::vector<std::byte> bytes(image.size() * weights.width());
+        kernels::narrow(image.data(), image.size(), weights, bytes.data());
+        const NarrowPatches patches{.data = bytes.data(),
+                                    .rows = places,
+                                    .row = 2,
+                                    .segment = segment,
+                                    .segments = segments,
+                                    .segment_row = image_row,
+                                    .lines = lines,
+                                    .line = image_row};
+        Tensor<float> floats({lines * places, n});
+        narrow_matmul(patches, weights, MatrixView<float>(floats), Activation::relu, 0, n);
+        for (std::size_t y = 0; y < lines; ++y) {  // lines alone
+          NarrowPatches one = patches;
+          one.data += y * patches.line * weights.width(), one.lines = 1;
+          Tensor<float> alone({places, n});
+          narrow_matmul(one, weights, MatrixView<float>(alone), Activation::relu, 0, n);
+          for (std::size_t i = 0; i < alone.size(); ++i) REQUIRE(alone.data()[i] == floats.data()[y * places * n + i]);
+        }
+        for (const bool pool : {false, true}) {
+          if (pool && lines < 2) continue;
+          const std::size_t window = pool ? 2 : 1, high = lines / window, wide = places / window, gap = 3;
+          const std::size_t row = n + gap, line = wide * row + gap, value = weights.width();
+          constexpr std::byte untouched{0x5a};
+          std::vector<std::byte> got(high * line * value, untouched), want(got);
+          narrow_matmul(patches, weights, {.data = got.data(), .row = row, .line = line, .next = &next, .pool = pool},
+                        Activation::relu, 0, n);
+          for (std::size_t y = 0; y < high; ++y) {
+            for (std::size_t x = 0; x < wide; ++x) {
+              std::vector<float> best(floats.row(window * y * places + window * x).begin(),
+                                      floats.row(window * y * places + window * x).end());
+              for (std::size_t i = 1; i < window * window; ++i)
+                for (std::size_t j = 0; j < n; ++j)
+                  best[j] = std::max(best[j], floats((2 * y + i / 2) * places + 2 * x + i % 2, j));
+              kernels::narrow(best.data(), n, next, want.data() + (y * line + x * row) * value);
+            }
+          }
+          if (!pool || has_pooled_products()) {
+            CHECK(got == want);
+          } else {  // sums in another order
+            for (std::size_t i = 0; i < got.size(); i += value) CHECK((got[i] == untouched) == (want[i] == untouched));
+          }
+#if defined(__x86_64__)
+          // The body over emulated tiles.
+          using kernels::detail::NarrowTile;
+          std::vector<std::byte> emulated(got.size(), untouched);
+          const bool int8 = precision == Precision::int8;
+          const NarrowTile t{.a = reinterpret_cast<const unsigned char*>(bytes.data()),
+                             .a_row = patches.row * value,
+                             .segments = segments,
+                             .segment = segment * value,
+                             .a_segment = image_row * value,
+                             .b = reinterpret_cast<const unsigned char*>(weights.panels()),
+                             .b_panel = weights.depth() / weights.together() * NarrowWeights::panel * 4,
+                             .c = reinterpret_cast<unsigned char*>(emulated.data()),
+                             .c_row = row * value,
+                             .rows = places,
+                             .cols = n,
+                             .scales = weights.scales(),
+                             .bias = weights.bias(),
+                             .relu = true,
+                             .to = int8 ? kernels::detail::narrow_to_uint8 : kernels::detail::narrow_to_bf16,
+                             .inverse = 1 / next.range().scale,
+                             .zero = static_cast<float>(next.range().zero),
+                             .lines = lines,
+                             .a_line = image_row * value,
+                             .c_line = line * value,
+                             .pool = pool};
+          int8 ? kernels::detail::amx_product<EmulatedInt8>(t) : kernels::detail::amx_product<EmulatedBf16>(t);
+          if (int8 && has_kernels(precision)) CHECK(emulated == want);
+          for (std::size_t i = 0; i < emulated.size(); i += value)
+            CHECK((emulated[i] == untouched) == (want[i] == untouched));
+#endif
+        }
+      }
+    }
   }
 }
 

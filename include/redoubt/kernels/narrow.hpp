@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "redoubt/core/tensor.hpp"
 #include "redoubt/core/view.hpp"
 #include "redoubt/kernels/epilogue.hpp"
 
@@ -30,12 +31,12 @@ struct QuantisedRange {
   static QuantisedRange covering(float lower, float upper) noexcept;
 };
 
-/// The right-hand side of products in bf16 or int8, laid out once: panels of 48 columns, in which 2 or 4 values of a
-/// column that belong to one instruction are neighbours. A depth that is no multiple of 2 or 4 is filled up with zeros.
-/// Immutable.
+/// The right-hand side of products in bf16 or int8, laid out once: panels of 16 columns, in which 2 or 4 values of a
+/// column that belong to one instruction are neighbours. A depth that is no multiple of 2 or 4 is filled up with zeros;
+/// at level amx to whole tiles of 64 bytes, where that adds little. Immutable.
 class NarrowWeights {
  public:
-  static constexpr std::size_t panel = 48;
+  static constexpr std::size_t panel = 16;
 
   NarrowWeights() = default;
   /// `bias` (w.cols() values or empty) is kept; `range` is that of the left-hand sides, for int8. precision is not
@@ -47,7 +48,7 @@ class NarrowWeights {
   Precision precision() const noexcept { return precision_; }
   const QuantisedRange& range() const noexcept { return range_; }
   std::size_t together() const noexcept { return precision_ == Precision::bf16 ? 2 : 4; }
-  std::size_t depth() const noexcept { return (rows_ + together() - 1) / together() * together(); }
+  std::size_t depth() const noexcept { return depth_; }  ///< rows() and the zeros below them
   /// Bytes of one value of a left-hand side.
   std::size_t width() const noexcept { return precision_ == Precision::bf16 ? 2 : 1; }
   const std::byte* panels() const noexcept { return values_.data(); }
@@ -55,36 +56,54 @@ class NarrowWeights {
   const float* bias() const noexcept { return bias_.data(); }      ///< of columns, with what the zero of the range adds
 
  private:
-  std::vector<std::byte> values_;
+  std::vector<std::byte, redoubt::detail::AlignedAllocator<std::byte>> values_;
   std::vector<float> scales_, bias_;
-  std::size_t rows_ = 0, cols_ = 0;
+  std::size_t rows_ = 0, cols_ = 0, depth_ = 0;
   Precision precision_ = Precision::bf16;
   QuantisedRange range_;
 };
 
-/// Left-hand side, as Patches, of values that `narrow` made; segment is a multiple of w.together().
+/// Left-hand side, as Patches, of values that `narrow` made; segment is a multiple of w.together(). `lines` times: rows
+/// of patches of an image, say.
 struct NarrowPatches {
   const std::byte* data = nullptr;
   std::size_t rows = 0, row = 0;  ///< distances in values
   std::size_t segment = 0, segments = 1, segment_row = 0;
+  std::size_t lines = 1, line = 0;
 };
+
+/// Where results go, those of a row side by side; distances in values.
+struct NarrowResults {
+  std::byte* data = nullptr;
+  std::size_t row = 0, line = 0;
+  const NarrowWeights* next = nullptr;  ///< in the format of its left-hand sides; without it, floats
+  bool pool = false;                    ///< instead of all, the largest of 2 x 2 in lines and rows, as max_pool does
+};
+
+/// Whether products pool fast at the active level.
+bool has_pooled_products() noexcept;
 
 /// dst[i] = src[i] in the format of left-hand sides of `w`. A NaN becomes the least value in int8. noexcept, no
 /// allocation.
 void narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept;
 
 /// c[:, columns] = activation(patches * w[:, columns] + w.bias) for the columns [first, last) of w; `first` is a
-/// multiple of NarrowWeights::panel. The bits of a row do not depend on the number of rows. int8 gives the same bits
-/// with VNNI and with AMX; bf16 is within (depth + 2) * 2^-24 * (sum |a||b| + |bias|) of the exact sum of the rounded
-/// values, besides numbers below 2^-126, which count as 0. The logic of the AMX kernels is tested over emulated
-/// instructions; they have never run on hardware. On the calling thread; noexcept, no allocation; segment * segments ==
-/// w.depth(), c is rows x w.cols().
+/// multiple of NarrowWeights::panel. The bits of a row do not depend on the number of rows or lines. int8 gives the
+/// same bits with VNNI and with AMX; bf16 is within (depth + 2) * 2^-24 * (sum |a||b| + |bias|) of the exact sum of the
+/// rounded values, besides numbers below 2^-126, which count as 0. On the calling thread; noexcept, no allocation.
+/// segment * segments is w.depth() or w.rows(), the latter rounded up to a multiple of w.together(); activation is none
+/// or relu if c has `next` or `pool`.
+void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, const NarrowResults& c, Activation activation,
+                   std::size_t first, std::size_t last) noexcept;
+/// The same into floats: c is patches.lines * patches.rows x w.cols().
 void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixView<float> c, Activation activation,
                    std::size_t first, std::size_t last) noexcept;
 
 /// The references: plain loops, same signatures. The sums of bf16 are in another order than those of instructions.
 namespace naive {
 void narrow(const float* src, std::size_t n, const NarrowWeights& w, std::byte* dst) noexcept;
+void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, const NarrowResults& c, Activation activation,
+                   std::size_t first, std::size_t last) noexcept;
 void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, MatrixView<float> c, Activation activation,
                    std::size_t first, std::size_t last) noexcept;
 }  // namespace naive

@@ -1,12 +1,10 @@
 // AVX-512 with BF16 and VNNI: the flags of this file are those of the level and these two. See body.hpp for the rules.
 #include <immintrin.h>
 
-#include "kernels/narrow_table.hpp"
+#include "kernels/narrow_store.hpp"
 
 namespace redoubt::kernels::detail {
 namespace {
-
-__mmask16 first16(size_t n) { return n >= 16 ? __mmask16(0xffff) : __mmask16((1u << n) - 1); }
 
 // The instructions by name: with the intrinsics GCC 12 keeps the sums in memory beside the registers.
 struct Bf16 {
@@ -27,8 +25,7 @@ struct Int8 {
   }
 };
 
-/// R rows times V vectors of columns, of which the first three are in one panel and the others in the next: as many
-/// chains of sums, which hide the latency of each.
+/// R rows times V vectors of columns, one panel each: as many chains of sums, which hide the latency of each.
 template <class P, int R, int V>
 void block(const NarrowTile& t) {
   typename P::Sum sums[R][V];
@@ -43,7 +40,7 @@ void block(const NarrowTile& t) {
     for (size_t k = 0; k < t.segment; k += 4, b += 4 * narrow_panel) {
       __m512i right[V];
 #pragma GCC unroll 6
-      for (int j = 0; j < V; ++j) right[j] = _mm512_loadu_si512(b + (j >= 3 ? t.b_panel : 0) + 64 * (j % 3));
+      for (int j = 0; j < V; ++j) right[j] = _mm512_loadu_si512(b + j * t.b_panel);
 #pragma GCC unroll 8
       for (int i = 0; i < R; ++i) {
         int left;
@@ -54,14 +51,14 @@ void block(const NarrowTile& t) {
       }
     }
   }
+  const size_t value = t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 6
     for (int j = 0; j < V; ++j) {
       const __mmask16 m = j + 1 < V ? __mmask16(0xffff) : first16(t.cols - 16 * j);
-      __m512 value = P::value(sums[i][j], t.scales + 16 * j, t.bias + 16 * j, m);
-      if (t.relu) value = _mm512_max_ps(_mm512_setzero_ps(), value);  // in this order NaN stays
-      _mm512_mask_storeu_ps(t.c + i * t.c_row + 16 * j, m, value);
+      store_narrow(t, t.c + i * t.c_row + 16 * j * value, m,
+                   P::value(sums[i][j], t.scales + 16 * j, t.bias + 16 * j, m));
     }
   }
 }
@@ -69,9 +66,9 @@ void block(const NarrowTile& t) {
 template <class P, int R>
 void rows_of(const NarrowTile& t) {
   if constexpr (R == 1) {
-    if (t.cols > narrow_panel + 32) return block<P, 1, 6>(t);
-    if (t.cols > narrow_panel + 16) return block<P, 1, 5>(t);
-    if (t.cols > narrow_panel) return block<P, 1, 4>(t);
+    if (t.cols > 80) return block<P, 1, 6>(t);
+    if (t.cols > 64) return block<P, 1, 5>(t);
+    if (t.cols > 48) return block<P, 1, 4>(t);
   }
   t.cols > 32 ? block<P, R, 3>(t) : t.cols > 16 ? block<P, R, 2>(t) : block<P, R, 1>(t);
 }
@@ -93,19 +90,15 @@ void tile(const NarrowTile& t) {
 void to_bf16(const float* src, size_t n, unsigned char* dst) {
   for (size_t i = 0; i < n; i += 16) {
     const __mmask16 m = first16(n - i);
-    _mm256_mask_storeu_epi16(dst + 2 * i, m, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, src + i)));
+    store_bf16(dst + 2 * i, m, _mm512_maskz_loadu_ps(m, src + i));
   }
 }
 
 void to_uint8(const float* src, size_t n, float inverse, float zero, unsigned char* dst) {
-  const __m512 factor = _mm512_set1_ps(inverse), shift = _mm512_set1_ps(zero), most = _mm512_set1_ps(255);
+  const __m512 factor = _mm512_set1_ps(inverse), shift = _mm512_set1_ps(zero);
   for (size_t i = 0; i < n; i += 16) {
     const __mmask16 m = first16(n - i);
-    // Rounded first, then shifted, as the reference does; of a NaN the lower bound remains.
-    __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(m, src + i), factor);
-    x = _mm512_add_ps(_mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), shift);
-    x = _mm512_min_ps(_mm512_max_ps(x, _mm512_setzero_ps()), most);
-    _mm512_mask_cvtepi32_storeu_epi8(dst + i, m, _mm512_cvtps_epi32(x));
+    store_uint8(dst + i, m, _mm512_maskz_loadu_ps(m, src + i), factor, shift);
   }
 }
 
