@@ -51,9 +51,11 @@ struct Tiled {
     if (!options.sink)
       return multiply_into({c.data() + row_begin * c.stride() + col, row_end - row_begin, cols, c.stride()}, row_begin,
                            index);
-    alignas(64) float block[2 * side * sunk_cols];
+    alignas(64) float block[2 * side * (sunk_cols + side)];
+    // Not a multiple of 512 bytes from row to row: the rows of a tile would share a few places of the nearest cache.
+    const std::size_t stride = cols % 128 == 0 ? cols + side : cols;
     for (std::size_t row = row_begin; row < row_end; row += 2 * side) {
-      const MatrixView<float> to(block, std::min(2 * side, row_end - row), cols);
+      const MatrixView<float> to(block, std::min(2 * side, row_end - row), cols, stride);
       multiply_into(to, row, index);
       (*options.sink)(row, col, to);
     }

@@ -19,9 +19,12 @@ namespace {
 
 enum : size_t { whole_tile = tile_side * tile_bytes };
 
+/// Which side is not wanted soon again: its tiles go past the nearest cache.
+enum class Passing { none, left, right };
+
 /// R x C tiles of sums in 0 to 3. Of the operands, the side with fewer tiles is held in one or two more, the other
-/// takes turns in what is left. `Once`: tiles of the left side are not wanted soon again.
-template <class P, int R, int C, int Parts, bool Once>
+/// takes turns in what is left.
+template <class P, int R, int C, int Parts, Passing passing>
 struct RoundedBlock {
   static_assert(R * C <= 4 && (R <= 2 || C == 1));
   static constexpr bool left_held = R <= C;
@@ -34,14 +37,18 @@ struct RoundedBlock {
   template <int I>
   static void load_left(const unsigned char* a) {
     constexpr int tile = left_held ? 4 + I : 4 + held + I % spare;
-    if constexpr (Once)
+    if constexpr (passing == Passing::left)
       P::template load_once<tile>(a, tile_bytes);
     else
       P::template load<tile>(a, tile_bytes);
   }
   template <int J>
   static void load_right(const unsigned char* b) {
-    P::template load<left_held ? 4 + held + J % spare : 4 + J>(b, tile_bytes);
+    constexpr int tile = left_held ? 4 + held + J % spare : 4 + J;
+    if constexpr (passing == Passing::right)
+      P::template load_once<tile>(b, tile_bytes);
+    else
+      P::template load<tile>(b, tile_bytes);
   }
   template <int I, int J>
   static void multiply() {
@@ -157,33 +164,38 @@ struct RoundedBlock {
 /// Columns inside: the caller gives as many as the nearest cache holds.
 template <class P, int Parts>
 void tiled_blocks(const TiledProduct& t) {
-  const auto one = [&]<int R, int C, bool Once>(size_t row, size_t col) {
-    RoundedBlock<P, R, C, Parts, Once>{t, row, col}.run();
+  const auto one = [&]<int R, int C, Passing passing = Passing::none>(size_t row, size_t col) {
+    RoundedBlock<P, R, C, Parts, passing>{t, row, col}.run();
   };
   constexpr size_t side = tile_side;
   if (t.cols <= side) {  // four sums hide the 52 cycles that each takes
     size_t row = 0;
-    for (; row + 3 * side < t.rows; row += 4 * side) one.template operator()<4, 1, false>(row, 0);
+    for (; row + 3 * side < t.rows; row += 4 * side) one.template operator()<4, 1>(row, 0);
     for (; row < t.rows; row += 2 * side)
-      t.rows - row > side ? one.template operator()<2, 1, false>(row, 0) : one.template operator()<1, 1, false>(row, 0);
+      t.rows - row > side ? one.template operator()<2, 1>(row, 0) : one.template operator()<1, 1>(row, 0);
     return;
   }
-  const bool once = t.cols <= 2 * side && t.rows > 2 * side;
+  const Passing passing = t.cols <= 2 * side && t.rows > 2 * side   ? Passing::left
+                          : t.cols > 2 * side && t.rows <= 2 * side ? Passing::right
+                                                                    : Passing::none;
   for (size_t row = 0; row < t.rows; row += 2 * side) {
     const bool two = t.rows - row > side;
     size_t col = 0;
     if (!two)
-      for (; col + 3 * side < t.cols; col += 4 * side) one.template operator()<1, 4, false>(row, col);
+      for (; col + 3 * side < t.cols; col += 4 * side) one.template operator()<1, 4>(row, col);
     for (; col < t.cols; col += 2 * side) {
       const bool wide = t.cols - col > side;
-      if (two && wide)
-        once ? one.template operator()<2, 2, true>(row, col) : one.template operator()<2, 2, false>(row, col);
+      if (two && wide) switch (passing) {
+          case Passing::left: one.template operator()<2, 2, Passing::left>(row, col); break;
+          case Passing::right: one.template operator()<2, 2, Passing::right>(row, col); break;
+          case Passing::none: one.template operator()<2, 2>(row, col);
+        }
       else if (two)
-        one.template operator()<2, 1, false>(row, col);
+        one.template operator()<2, 1>(row, col);
       else if (wide)
-        one.template operator()<1, 2, false>(row, col);
+        one.template operator()<1, 2>(row, col);
       else
-        one.template operator()<1, 1, false>(row, col);
+        one.template operator()<1, 1>(row, col);
     }
   }
 }
