@@ -28,6 +28,16 @@ enum : size_t {
   amx_blocks = 16                      // of columns, whose sums are kept while the depth is gone through in parts
 };
 
+/// job() with all eight tiles whole.
+template <class P, class Job>
+void in_tiles(Job job) {
+  TileConfig config;
+  for (size_t tile = 0; tile < 8; ++tile) config.rows[tile] = tile_side, config.row_bytes[tile] = tile_bytes;
+  P::configure(config);
+  job();
+  P::release();  // else the operating system saves 8 KB at every switch of this thread
+}
+
 /// Bytes of a row of the left side that one instruction takes. Shapes cannot change while sums are in tiles, so they
 /// are equal parts of a segment where that costs at most 15 % more instructions; otherwise 64, and what is left over is
 /// copied and filled up with zeros. Depends on the segment only, so that a row has the same bits among others.

@@ -159,15 +159,6 @@ void conv_sums(const ConvSums& t) {
   if (filter < t.filter_tiles) sum_filters<P, 1, Parts>(t, filter);
 }
 
-template <class P, class Job>
-void in_tiles(Job job) {
-  TileConfig config;
-  for (size_t tile = 0; tile < 8; ++tile) config.rows[tile] = tile_side, config.row_bytes[tile] = tile_bytes;
-  P::configure(config);
-  job();
-  P::release();  // else the operating system saves 8 KB at every switch of this thread
-}
-
 template <class P>
 void amx_conv_places(const ConvPlaces& t) {
   in_tiles<P>([&] { t.a_part > 0 ? conv_places<P, 2>(t) : conv_places<P, 1>(t); });

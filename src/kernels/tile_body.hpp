@@ -17,8 +17,6 @@
 namespace redoubt::kernels::detail {
 namespace {
 
-enum : size_t { whole_tile = tile_side * tile_bytes };
-
 /// Which side is not wanted soon again: its tiles go past the nearest cache.
 enum class Passing { none, left, right };
 
@@ -147,7 +145,7 @@ struct RoundedBlock {
     start<0>();
     const unsigned char* a = t.a + row / tile_side * t.a_group;
     const unsigned char* b = t.b + col / tile_side * t.b_group;
-    for (size_t k = 0; k < t.tiles; ++k, a += whole_tile, b += whole_tile) {
+    for (size_t k = 0; k < t.tiles; ++k, a += whole_tile_bytes, b += whole_tile_bytes) {
       if constexpr (Parts == 1) {
         add<true, true>(a, b);
       } else {  // small products first
@@ -202,11 +200,7 @@ void tiled_blocks(const TiledProduct& t) {
 
 template <class P>
 void amx_tiled_product(const TiledProduct& t) {
-  TileConfig config;
-  for (size_t tile = 0; tile < 8; ++tile) config.rows[tile] = tile_side, config.row_bytes[tile] = tile_bytes;
-  P::configure(config);
-  t.a_part > 0 ? tiled_blocks<P, 2>(t) : tiled_blocks<P, 1>(t);
-  P::release();  // else the operating system saves 8 KB at every switch of this thread
+  in_tiles<P>([&] { t.a_part > 0 ? tiled_blocks<P, 2>(t) : tiled_blocks<P, 1>(t); });
 }
 
 }  // namespace
