@@ -119,6 +119,12 @@ bool has_kernels(ProductPrecision precision) noexcept {
   return precision == ProductPrecision::fp32 || detail::rounded_table();
 }
 
+bool outruns_fp32(ProductPrecision precision) noexcept {
+  return precision == ProductPrecision::bf16     ? has_kernels(precision)
+         : precision == ProductPrecision::fp32x3 ? detail::tile_kernels() != nullptr
+                                                 : false;
+}
+
 const char* to_string(ProductPrecision precision) noexcept {
   return precision == ProductPrecision::fp32 ? "fp32" : precision == ProductPrecision::fp32x3 ? "fp32x3" : "bf16";
 }

@@ -43,9 +43,17 @@ const TileKernels* tile_kernels() noexcept;
 /// For tests: other kernels for all products from now on, null for those of the machine. Returns what was set before.
 const TileKernels* replace_tile_kernels(const TileKernels* kernels) noexcept;
 
-/// A product in options.precision, which is not fp32, by tiles.
+/// A product in options.precision, which is not fp32, by tiles. `prepared`, unless null: b as `prepare_tiled_right`
+/// laid it out, which is then read instead of b; without a sink, in form nn.
 void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float> a, MatrixView<const float> b,
-                   MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes);
+                   MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes,
+                   const unsigned char* prepared = nullptr);
+
+/// The right side of products by tiles, for all of them: bytes (of sizes.k x sizes.n), and its layout at `to`, aligned
+/// to 64.
+std::size_t tiled_right_bytes(const Sizes& sizes, ProductPrecision precision) noexcept;
+void prepare_tiled_right(const TileKernels& kernels, MatrixView<const float> b, ProductPrecision precision,
+                         unsigned char* to) noexcept;
 
 /// dst = src rounded to bf16, and in `rest`, unless it is null, what is left rounded; both without gaps.
 void round_values(MatrixView<const float> src, float* dst, float* rest) noexcept;

@@ -22,6 +22,36 @@ constexpr double serial_flops = 5e7;              // below, about 20 us, waking 
 
 std::atomic<const TileKernels*> replaced{nullptr};
 
+int parts_of(ProductPrecision precision) noexcept { return precision == ProductPrecision::bf16 ? 1 : 2; }
+
+/// How the right side lies: in panels of whole tiles.
+struct TiledRight {
+  std::size_t n, k, parts;
+  std::size_t tiles = groups_of(k, deep), group = tiles * tile_bytes;  // in depth; from 16 columns to the next
+  std::size_t panel_cols, part = panel_cols / side * group;
+
+  /// As many columns as an L1 holds beside the rest, so that shallow products go along the rows of c.
+  TiledRight(const Sizes& sizes, ProductPrecision precision, bool sunk)
+      : n(sizes.n),
+        k(sizes.k),
+        parts(parts_of(precision)),
+        panel_cols(
+            std::min(sunk ? sunk_cols
+                          : 2 * side * std::max<std::size_t>(1, depth_tiles / std::max<std::size_t>(1, tiles * parts)),
+                     round_up(n, 2 * side))) {}
+  std::size_t panels() const { return groups_of(n, panel_cols); }
+  std::size_t panel_bytes() const { return part * parts; }
+  void prepare(const TileKernels& kernels, Form form, MatrixView<const float> b, std::size_t panel,
+               unsigned char* to) const {
+    const std::size_t col = panel * panel_cols, cols = std::min(panel_cols, n - col);
+    pack_right(*kernels.packs, form, b, col, col + cols, to, {64, tile_bytes, group, parts == 2 ? part : 0});
+    const std::size_t filled = (k + 1) / 2 * 64;
+    for (std::size_t p = 0; p < parts; ++p)
+      for (std::size_t g = 0; g < groups_of(cols, side); ++g)
+        std::memset(to + p * part + g * group + filled, 0, group - filled);
+  }
+};
+
 struct Tiled {
   const TileKernels& kernels;
   Form form;
@@ -29,25 +59,22 @@ struct Tiled {
   MatrixView<float> c;
   const MatmulOptions& options;
   Sizes sizes;
-  std::size_t parts, tiles, panel_cols, group, a_part, b_part, panel_stride;
-  unsigned char *left = nullptr, *right = nullptr;
+  const TiledRight& shape;
+  std::size_t a_part, panel_stride;
+  bool prepared;  // the right side
+  unsigned char* left;
+  unsigned char* right;
 
   unsigned char* panel(std::size_t index) const { return right + index * panel_stride; }
-  PairPlaces places(std::size_t part) const { return {64, tile_bytes, group, parts == 2 ? part : 0}; }
   void prepare_rows(std::size_t first, std::size_t last) const {
-    pack_left(*kernels.packs, form, a, first, last, left + first / side * group, places(a_part));
+    pack_left(*kernels.packs, form, a, first, last, left + first / side * shape.group,
+              {64, tile_bytes, shape.group, shape.parts == 2 ? a_part : 0});
   }
   void prepare_panel(std::size_t index) const {
-    const std::size_t col = index * panel_cols, cols = std::min(panel_cols, sizes.n - col);
-    unsigned char* const to = panel(index);
-    pack_right(*kernels.packs, form, b, col, col + cols, to, places(b_part));
-    const std::size_t filled = (sizes.k + 1) / 2 * 64;
-    for (std::size_t part = 0; part < parts; ++part)
-      for (std::size_t g = 0; g < groups_of(cols, side); ++g)
-        std::memset(to + part * b_part + g * group + filled, 0, group - filled);
+    if (!prepared) shape.prepare(kernels, form, b, index, panel(index));
   }
   void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
-    const std::size_t col = index * panel_cols, cols = std::min(panel_cols, sizes.n - col);
+    const std::size_t col = index * shape.panel_cols, cols = std::min(shape.panel_cols, sizes.n - col);
     if (!options.sink)
       return multiply_into({c.data() + row_begin * c.stride() + col, row_end - row_begin, cols, c.stride()}, row_begin,
                            index);
@@ -62,15 +89,15 @@ struct Tiled {
   }
   /// Rows of a panel from `row` on.
   void multiply_into(MatrixView<float> to, std::size_t row, std::size_t index) const {
-    const std::size_t col = index * panel_cols;
+    const std::size_t col = index * shape.panel_cols, tiles = shape.tiles;
     const Activation activation = options.epilogue.activation;
     TiledProduct t{.a = nullptr,
                    .b = nullptr,
                    .tiles = 0,
-                   .a_group = group,
-                   .b_group = group,
-                   .a_part = parts == 2 ? a_part : 0,
-                   .b_part = parts == 2 ? b_part : 0,
+                   .a_group = shape.group,
+                   .b_group = shape.group,
+                   .a_part = shape.parts == 2 ? a_part : 0,
+                   .b_part = shape.parts == 2 ? shape.part : 0,
                    .c = to.data(),
                    .c_row = to.stride(),
                    .rows = to.rows(),
@@ -83,7 +110,7 @@ struct Tiled {
     for (std::size_t i = 0; i < blocks; ++i) {
       const std::size_t first = i * tiles / blocks;
       t.tiles = (i + 1) * tiles / blocks - first;
-      t.a = left + row / side * group + first * tile_bytes;
+      t.a = left + row / side * shape.group + first * tile_bytes;
       t.b = panel(index) + first * tile_bytes;
       t.relu = activation == Activation::relu && i + 1 == blocks;
       kernels.product(t);
@@ -129,41 +156,47 @@ const TileKernels* tile_kernels() noexcept {
   return nullptr;
 }
 
+std::size_t tiled_right_bytes(const Sizes& sizes, ProductPrecision precision) noexcept {
+  const TiledRight shape(sizes, precision, false);
+  return shape.panels() * shape.panel_bytes();
+}
+
+void prepare_tiled_right(const TileKernels& kernels, MatrixView<const float> b, ProductPrecision precision,
+                         unsigned char* to) noexcept {
+  const TiledRight shape({0, b.cols(), b.rows()}, precision, false);
+  for (std::size_t i = 0; i < shape.panels(); ++i) shape.prepare(kernels, Form::nn, b, i, to + i * shape.panel_bytes());
+}
+
 void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float> a, MatrixView<const float> b,
-                   MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes) {
-  const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, tiles = groups_of(sizes.k, deep);
-  const std::size_t group = tiles * tile_bytes, row_groups = groups_of(sizes.m, side);
-  // As many columns as an L1 holds beside the rest, so that shallow products go along the rows of c.
-  const std::size_t panel_cols = std::min(
-      options.sink ? sunk_cols
-                   : 2 * side * std::max<std::size_t>(1, depth_tiles / std::max<std::size_t>(1, tiles * parts)),
-      round_up(sizes.n, 2 * side));
-  const std::size_t panels = groups_of(sizes.n, panel_cols), left_bytes = row_groups * group * parts;
+                   MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes,
+                   const unsigned char* prepared) {
+  const TiledRight shape(sizes, options.precision, options.sink);
+  const std::size_t group = shape.group, parts = shape.parts, row_groups = groups_of(sizes.m, side);
+  const std::size_t left_bytes = row_groups * group * parts;
   const std::size_t chunk =
       2 * side * std::max<std::size_t>(1, chunk_bytes / (2 * std::max(group, tile_bytes) * parts));
   const double work = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1) +
                       flops_per_value * double(sizes.k) * double(sizes.m + sizes.n);
   const int threads = work < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
   const bool once = threads == 1 && sizes.m <= chunk;  // every panel is read in one go: the same memory for all
-  const std::size_t panel_bytes = panel_cols / side * group * parts;
-  const RoundedMemory memory(left_bytes + (once ? 1 : panels) * panel_bytes + tile_bytes);
-  Tiled job{kernels,
-            form,
-            a,
-            b,
-            c,
-            options,
-            sizes,
-            parts,
-            tiles,
-            panel_cols,
-            group,
-            row_groups * group,
-            panel_cols / side * group,
-            once ? 0 : panel_bytes};
-  job.left = memory.data();
-  job.right = job.left + left_bytes;
-  multiply_in_chunks(job, {sizes.m, panels, chunk, 2 * side, threads, options.arena});
+  const std::size_t right_bytes = prepared ? 0 : (once ? 1 : shape.panels()) * shape.panel_bytes();
+  const RoundedMemory memory(left_bytes + right_bytes + tile_bytes);
+  // Prepared panels are only read.
+  unsigned char* const right = prepared ? const_cast<unsigned char*>(prepared) : memory.data() + left_bytes;
+  const Tiled job{.kernels = kernels,
+                  .form = form,
+                  .a = a,
+                  .b = b,
+                  .c = c,
+                  .options = options,
+                  .sizes = sizes,
+                  .shape = shape,
+                  .a_part = row_groups * group,
+                  .panel_stride = once && !prepared ? 0 : shape.panel_bytes(),
+                  .prepared = prepared != nullptr,
+                  .left = memory.data(),
+                  .right = right};
+  multiply_in_chunks(job, {sizes.m, shape.panels(), chunk, 2 * side, threads, options.arena});
 }
 
 }  // namespace redoubt::kernels::detail

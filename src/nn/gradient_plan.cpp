@@ -51,7 +51,13 @@ Tensor<float> transposed(MatrixView<const float> w) {
 
 }  // namespace
 
-GradientPlan::GradientPlan(const Graph& graph) : graph_(graph) {
+kernels::ProductPrecision GradientPlan::fastest_precision() noexcept {
+  return kernels::outruns_fp32(kernels::ProductPrecision::fp32x3) ? kernels::ProductPrecision::fp32x3
+                                                                  : kernels::ProductPrecision::fp32;
+}
+
+GradientPlan::GradientPlan(const Graph& graph, kernels::ProductPrecision precision)
+    : graph_(graph), precision_(precision) {
   const auto& nodes = graph.nodes();
   const std::uint32_t count = graph.score_tensor();  // nodes after the scores do not matter
   std::vector<std::uint32_t> user(count + 1, count), uses(count + 1, 0);
@@ -84,9 +90,14 @@ GradientPlan::GradientPlan(const Graph& graph) : graph_(graph) {
     const auto& a = node.attributes;
     if (node.op == "dense" && a[1] == 0) {
       s.kind = Kind::dense;
-      s.weights = kernels::PackedWeights(parameters_[i][0]);
       const Tensor<float> turned = transposed(parameters_[i][0]);
-      s.back = kernels::PackedWeights(turned);
+      if (precision == kernels::ProductPrecision::fp32) {
+        s.weights = kernels::PackedWeights(parameters_[i][0]);
+        s.back = kernels::PackedWeights(turned);
+      } else {
+        s.rounded = kernels::RoundedWeights(parameters_[i][0], precision);
+        s.rounded_back = kernels::RoundedWeights(turned, precision);
+      }
     } else if (node.op == "conv2d" && a[3] == 1 && a[5] == 1 && a[6] == 1 && a[4] < a[1] && a[4] < a[2]) {
       conv(graph, s);
     } else if (node.op == "max_pool2d" && a[3] == 0 && a[2] >= a[0] && a[2] >= a[1]) {
@@ -260,11 +271,9 @@ void GradientPass::scores(MatrixView<const float> rows, MatrixView<float> dst) {
     const MatrixView<float> to = value(s.to, n);
     switch (s.kind) {
       case GradientPlan::Kind::dense:
-        kernels::packed_matmul({.data = from.data(), .rows = n, .row = from.cols(), .segment = from.cols()}, s.weights,
-                               to,
-                               {.bias = plan_.parameters_[s.node][1].data(),
-                                .activation = s.relu ? kernels::Activation::relu : kernels::Activation::none},
-                               0, to.cols());
+        dense(s.weights, s.rounded, from, to,
+              {.bias = plan_.parameters_[s.node][1].data(),
+               .activation = s.relu ? kernels::Activation::relu : kernels::Activation::none});
         break;
       case GradientPlan::Kind::conv:
         for (std::size_t r = 0; r < n; ++r) conv(s, from.row(r).data(), to.row(r).data());
@@ -323,9 +332,11 @@ void GradientPass::op_back(const Step& s, MatrixView<const float> rows, MatrixVi
   plan_.ops_[s.node]->backward(call);
 }
 
-void GradientPass::dense_back(const Step& s, MatrixView<float> from, MatrixView<float> to) {
-  kernels::packed_matmul({.data = from.data(), .rows = from.rows(), .row = from.cols(), .segment = from.cols()}, s.back,
-                         to, {}, 0, to.cols());
+void GradientPass::dense(const kernels::PackedWeights& packed, const kernels::RoundedWeights& rounded,
+                         MatrixView<const float> from, MatrixView<float> to, const kernels::Epilogue& epilogue) {
+  if (plan_.precision_ != kernels::ProductPrecision::fp32) return kernels::matmul(from, rounded, to, epilogue);
+  kernels::packed_matmul({.data = from.data(), .rows = from.rows(), .row = from.cols(), .segment = from.cols()}, packed,
+                         to, epilogue, 0, to.cols());
 }
 
 void GradientPass::backward(MatrixView<const float> rows, MatrixView<const float> upstream, MatrixView<float> dst) {
@@ -349,7 +360,7 @@ void GradientPass::backward(MatrixView<const float> rows, MatrixView<const float
     switch (s.kind) {
       case GradientPlan::Kind::dense:
         if (s.relu) masked(slopes.data(), output.data(), n * slopes.cols(), slopes.data());
-        dense_back(s, slopes, to);
+        dense(s.back, s.rounded_back, slopes, to, {});
         break;
       case GradientPlan::Kind::conv:
         for (std::size_t r = 0; r < n; ++r) conv_back(s, slopes.row(r).data(), output.row(r).data(), to.row(r).data());

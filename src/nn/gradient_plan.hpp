@@ -6,6 +6,7 @@
 
 #include "redoubt/core/view.hpp"
 #include "redoubt/kernels/packed.hpp"
+#include "redoubt/kernels/rounded_weights.hpp"
 #include "redoubt/nn/graph.hpp"
 
 namespace redoubt::detail {
@@ -16,7 +17,10 @@ namespace redoubt::detail {
 /// Immutable, so thread-safe; the graph must outlive it and not change.
 class GradientPlan {
  public:
-  explicit GradientPlan(const Graph& graph);
+  /// `precision`: of the products of dense layers; that of attacks where it outruns fp32, by default.
+  explicit GradientPlan(const Graph& graph, kernels::ProductPrecision precision = fastest_precision());
+  /// fp32x3 or fp32: gradients in 16 bits lead attacks as well as in 24, and what they find is checked anyway.
+  static kernels::ProductPrecision fastest_precision() noexcept;
   const Graph& graph() const noexcept { return graph_; }
   std::size_t rows() const noexcept { return rows_; }  ///< of one pass, at most
 
@@ -30,12 +34,14 @@ class GradientPlan {
     bool scatter = false;  // conv: backward makes patches of slopes and adds them into place
     bool adds = false;     // others use `from`, too: backward adds to its gradient
     kernels::PackedWeights weights, back;
+    kernels::RoundedWeights rounded, rounded_back;  // dense, in place of the former, unless the precision is fp32
     std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
     std::size_t out_height = 0, out_width = 0, filters = 0;
   };
   void conv(const Graph& graph, Step& step);
 
   const Graph& graph_;
+  kernels::ProductPrecision precision_;
   std::vector<const Op*> ops_;  // per node
   std::vector<Step> steps_;
   std::vector<std::uint32_t> same_;                               // per tensor: the one whose values it shares
@@ -59,7 +65,8 @@ class GradientPass {
   using Step = GradientPlan::Step;
   MatrixView<float> value(std::uint32_t tensor, std::size_t rows) noexcept;
   MatrixView<float> gradient(std::uint32_t tensor, MatrixView<float> dst) noexcept;
-  void dense_back(const Step& step, MatrixView<float> from, MatrixView<float> to);
+  void dense(const kernels::PackedWeights& packed, const kernels::RoundedWeights& rounded, MatrixView<const float> from,
+             MatrixView<float> to, const kernels::Epilogue& epilogue);
   void conv(const Step& step, const float* src, float* dst);
   void conv_back(const Step& step, const float* slopes, const float* output, float* dst);
   void max_pool_back(const Step& step, const float* src, const float* output, const float* slopes, float* dst);

@@ -22,6 +22,10 @@ const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x
 /// operands are rounded first and multiplied as fp32, which takes longer than fp32.
 bool has_kernels(ProductPrecision precision) noexcept;
 
+/// Whether its products are faster than those of fp32 at the active level: bf16 wherever it has kernels, fp32x3 at
+/// level amx (three products at 16 times the rate of one).
+bool outruns_fp32(ProductPrecision precision) noexcept;
+
 /// Takes a finished block of a product, whose first element is (row, col), on the thread that made it and while it is
 /// in that thread's cache: whatever reads a product once need not find it in memory. Blocks do not overlap and cover
 /// all of c. It leaves zeros in the block.

@@ -40,7 +40,7 @@ void check_options(const AttackOptions& options, std::size_t inputs, std::size_t
 /// Rows that one thread attacks together. Many leave early, and products with the few that are left of a small block
 /// would take as long to read the weights as those with many; what a row becomes does not depend on the others.
 std::size_t block_rows(std::size_t rows, std::size_t cols, Arena* arena) {
-  constexpr std::size_t least = 64, most = 128, values = 512 * 1024;
+  constexpr std::size_t least = 64, most = 256, values = 512 * 1024;
   const auto threads = static_cast<std::size_t>((arena ? *arena : Arena::default_arena()).threads());
   const std::size_t fits = std::clamp(values / std::max<std::size_t>(cols, 1), least, most);
   return std::clamp((rows + threads - 1) / threads, least, fits);

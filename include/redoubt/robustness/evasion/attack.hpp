@@ -58,8 +58,9 @@ std::vector<FeatureRule> encoded_rules(const Encoder& encoder);
 /// of the truth. Gradients need a form that has them: "graph" with a score per class, or "linear"; leaf_tuple needs a
 /// "forest" (what is exact there: TreeVerifier) and leaves groups of columns alone; Error(unsupported) otherwise. The
 /// class is that of the largest output, of equal ones the first. A row of pgd that comes back to where it was leaves:
-/// it would go round. Works on 64 rows at a time, in parallel; equal at any thread count. Error(shape_mismatch),
-/// Error(invalid_argument).
+/// it would go round. Works on up to 256 rows at a time, in parallel; equal at any thread count. Scores and gradients
+/// of dense layers are products in fp32x3 (kernels/matmul.hpp) where those are faster, that is with AMX: machines may
+/// find different rows. Error(shape_mismatch), Error(invalid_argument).
 AttackResult attack(const Predictor& model, MatrixView<const float> rows, std::span<const std::int32_t> labels,
                     const AttackOptions& options = {});
 
