@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "redoubt/kernels/matmul.hpp"
+
 namespace redoubt {
 
 const char* to_string(TrainingPrecision precision) noexcept {
@@ -11,7 +13,9 @@ const char* to_string(TrainingPrecision precision) noexcept {
 }
 
 TrainingPrecision chosen_precision(TrainingPrecision asked) noexcept {
-  return asked == TrainingPrecision::automatic ? TrainingPrecision::strict_fp32 : asked;
+  if (asked != TrainingPrecision::automatic) return asked;
+  return kernels::outruns_fp32(kernels::ProductPrecision::fp32x3) ? TrainingPrecision::fp32x3
+                                                                  : TrainingPrecision::strict_fp32;
 }
 
 }  // namespace redoubt

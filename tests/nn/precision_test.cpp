@@ -9,6 +9,7 @@
 #include "kernels/dispatch.hpp"
 #include "kernels/emulated_tiles.hpp"
 #include "kernels/rounded.hpp"
+#include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
@@ -73,7 +74,7 @@ std::vector<float> trained(const Sequential& layers, TrainingPrecision precision
 
 TEST_CASE("TrainingPrecision: the default is said, and is not one that is slower here", "[precision]") {
   const TrainingPrecision chosen = chosen_precision(TrainingPrecision::automatic);
-  CHECK(chosen == TrainingPrecision::strict_fp32);
+  CHECK(chosen == (active_isa() >= Isa::amx ? TrainingPrecision::fp32x3 : TrainingPrecision::strict_fp32));
   for (const TrainingPrecision p : all) CHECK(chosen_precision(p) == p);
   Graph graph = make(wide);
   CHECK(Trainer(graph, NetworkLoss{}, {}).precision() == chosen);

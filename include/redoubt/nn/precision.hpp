@@ -8,7 +8,7 @@ namespace redoubt {
 /// prediction. Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of
 /// fp32x3, 2^-7 more of bf16.
 enum class TrainingPrecision : std::uint8_t {
-  automatic,    ///< strict_fp32 on every CPU: AMX should multiply fp32x3 faster, which no run has shown yet
+  automatic,    ///< fp32x3 where its products outrun those of fp32 (AMX at the active level), else strict_fp32
   strict_fp32,  ///< nothing
   fp32x3,       ///< two parts of 8 bits each, three products: for AMX; slower than strict_fp32 elsewhere
   bf16          ///< 8 bits: by AMX, or at twice the rate of fp32 on AMD from Zen 4 on; slower elsewhere
