@@ -18,26 +18,18 @@ class FloatOrder {
     other_.resize(count);
     for (auto& h : histogram_) h.fill(0);
     for (std::size_t i = 0; i < count; ++i) {
-      const std::uint32_t bits = std::bit_cast<std::uint32_t>(value(i) + 0.0f);  // no minus zero
-      const std::uint32_t key = bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+      const std::uint32_t key = key_of(value(i));
       entries_[i] = std::uint64_t{key} << 32 | i;
       ++histogram_[0][key & 2047];
       ++histogram_[1][key >> 11 & 2047];
       ++histogram_[2][key >> 22];
     }
-    for (std::size_t pass = 0; pass < 3; ++pass) {
-      auto& places = histogram_[pass];
-      const unsigned shift = 32 + 11 * static_cast<unsigned>(pass);
-      if (count > 0 && places[entries_[0] >> shift & 2047] == count) continue;  // all the same
-      std::uint32_t place = 0;
-      for (auto& p : places) {
-        const std::uint32_t here = p;
-        p = place;
-        place += here;
-      }
-      for (const std::uint64_t e : entries_) other_[places[e >> shift & 2047]++] = e;
-      entries_.swap(other_);
-    }
+    // Values that are alike in the upper digits are few, as a rule, and neighbours after those have been sorted.
+    by_digit(1);
+    by_digit(2);
+    if (insert(4 * count)) return;
+    for (std::size_t i = 0; i < count; ++i) entries_[i] = std::uint64_t{key_of(value(i))} << 32 | i;
+    for (std::size_t digit = 0; digit < 3; ++digit) by_digit(digit);
   }
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -46,6 +38,38 @@ class FloatOrder {
   std::uint32_t key(std::size_t rank) const noexcept { return static_cast<std::uint32_t>(entries_[rank] >> 32); }
 
  private:
+  static std::uint32_t key_of(float value) noexcept {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value + 0.0f);  // no minus zero
+    return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+  }
+  void by_digit(std::size_t digit) {
+    if (entries_.empty()) return;
+    std::array<std::uint32_t, 2048> places = histogram_[digit];
+    const unsigned shift = 32 + 11 * static_cast<unsigned>(digit);
+    if (places[entries_[0] >> shift & 2047] == entries_.size()) return;  // all the same
+    std::uint32_t place = 0;
+    for (auto& p : places) {
+      const std::uint32_t here = p;
+      p = place;
+      place += here;
+    }
+    for (const std::uint64_t e : entries_) other_[places[e >> shift & 2047]++] = e;
+    entries_.swap(other_);
+  }
+  /// By insertion, of whole entries. False: it took more than `most` moves, and the order is some other.
+  bool insert(std::size_t most) {
+    std::size_t moves = 0;
+    for (std::size_t i = 1; i < entries_.size(); ++i) {
+      const std::uint64_t e = entries_[i];
+      std::size_t to = i;
+      for (; to > 0 && entries_[to - 1] > e; --to) entries_[to] = entries_[to - 1];
+      entries_[to] = e;
+      moves += i - to;
+      if (moves > most) return false;
+    }
+    return true;
+  }
+
   std::vector<std::uint64_t> entries_, other_;
   std::array<std::array<std::uint32_t, 2048>, 3> histogram_;
 };

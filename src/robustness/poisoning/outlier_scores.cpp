@@ -63,6 +63,18 @@ ColumnRanges finite_ranges(MatrixView<const float> x, Arena* arena, const char* 
   return found[0];
 }
 
+/// Sum of term(x) in lanes, none of which waits for another.
+template <class Term>
+double sum_of(const float* x, std::size_t n, Term term) {
+  constexpr std::size_t lanes = 8;
+  double sums[lanes] = {};
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::size_t k = 0; k < lanes; ++k) sums[k] += term(static_cast<double>(x[i + k]));
+  for (; i < n; ++i) sums[0] += term(static_cast<double>(x[i]));
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
 Neighbors others(MatrixView<const float> x, std::size_t k, Arena* arena, const char* who) {
   if (k < 1 || k >= x.rows())
     detail::fail(errc::invalid_argument, fmt::format("{}: k is {}; it must be in [1, {}], as there are {} rows", who, k,
@@ -102,13 +114,8 @@ std::vector<double> ecod_scores(MatrixView<const float> x, Arena* arena) {
           sum.assign(n, 0);
           for (std::size_t c = 0; c < count; ++c) {
             const float* column = columns.data() + c * n;
-            double mean = 0, skew = 0;
-            for (std::size_t r = 0; r < n; ++r) mean += column[r];
-            mean /= rows;
-            for (std::size_t r = 0; r < n; ++r) {
-              const double d = column[r] - mean;
-              skew += d * d * d;
-            }
+            const double mean = sum_of(column, n, [](double v) { return v; }) / rows;
+            const double skew = sum_of(column, n, [mean](double v) { return (v - mean) * (v - mean) * (v - mean); });
             order.sort(n, [&](std::size_t r) { return column[r]; });
             if (n == 0 || order.key(0) == order.key(n - 1)) continue;  // constant: says nothing
             for (std::size_t from = 0, to = 0; from < n; from = to) {
