@@ -10,6 +10,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <memory>
@@ -28,6 +29,7 @@ namespace redoubt {
 namespace {
 
 constexpr std::size_t max_dataset_columns = std::size_t{1} << 17;
+constexpr std::size_t read_block = std::size_t{1} << 18;  // bytes; a header of version 1 is smaller
 
 using Bytes = std::span<const std::byte>;
 
@@ -197,6 +199,11 @@ NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
   return header;
 }
 
+/// Whether the beginning of a file goes to the end of the header, if it has one.
+bool holds_header(Bytes bytes) {
+  return std::to_integer<int>(bytes[6]) < 2 || load_little<std::uint32_t>(bytes, 8) <= bytes.size() - 12;
+}
+
 template <class Stored>
 Stored load_element(const std::byte* p, bool swapped) {
   std::array<std::byte, sizeof(Stored)> raw{};
@@ -227,16 +234,37 @@ T convert(Stored value, std::size_t index, std::string_view origin) {
   }
 }
 
+/// f(an element of the type that the file holds).
+template <class F>
+void with_stored_type(const NpyHeader& header, const F& f) {
+  const bool is_signed = header.kind == 'i';
+  if (header.kind == 'f') return header.item == 4 ? f(float{}) : f(double{});
+  switch (header.item) {
+    case 1: return is_signed ? f(std::int8_t{}) : f(std::uint8_t{});
+    case 2: return is_signed ? f(std::int16_t{}) : f(std::uint16_t{});
+    case 4: return is_signed ? f(std::int32_t{}) : f(std::uint32_t{});
+    default: return is_signed ? f(std::int64_t{}) : f(std::uint64_t{});
+  }
+}
+
+bool in_order(const NpyHeader& header) { return !header.fortran || header.shape.size() < 2; }
+
+/// Elements as they follow each other in the file; the first of them is number `first`.
+template <class T>
+void convert_run(const NpyHeader& header, Bytes elements, std::size_t first, std::string_view origin, T* to) {
+  with_stored_type(header, [&](auto stored) {
+    using Stored = decltype(stored);
+    for (std::size_t i = 0; i < elements.size() / sizeof(Stored); ++i) {
+      to[i] = convert<T>(load_element<Stored>(elements.data() + i * sizeof(Stored), header.swapped), first + i, origin);
+      if (header.kind == 'b') to[i] = static_cast<T>(to[i] != T{0});
+    }
+  });
+}
+
 template <class T, class Stored>
-void fill(const NpyHeader& header, Bytes bytes, std::string_view origin, Tensor<T>& out) {
+void fill_transposed(const NpyHeader& header, Bytes bytes, std::string_view origin, Tensor<T>& out) {
   const std::byte* const data = bytes.data() + header.data;
   T* const to = out.data();
-  if (!header.fortran || header.shape.size() < 2) {
-    for (std::size_t i = 0; i < header.count; ++i) {
-      to[i] = convert<T>(load_element<Stored>(data + i * sizeof(Stored), header.swapped), i, origin);
-    }
-    return;
-  }
   // The first index runs fastest in the file, the last one in the result.
   const std::size_t rank = header.shape.size();
   std::array<std::size_t, max_rank> index{}, step{};
@@ -260,31 +288,13 @@ void fill(const NpyHeader& header, Bytes bytes, std::string_view origin, Tensor<
 template <class T>
 Tensor<T> elements(const NpyHeader& header, Bytes bytes, std::string_view origin) {
   Tensor<T> out{std::span<const std::size_t>(header.shape)};
-  switch (header.kind) {
-    case 'f':
-      header.item == 4 ? fill<T, float>(header, bytes, origin, out) : fill<T, double>(header, bytes, origin, out);
-      break;
-    case 'i':
-      switch (header.item) {
-        case 1: fill<T, std::int8_t>(header, bytes, origin, out); break;
-        case 2: fill<T, std::int16_t>(header, bytes, origin, out); break;
-        case 4: fill<T, std::int32_t>(header, bytes, origin, out); break;
-        default: fill<T, std::int64_t>(header, bytes, origin, out); break;
-      }
-      break;
-    case 'u':
-      switch (header.item) {
-        case 1: fill<T, std::uint8_t>(header, bytes, origin, out); break;
-        case 2: fill<T, std::uint16_t>(header, bytes, origin, out); break;
-        case 4: fill<T, std::uint32_t>(header, bytes, origin, out); break;
-        default: fill<T, std::uint64_t>(header, bytes, origin, out); break;
-      }
-      break;
-    default:
-      fill<T, std::uint8_t>(header, bytes, origin, out);
-      for (T& value : out.flat()) value = static_cast<T>(value != T{0});
-      break;
+  if (in_order(header)) {
+    convert_run(header, bytes.subspan(header.data, header.count * header.item), 0, origin, out.data());
+    return out;
   }
+  with_stored_type(header, [&](auto stored) { fill_transposed<T, decltype(stored)>(header, bytes, origin, out); });
+  if (header.kind == 'b')
+    for (T& value : out.flat()) value = static_cast<T>(value != T{0});
   return out;
 }
 
@@ -335,7 +345,34 @@ Tensor<T> read_npy_bytes(std::span<const std::byte> bytes, std::string_view orig
 
 template <class T>
 Tensor<T> read_npy(const std::string& path) {
-  return read_npy_bytes<T>(detail::read_whole_file(path), path);
+  const auto in_one_piece = [&] { return read_npy_bytes<T>(detail::read_whole_file(path), path); };
+  if (std::error_code unknown; !std::filesystem::is_regular_file(path, unknown)) return in_one_piece();
+  // Block by block: file and tensor at once would take twice the memory.
+  detail::InputFile file(path);
+  std::vector<std::byte> block(std::min(file.size(), read_block));
+  const auto fill = [&](std::span<std::byte> part) {
+    if (file.read({reinterpret_cast<char*>(part.data()), part.size()}) != part.size())
+      detail::fail(errc::io_error, fmt::format("{}: ends before the {} bytes that it had", path, file.size()));
+  };
+  fill(block);
+  if (block.size() < file.size() && !holds_header(block)) return in_one_piece();
+  const NpyHeader header = read_header(block, path, file.size());
+  if (!in_order(header)) return in_one_piece();
+  Tensor<T> out{std::span<const std::size_t>(header.shape)};
+  std::size_t begin = header.data, end = block.size(), left = file.size() - end;
+  for (std::size_t done = 0;;) {
+    const std::size_t count = (end - begin) / header.item;
+    convert_run(header, Bytes(block).subspan(begin, count * header.item), done, path, out.data() + done);
+    done += count;
+    if (left == 0) return out;
+    begin += count * header.item;
+    const std::size_t rest = end - begin;  // of an element in two blocks
+    std::copy_n(block.data() + begin, rest, block.data());
+    begin = 0;
+    end = std::min(rest + left, block.size());
+    fill(std::span(block).subspan(rest, end - rest));
+    left -= end - rest;
+  }
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <map>
 
@@ -20,7 +21,7 @@ std::vector<std::byte> npy(const std::string& header, const std::string& data, i
   text += '\0';
   text += static_cast<char>(header.size() & 0xff);
   text += static_cast<char>(header.size() >> 8);
-  if (major > 1) text += std::string(2, '\0');
+  for (int shift = 16; major > 1 && shift < 32; shift += 8) text += static_cast<char>(header.size() >> shift);
   text += header + data;
   std::vector<std::byte> bytes(text.size());
   if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
@@ -114,6 +115,32 @@ TEST_CASE("npy: element types, byte orders and storage orders", "[npy]") {
   CHECK(read("|i1", false, "(2, 3)", "\x01\x02\x03\x04\x05\x06", 2) == V{1, 2, 3, 4, 5, 6});
   CHECK(read("|i1", false, "(2, 3)", "\x01\x02\x03\x04\x05\x06", 3) == V{1, 2, 3, 4, 5, 6});
   CHECK(read("|i1", false, "(0, 3)", "").empty());
+}
+
+TEST_CASE("npy: files of several blocks read as their bytes do", "[npy]") {
+  test::TempDir dir;
+  const auto written = [&](const std::vector<std::byte>& bytes) {
+    std::ofstream(dir / "x.npy", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    return read_npy<double>(dir / "x.npy");
+  };
+  const auto check = [&](const std::vector<std::byte>& bytes) {
+    CHECK(written(bytes) == read_npy_bytes<double>(bytes));
+  };
+  std::string data(8 * 100'001, '\0');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7 % 61);
+  check(npy(header("<f8", false, "(100001,)"), data));  // the header's length leaves elements across blocks
+  check(npy(header(">i4", false, "(2, 100001)"), data));
+  check(npy(header("|b1", false, "(800008,)"), data));
+  check(npy(header("<f4", true, "(2, 100001)"), data));
+  check(npy(header("<f8", false, "(100001,)") + std::string(300'000, ' '), data, 2));  // a header of several blocks
+  auto cut = npy(header("<f8", false, "(100001,)"), data);
+  cut.pop_back();
+  CHECK_THROWS_WITH(written(cut), Catch::Contains("x.npy: byte "));
+  Tensor<double> values{100'001};
+  values.flat()[100'000] = 0.5;
+  write_npy(values, dir / "x.npy");
+  CHECK_THROWS_WITH(read_npy<std::int32_t>(dir / "x.npy"), Catch::Contains("element 100000 is 0.5"));
 }
 
 TEST_CASE("npy: conversions that lose a value are refused", "[npy]") {
