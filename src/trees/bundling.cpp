@@ -45,10 +45,11 @@ void transpose_bytes(std::uint64_t (&row)[8]) {
 
 void* detail::allocate_pages(std::size_t bytes) {
   if (bytes < huge_page) return ::operator new(bytes, std::align_val_t{64});
-  const std::size_t whole = (bytes + huge_page - 1) / huge_page * huge_page;  // or the last page would be small ones
-  void* pages = std::aligned_alloc(huge_page, whole);
-  if (!pages) throw std::bad_alloc();
-  madvise(pages, whole, MADV_HUGEPAGE);  // a hint
+  // The end is a huge page too if it fills most of one; else it would be memory that nobody needs.
+  const std::size_t huge = (bytes + huge_page / 2) / huge_page * huge_page;
+  void* pages = nullptr;
+  if (posix_memalign(&pages, huge_page, std::max(bytes, huge)) != 0) throw std::bad_alloc();
+  madvise(pages, huge, MADV_HUGEPAGE);  // a hint
   return pages;
 }
 
