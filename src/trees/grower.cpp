@@ -84,6 +84,7 @@ struct Grower::Impl {
         options(o),
         team(threads),
         builder(matrix, team),
+        pool(builder.layout()),
         search(matrix, builder.layout(), options, team),
         kernels(kernels::detail::grow_table()),
         rows(matrix, team) {}
@@ -110,6 +111,7 @@ struct Grower::Impl {
   const GrowerOptions options;
   Team& team;
   HistogramBuilder builder;
+  HistogramPool pool;
   SplitSearch search;
   const kernels::detail::GrowTable& kernels;
 
@@ -120,7 +122,7 @@ struct Grower::Impl {
   std::vector<Children> children;  // of each leaf
   std::vector<std::int32_t> node_parents;
   std::vector<Histogram> slots;
-  std::array<std::vector<int>, 2> free_slots;  // of compact ones the second
+  std::vector<int> free_slots;  // without memory
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
@@ -200,14 +202,13 @@ bool Grower::Impl::splittable(const Leaf& leaf) const noexcept {
 }
 
 int Grower::Impl::take_slot(std::size_t of_rows) {
-  const bool compact = builder.compact(of_rows);
-  std::vector<int>& free = free_slots[compact];
-  if (free.empty()) {
-    allocate(slots.emplace_back(), builder.layout(), compact);
-    return static_cast<int>(slots.size()) - 1;
+  if (free_slots.empty()) {
+    free_slots.push_back(static_cast<int>(slots.size()));
+    slots.emplace_back();
   }
-  const int slot = free.back();
-  free.pop_back();
+  const int slot = free_slots.back();
+  free_slots.pop_back();
+  slots[static_cast<std::size_t>(slot)] = pool.take(builder.compact(of_rows));
   return slot;
 }
 
@@ -218,7 +219,9 @@ Grower::Impl::ChildSlots Grower::Impl::take_slots(const Leaf& leaf) {
 }
 
 void Grower::Impl::release_slot(int& slot) {
-  if (slot >= 0) free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
+  if (slot < 0) return;
+  pool.give_back(slots[static_cast<std::size_t>(slot)]);
+  free_slots.push_back(slot);
   slot = -1;
 }
 
@@ -445,9 +448,11 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   search.use(scale, column_on);
   root.output = search.output(root.total, 0, root.lower, root.upper);
 
-  for (auto& free : free_slots) free.clear();
-  for (auto slot = static_cast<int>(slots.size()); slot-- > 0;)
-    free_slots[slots[static_cast<std::size_t>(slot)].compact()].push_back(slot);
+  free_slots.clear();
+  for (auto slot = static_cast<int>(slots.size()); slot-- > 0;) {
+    pool.give_back(slots[static_cast<std::size_t>(slot)]);
+    free_slots.push_back(slot);
+  }
   // Depth-wise: the upper level first. Largest gain first, then the older leaf.
   const auto later = [&](std::uint32_t a, std::uint32_t b) {
     if (options.depthwise && leaves[a].depth != leaves[b].depth) return leaves[a].depth > leaves[b].depth;

@@ -65,14 +65,24 @@ HistogramLayout::HistogramLayout(const BinnedMatrix& bins) {
   }
 }
 
-void allocate(Histogram& histogram, const HistogramLayout& layout, bool compact) {
-  // What lies between the columns stays 0.
-  if (compact) {
-    histogram.sums.resize(layout.size + 8, std::uint64_t{0});
-    return;
-  }
-  histogram.g.resize(layout.size + 8, std::int64_t{0});
-  histogram.hn.resize(layout.size + 8, std::uint64_t{0});
+std::span<std::uint64_t> HistogramPool::take_array() {
+  if (free_.empty()) return arrays_.emplace_back(length_, std::uint64_t{0});  // between the columns it stays 0
+  const auto array = free_.back();
+  free_.pop_back();
+  return array;
+}
+
+Histogram HistogramPool::take(bool compact) {
+  if (compact) return {{}, {}, take_array()};
+  const auto g = take_array(), hn = take_array();
+  return {{reinterpret_cast<std::int64_t*>(g.data()), g.size()}, hn, {}};
+}
+
+void HistogramPool::give_back(Histogram& histogram) {
+  if (!histogram.hn.empty()) free_.push_back(histogram.hn);
+  if (!histogram.g.empty()) free_.push_back({reinterpret_cast<std::uint64_t*>(histogram.g.data()), length_});
+  if (histogram.compact()) free_.push_back(histogram.sums);
+  histogram = {};
 }
 
 void subtract(Histogram& large, const Histogram& parent, const Histogram& small, std::size_t start, std::size_t count,
@@ -278,7 +288,6 @@ bool HistogramBuilder::compact(std::size_t rows) const noexcept {
 }
 
 void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t threads) {
-  allocate(out, layout_, compact(node.count));
   const bool packed = node.count * (stored_.columns - packed_.columns) >= unpacked_ * unpack_cost;
   const Source& source = packed_.columns > 0 && packed ? packed_ : stored_;
   const std::size_t groups = source.group_on.size(), tiles = (groups + tile_groups - 1) / tile_groups;
@@ -308,8 +317,8 @@ void HistogramBuilder::build(const NodeRows& node, Histogram& out, std::size_t t
   }
   // By rows, block by block. Sums are exact, so it does not matter in which part they are.
   const std::size_t parts = std::min(threads, node.count / smallest_part);
-  if (parts_.size() < parts) parts_.resize(parts);
-  for (std::size_t p = 1; p < parts; ++p) allocate(parts_[p], layout_, false);
+  if (parts_.empty()) parts_.emplace_back();  // the first part is `out`
+  while (parts_.size() < parts) parts_.push_back(pool_.take(false));
   const std::size_t block_rows = even_block(node.count, grow_block_rows, parts, 64);
   const std::size_t stored = layout_.stored.size();
   Phase blocks((node.count + block_rows - 1) / block_rows, parts), columns(stored + lists, parts);

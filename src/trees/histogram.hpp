@@ -26,11 +26,12 @@ struct GradientSum {
   friend GradientSum operator-(const GradientSum& a, const GradientSum& b) noexcept { return {a.g - b.g, a.hn - b.hn}; }
 };
 
-/// One entry per code of the stored columns and per bin of the listed ones, where `HistogramLayout` says.
+/// One entry per code of the stored columns and per bin of the listed ones, where `HistogramLayout` says. A view into
+/// a pool.
 struct Histogram {
-  PageVector<std::int64_t> g;
-  PageVector<std::uint64_t> hn;
-  PageVector<std::uint64_t> sums;  ///< instead of both: all in one, as while a block of rows is summed
+  std::span<std::int64_t> g;
+  std::span<std::uint64_t> hn;
+  std::span<std::uint64_t> sums;  ///< instead of both: all in one, as while a block of rows is summed
 
   bool compact() const noexcept { return !sums.empty(); }
 };
@@ -49,6 +50,23 @@ struct HistogramLayout {
     if (place.stored != BinnedMatrix::Place::none) return stored[place.stored];
     return groups[place.group] + bins.sparse()[place.group].offsets[place.listed];
   }
+};
+
+/// Memory of histograms. What was two arrays can be two compact histograms later: large nodes come first in a tree.
+class HistogramPool {
+ public:
+  explicit HistogramPool(const HistogramLayout& layout) : length_(layout.size + 8) {}
+  HistogramPool(const HistogramPool&) = delete;  // the histograms point into it
+
+  Histogram take(bool compact);
+  void give_back(Histogram& histogram);  ///< which then has no memory
+
+ private:
+  std::span<std::uint64_t> take_array();
+
+  std::size_t length_;
+  std::vector<PageVector<std::uint64_t>> arrays_;
+  std::vector<std::span<std::uint64_t>> free_;
 };
 
 /// Gradient pairs as exact as 32 bits allow, for small data.
@@ -79,8 +97,9 @@ class HistogramBuilder {
   }
   /// Whether the histogram of a node of so many rows is compact.
   bool compact(std::size_t rows) const noexcept;
-  /// The entries of the common bins of listed columns are left undefined. With `threads` 1 on the calling thread alone,
-  /// which others may do at the same time for other nodes; otherwise with all of the team.
+  /// `out` is compact if `compact(node.count)`. The entries of the common bins of listed columns are left undefined.
+  /// With `threads` 1 on the calling thread alone, which others may do at the same time for other nodes; otherwise with
+  /// all of the team.
   void build(const NodeRows& node, Histogram& out, std::size_t threads);
 
  private:
@@ -124,11 +143,9 @@ class HistogramBuilder {
   std::array<std::uint8_t, 32> order_{};  // of packed_, if its bytes are in the padding
   std::size_t unpacked_ = 0;              // what a block's unpacking costs, in packs
   std::vector<std::uint32_t> pack_of_;    // of stored columns
-  std::vector<Histogram> parts_;          // of other threads
+  HistogramPool pool_{layout_};
+  std::vector<Histogram> parts_;  // of other threads
 };
-
-/// Room for a histogram, if it has none.
-void allocate(Histogram& histogram, const HistogramLayout& layout, bool compact);
 
 /// large = parent - small, for entries [start, start + count); large may be the parent itself. A compact parent has
 /// compact children.
