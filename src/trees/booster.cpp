@@ -17,7 +17,7 @@ namespace redoubt::detail {
 namespace {
 
 /// Draws `count` of `from` without replacement, keeping their order.
-std::vector<std::uint32_t> draw(const std::vector<std::uint32_t>& from, std::size_t count, Random random) {
+std::vector<std::uint32_t> draw(RowList from, std::size_t count, Random random) {
   std::vector<std::uint32_t> drawn;
   drawn.reserve(count);
   for (std::size_t i = 0; i < from.size() && drawn.size() < count; ++i)
@@ -65,7 +65,7 @@ Booster::Booster(const GradientBoostingOptions& options, const BinnedMatrix& bin
     : options_(options), bins_(bins), y_(y), rules_(rules), inputs_(inputs), x_(x), team_(options.arena) {}
 
 /// Streams of the seed: 0 the validation rows; see also RowSampler, columns and dropouts below.
-void Booster::split_validation(std::vector<std::uint32_t>& rows) {
+void Booster::split_validation() {
   if (options_.early_stopping_rounds == 0 || inputs_.validation.rows() > 0) return;
   const auto count_of = [&](std::size_t all, const char* what) {
     if (all < 2)
@@ -74,9 +74,9 @@ void Booster::split_validation(std::vector<std::uint32_t>& rows) {
     return std::min(share_of(options_.validation_fraction, all), all - 1);
   };
   if (y_.queries.empty()) {
-    held_out_ = draw(rows, count_of(rows.size(), "rows"), Random(options_.seed, 0));
+    held_out_ = draw(rows_, count_of(rows_.size(), "rows"), Random(options_.seed, 0));
   } else {
-    const QueryGroups groups = group_queries(y_.queries, rows);
+    const QueryGroups groups = group_queries(y_.queries, rows_);
     std::vector<std::uint32_t> numbers(groups.count());
     std::iota(numbers.begin(), numbers.end(), 0u);
     for (const auto q : draw(numbers, count_of(numbers.size(), "queries"), Random(options_.seed, 0)))
@@ -84,8 +84,16 @@ void Booster::split_validation(std::vector<std::uint32_t>& rows) {
     std::sort(held_out_.begin(), held_out_.end());
   }
   std::vector<std::uint32_t> kept;
-  std::set_difference(rows.begin(), rows.end(), held_out_.begin(), held_out_.end(), std::back_inserter(kept));
-  rows = std::move(kept);
+  kept.reserve(rows_.size() - held_out_.size());
+  auto held = held_out_.begin();
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (held != held_out_.end() && *held == rows_[i])
+      ++held;
+    else
+      kept.push_back(rows_[i]);
+  }
+  listed_ = std::move(kept);
+  rows_ = listed_;
 }
 
 void Booster::start() {
@@ -148,6 +156,8 @@ void Booster::start() {
   growing.weights = y_.weights;
   growing.seed = options_.seed;
   growing.unit_hessian = objective_->unit_hessian();
+  growing.keep_gradient = objective_->keeps_gradient();
+  growing.keep_hessian = objective_->keeps_hessian();
   grower_.emplace(bins_, growing, team_);
   column_on_.assign(bins_.cols(), 1);
   columns_.resize(bins_.cols());
@@ -169,7 +179,7 @@ void Booster::for_leaf_rows(const GrownTree& tree, const F& f) {
   });
 }
 
-void Booster::walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores) {
+void Booster::walk(const GrownTree& tree, RowList rows, float* scores) {
   team_.parallel_for(rows.size(), boosting_block, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) scores[rows[i]] += tree.leaf_values[leaf_of(tree, bins_, rows[i])];
   });
@@ -253,6 +263,9 @@ void Booster::bring_back() {
 
 void Booster::one_round(std::size_t round) {
   drop_trees(round);
+  // Row numbers of the trees before may be there.
+  if (!objective_->keeps_gradient()) as_room_for<float>(std::span(g_));
+  if (!objective_->keeps_hessian()) as_room_for<float>(std::span(h_));
   const auto gradients = [&] { objective_->gradients(scores_.data(), g_.data(), h_.data()); };
   if (options_.objective) gradients();  // the caller's own may want the threads
   team_.gather([&] {
@@ -315,8 +328,9 @@ bool Booster::after_round(std::size_t round) {
 }
 
 Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
-  split_validation(rows);
-  rows_ = std::move(rows);
+  listed_ = std::move(rows);
+  rows_ = listed_.empty() ? RowList::all(bins_.rows()) : RowList(listed_);
+  split_validation();
   data_.emplace(options_, y_, bins_.rows(), rows_, team_);
   objective_ = make_objective(options_, *data_);
   if (objective_->renews() && !rules_.monotone.empty())
@@ -341,6 +355,9 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
   if (options_.progress && round < static_cast<std::size_t>(options_.trees))
     options_.progress->update("trees", static_cast<std::size_t>(options_.trees),
                               static_cast<std::size_t>(options_.trees));
+  // Now, so that the forest takes their place.
+  grower_.reset();
+  for (auto* numbers : {&scores_, &g_, &h_}) *numbers = {};
   return assemble(options_.early_stopping_rounds > 0 && metrics_ ? best_round_ : trees_.size() / outputs_);
 }
 

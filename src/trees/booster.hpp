@@ -17,7 +17,7 @@ class Booster {
   /// `x`: the encoded matrix, needed only to continue `inputs.start`. All arguments must outlive the booster.
   Booster(const GradientBoostingOptions& options, const BinnedMatrix& bins, const TreeTarget& y,
           const ColumnRules& rules, const BoostingInputs& inputs, MatrixView<const float> x);
-  /// On `rows`, ascending.
+  /// On `rows`, ascending; empty: all.
   Shared<const Forest> fit(std::vector<std::uint32_t> rows);
 
  private:
@@ -27,7 +27,7 @@ class Booster {
     std::vector<float> scores;
   };
 
-  void split_validation(std::vector<std::uint32_t>& rows);
+  void split_validation();
   void start();
   void one_round(std::size_t round);
   void grow_trees(std::size_t number);
@@ -36,7 +36,7 @@ class Booster {
   void bring_back();
   template <class F>
   void for_leaf_rows(const GrownTree& tree, const F& f);
-  void walk(const GrownTree& tree, std::span<const std::uint32_t> rows, float* scores);
+  void walk(const GrownTree& tree, RowList rows, float* scores);
   void walk_outside(const GrownTree& tree, std::size_t output);
   bool after_round(std::size_t round);
   Shared<const Forest> assemble(std::size_t rounds) const;
@@ -48,8 +48,10 @@ class Booster {
   const BoostingInputs& inputs_;
   MatrixView<const float> x_;
   Team team_;
-  std::vector<RobustCuts> robust_;  // per column, of robust_radius
-  std::vector<std::uint32_t> rows_, held_out_;
+  std::vector<RobustCuts> robust_;     // per column, of robust_radius
+  std::vector<std::uint32_t> listed_;  // unless it is all
+  RowList rows_;
+  std::vector<std::uint32_t> held_out_;
   std::optional<BoostingData> data_;
   std::unique_ptr<Objective> objective_;
   std::optional<RowSampler> sampler_;
@@ -73,7 +75,6 @@ class Booster {
 
 /// Scores that a forest gives, added tree after tree in float32 as in training. scores: entry k * rows + r.
 void replay_scores(const Forest& forest, MatrixView<const float> x, std::span<float> scores, Arena* arena);
-/// The validation rows that have a target and a weight above 0.
 /// Error(unsupported) unless trees of this shape can be added to `forest`.
 void require_continuable(const Forest& forest, std::size_t inputs, const Objective& objective);
 

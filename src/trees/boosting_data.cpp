@@ -10,7 +10,7 @@
 
 namespace redoubt::detail {
 
-QueryGroups group_queries(std::span<const std::uint32_t> queries, std::span<const std::uint32_t> rows) {
+QueryGroups group_queries(std::span<const std::uint32_t> queries, RowList rows) {
   std::unordered_map<std::uint32_t, std::uint32_t> numbers;
   std::vector<std::uint32_t> number(rows.size());
   std::vector<std::size_t> sizes;
@@ -28,11 +28,11 @@ QueryGroups group_queries(std::span<const std::uint32_t> queries, std::span<cons
 }
 
 BoostingData::BoostingData(const GradientBoostingOptions& options, const TreeTarget& target, std::size_t count,
-                           std::span<const std::uint32_t> train_rows, Team& threads)
+                           RowList train_rows, Team& threads)
     : y(target), rows(count), train(train_rows), keep_hessian(!options.goss), team(threads) {
-  for (auto r = train.begin(); r != train.end();) {
-    blocks.push_back(*r / boosting_block * boosting_block);
-    r = std::lower_bound(r, train.end(), blocks.back() + boosting_block);
+  for (std::size_t i = 0; i < train.size();) {
+    blocks.push_back(train[i] / boosting_block * boosting_block);
+    i = train.first_from(blocks.back() + boosting_block);
   }
   if (!y.weights.empty()) weights.assign(y.weights.begin(), y.weights.end());
   if (options.class_weights.empty() && !options.balance_classes) return;
@@ -49,7 +49,8 @@ BoostingData::BoostingData(const GradientBoostingOptions& options, const TreeTar
   if (options.balance_classes) {
     std::vector<double> total(y.classes);
     double sum = 0;
-    for (const auto r : train) {
+    for (std::size_t i = 0; i < train.size(); ++i) {
+      const std::uint32_t r = train[i];
       const double w = y.weights.empty() ? 1 : y.weights[r];
       total[static_cast<std::size_t>(y.labels[r])] += w;
       sum += w;

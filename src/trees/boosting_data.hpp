@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "redoubt/trees/gradient_boosting.hpp"
+#include "trees/row_list.hpp"
 #include "trees/team.hpp"
 
 namespace redoubt::detail {
@@ -22,19 +23,19 @@ struct QueryGroups {
   }
 };
 /// In the order of their first row. `rows` ascending.
-QueryGroups group_queries(std::span<const std::uint32_t> queries, std::span<const std::uint32_t> rows);
+QueryGroups group_queries(std::span<const std::uint32_t> queries, RowList rows);
 
 struct BoostingData {
   const TreeTarget& y;
-  std::size_t rows = 0;                  ///< of the matrix
-  std::span<const std::uint32_t> train;  ///< ascending
-  std::vector<std::size_t> blocks;       ///< first rows of the blocks that hold training rows
-  std::vector<float> weights;            ///< of rows times class weights; empty: all 1
-  bool keep_hessian = true;              ///< nobody changes the hessians that an objective wrote
+  std::size_t rows = 0;  ///< of the matrix
+  RowList train;
+  std::vector<std::size_t> blocks;  ///< first rows of the blocks that hold training rows
+  std::vector<float> weights;       ///< of rows times class weights; empty: all 1
+  bool keep_hessian = true;         ///< no sampler changes the hessians that an objective wrote
   Team& team;
 
-  BoostingData(const GradientBoostingOptions& options, const TreeTarget& y, std::size_t rows,
-               std::span<const std::uint32_t> train, Team& team);
+  BoostingData(const GradientBoostingOptions& options, const TreeTarget& y, std::size_t rows, RowList train,
+               Team& team);
   double weight(std::uint32_t r) const noexcept { return weights.empty() ? 1.0 : weights[r]; }
 
   /// Sums over the training rows: add(row, sums) adds to `count` numbers. In parallel, in an order that does not depend

@@ -42,6 +42,14 @@ void check_inputs(const BoostingInputs& inputs, const TreeTarget& y, std::size_t
     fail(errc::invalid_argument, "the targets of validation and training data are of different kinds");
 }
 
+/// What Booster::fit takes. All rows need no list.
+std::vector<std::uint32_t> rows_to_fit(const TreeTarget& y, std::size_t count, std::span<const std::uint32_t> rows) {
+  if (rows.empty() && count > 0 && detail::all_usable(y, count)) return {};
+  std::vector<std::uint32_t> listed = detail::usable_rows(y, count, rows);
+  if (listed.size() == count) return {};
+  return listed;
+}
+
 Shared<const Forest> boost(const GradientBoostingOptions& options, MatrixView<const float> x,
                            std::span<const std::uint32_t> category_counts, const TreeTarget& y,
                            const detail::ColumnRules& rules, const BoostingInputs& inputs) {
@@ -49,7 +57,7 @@ Shared<const Forest> boost(const GradientBoostingOptions& options, MatrixView<co
   check_queries(y, x.rows());
   check_inputs(inputs, y, x.cols());
   const BinnedMatrix bins(x, category_counts, binning_of(options));
-  return detail::Booster(options, bins, y, rules, inputs, x).fit(detail::usable_rows(y, x.rows(), {}));
+  return detail::Booster(options, bins, y, rules, inputs, x).fit(rows_to_fit(y, x.rows(), {}));
 }
 
 /// Target of a dataset, with the storage that the views need.
@@ -161,7 +169,7 @@ Shared<const Forest> GradientBoosting::fit_binned(const BinnedMatrix& x, const T
   for (std::size_t c = 0; c < x.cols(); ++c) category_counts.push_back(x.column(c).categories);
   const detail::ColumnRules rules = detail::rules_for(options, category_counts, x.cols());
   const BoostingInputs none;
-  return detail::Booster(options, x, y, rules, none, {}).fit(detail::usable_rows(y, x.rows(), rows));
+  return detail::Booster(options, x, y, rules, none, {}).fit(rows_to_fit(y, x.rows(), rows));
 }
 
 Shared<const Forest> GradientBoosting::fit_encoded(MatrixView<const float> x,

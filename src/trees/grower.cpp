@@ -89,8 +89,8 @@ struct Grower::Impl {
         kernels(kernels::detail::grow_table()),
         rows(matrix, team) {}
 
-  GrownTree grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
-                 std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
+  GrownTree grow(RowList bag, std::span<float> g, std::span<float> h, std::uint64_t tree_number,
+                 std::span<const std::uint8_t> column_on);
   GradientSum quantise(std::span<const float> g, std::span<const float> h, std::uint64_t tree_number);
   GradientSum quantise_wide(std::span<const float> g, std::span<const float> h);
   NodeRows rows_of(const Leaf& leaf) const noexcept;
@@ -126,11 +126,11 @@ struct Grower::Impl {
 };
 
 GradientSum Grower::Impl::quantise_wide(std::span<const float> g, std::span<const float> h) {
-  const std::span<const std::uint32_t> bag = rows.rows();
+  const RowList bag = rows.rows();
   double largest_g = 0, largest_h = 0;
-  for (const auto r : bag) {
-    largest_g = std::max(largest_g, std::abs(static_cast<double>(g[r])));
-    largest_h = std::max(largest_h, static_cast<double>(h[r]));
+  for (std::size_t i = 0; i < bag.size(); ++i) {
+    largest_g = std::max(largest_g, std::abs(static_cast<double>(g[bag[i]])));
+    largest_h = std::max(largest_h, static_cast<double>(h[bag[i]]));
   }
   const double g_scale = power_scale(largest_g, 30), h_scale = power_scale(largest_h, 30);
   scale.g = 1 / g_scale;
@@ -154,7 +154,7 @@ GradientSum Grower::Impl::quantise(std::span<const float> g, std::span<const flo
     std::int64_t sums[2] = {};
   };
   std::vector<Block> found(blocks);
-  const std::uint32_t* listed = rows.all_rows() ? nullptr : rows.rows().data();
+  const std::uint32_t* listed = rows.all_rows() ? nullptr : rows.rows().list();
   team.parallel_for(n, quantised_block, [&](std::size_t begin, std::size_t end) {
     Block& block = found[begin / quantised_block];
     const std::size_t first = listed ? 0 : begin;
@@ -426,8 +426,8 @@ void Grower::Impl::split_ahead(std::span<const std::uint32_t> window, const Grow
   release_parents();
 }
 
-GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const float> g, std::span<const float> h,
-                             std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
+GrownTree Grower::Impl::grow(RowList bag, std::span<float> g, std::span<float> h, std::uint64_t tree_number,
+                             std::span<const std::uint8_t> column_on) {
   rows.start(bag, team.size());
   scale.count_bits = static_cast<unsigned>(std::bit_width(bag.size()));
   const bool is_wide = bag.size() <= wide_rows;
@@ -442,6 +442,9 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   root.path = mix(tree_number);
   if (bag.empty()) return tree;
   root.total = is_wide ? quantise_wide(g, h) : quantise(g, h, tree_number);
+  const bool floats_again = bag.size() <= exact_rows;
+  rows.use_room(floats_again || options.keep_gradient ? std::span<std::uint32_t>{} : as_room_for<std::uint32_t>(g),
+                floats_again || options.keep_hessian ? std::span<std::uint32_t>{} : as_room_for<std::uint32_t>(h));
   team.measure_distance();
   builder.use_columns(column_on);
   builder.use_pairs(scale.count_bits, is_wide ? &wide : nullptr);
@@ -531,7 +534,7 @@ GrownTree Grower::Impl::grow(std::span<const std::uint32_t> bag, std::span<const
   tree.leaf_values.reserve(leaves.size());
   for (const Leaf& leaf : leaves) {
     double value = leaf.output;
-    if (bag.size() <= exact_rows) {
+    if (floats_again) {
       // Rounding averages out over many rows; here it could still be seen.
       const NodeRows node = rows_of(leaf);
       std::array<double, 4> g_sum{}, h_sum{};  // several, so that no sum waits for the one before
@@ -563,8 +566,8 @@ Grower::Grower(const BinnedMatrix& bins, const GrowerOptions& options, Team& tea
 Grower::~Grower() = default;
 Grower::Grower(Grower&&) noexcept = default;
 
-GrownTree Grower::grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
-                       std::uint64_t tree_number, std::span<const std::uint8_t> column_on) {
+GrownTree Grower::grow(RowList rows, std::span<float> g, std::span<float> h, std::uint64_t tree_number,
+                       std::span<const std::uint8_t> column_on) {
   GrownTree tree;
   impl_->team.gather([&] { tree = impl_->grow(rows, g, h, tree_number, column_on); });
   return tree;

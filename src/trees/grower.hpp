@@ -2,12 +2,14 @@
 // Grows one regression tree on gradients: the engine of gradient boosting.
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <vector>
 
 #include "redoubt/trees/binning.hpp"
 #include "trees/grown_tree.hpp"
 #include "trees/robust_cuts.hpp"
+#include "trees/row_list.hpp"
 #include "trees/team.hpp"
 
 namespace redoubt::detail {
@@ -34,7 +36,15 @@ struct GrowerOptions {
   std::span<const double> weights;                           ///< of rows, for cover; empty: 1 each
   std::uint64_t seed = 0;                                    ///< of drawn columns and cuts
   bool unit_hessian = false;                                 ///< the hessian is the same for every row
+  bool keep_gradient = false, keep_hessian = false;          ///< see Grower::grow
 };
+
+/// The memory of numbers that are needed no longer, for others of the same size.
+template <class To, class From>
+std::span<To> as_room_for(std::span<From> memory) noexcept {
+  static_assert(sizeof(To) == sizeof(From) && alignof(To) == alignof(From));
+  return {::new (static_cast<void*>(memory.data())) To[memory.size()], memory.size()};
+}
 
 /// Gradients are rounded to 13 bits with the sign and hessians to 12 bits (at most one of them unused), up or down at
 /// random so that sums are unbiased; which way depends on the tree's number and the row only. Up to 2048 rows both have
@@ -47,11 +57,13 @@ class Grower {
   ~Grower();
   Grower(Grower&&) noexcept;
 
-  /// A tree on `rows` (ascending), using the columns that are on. `g` and `h` have one float per row of the matrix and
-  /// are read for `rows` only; they are quantised here. Leaf values are raw Newton steps, without a learning rate.
-  GrownTree grow(std::span<const std::uint32_t> rows, std::span<const float> g, std::span<const float> h,
-                 std::uint64_t tree_number, std::span<const std::uint8_t> column_on);
-  /// Those of the last `rows` that fell into a leaf; valid until the next grow.
+  /// A tree on `rows`, using the columns that are on. `g` and `h` have one float per row of the matrix and are read for
+  /// `rows` only; they are quantised here. Unless they are to be kept, their memory is then used for the rows of the
+  /// leaves. Leaf values are raw Newton steps, without a learning rate.
+  GrownTree grow(RowList rows, std::span<float> g, std::span<float> h, std::uint64_t tree_number,
+                 std::span<const std::uint8_t> column_on);
+  /// Those of the last `rows` that fell into a leaf; valid until the next grow, or until g and h are
+  /// written again.
   std::span<const std::uint32_t> leaf_rows(std::size_t leaf) const noexcept;
 
  private:

@@ -110,11 +110,23 @@ void check_target(const TreeTarget& y, std::size_t rows) {
       fail(errc::invalid_argument, fmt::format("weight {} of row {} is not a finite number >= 0", y.weights[r], r));
 }
 
+namespace {
+
+bool is_usable(const TreeTarget& y, std::size_t r) {
+  const bool target = y.task == Task::classification ? y.labels[r] >= 0 : !std::isnan(y.values[r]);
+  return target && (y.weights.empty() || y.weights[r] != 0);
+}
+
+}  // namespace
+
+bool all_usable(const TreeTarget& y, std::size_t count) {
+  for (std::size_t r = 0; r < count; ++r)
+    if (!is_usable(y, r)) return false;
+  return true;
+}
+
 std::vector<std::uint32_t> usable_rows(const TreeTarget& y, std::size_t count, std::span<const std::uint32_t> rows) {
-  const auto usable = [&](std::uint32_t r) {
-    const bool target = y.task == Task::classification ? y.labels[r] >= 0 : !std::isnan(y.values[r]);
-    return target && (y.weights.empty() || y.weights[r] != 0);
-  };
+  const auto usable = [&](std::uint32_t r) { return is_usable(y, r); };
   std::vector<std::uint32_t> listed(rows.begin(), rows.end());
   if (rows.empty()) {
     listed.resize(count);

@@ -79,6 +79,8 @@ inline BinSet numeric_left(const ColumnBins& column, std::uint32_t last, bool mi
 
 /// Checks of a target against the number of rows. Throws Error(invalid_argument, shape_mismatch).
 void check_target(const TreeTarget& y, std::size_t rows);
+/// Whether all have a target and a weight above 0.
+bool all_usable(const TreeTarget& y, std::size_t count);
 /// Of `rows` (empty: all) those that have a target and a weight above 0, ascending. Error(invalid_argument) if none
 /// has.
 std::vector<std::uint32_t> usable_rows(const TreeTarget& y, std::size_t count, std::span<const std::uint32_t> rows);

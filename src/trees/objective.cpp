@@ -67,6 +67,7 @@ class Squared : public ValueObjective {
  public:
   using ValueObjective::ValueObjective;
   bool unit_hessian() const noexcept override { return data_.weights.empty() && data_.keep_hessian; }
+  bool keeps_hessian() const noexcept override { return data_.keep_hessian; }
   void gradients(const float* scores, float* g, float* h) override {
     constant_curvature(scores, g, h, [](float s, float y) { return s - y; });
   }
@@ -90,7 +91,8 @@ class Pinball final : public Squared {
       : Squared(data), quantile_(quantile), absolute_(absolute) {}
   std::vector<float> start() const override {
     std::vector<std::pair<double, double>> values;
-    for (const auto r : data_.train) values.emplace_back(data_.y.values[r], data_.weight(r));
+    for (std::size_t i = 0; i < data_.train.size(); ++i)
+      values.emplace_back(data_.y.values[data_.train[i]], data_.weight(data_.train[i]));
     return {static_cast<float>(quantile_of(values, quantile_, !data_.weights.empty()))};
   }
   void gradients(const float* scores, float* g, float* h) override {
@@ -287,9 +289,11 @@ class Custom final : public Objective {
   }
   std::size_t outputs() const noexcept override { return outputs_; }
   ForestLink link() const noexcept override { return link_; }
+  bool keeps_gradient() const noexcept override { return true; }  // the user may write only what changes
+  bool keeps_hessian() const noexcept override { return true; }
   std::vector<float> start() const override {
     std::vector<float> base(outputs_);
-    user_.start(data_.y, data_.train, base);
+    user_.start(data_.y, data_.train.listed(), base);
     for (const float b : base)
       if (!std::isfinite(b))
         fail(errc::invalid_argument, fmt::format("GradientBoosting: the objective starts at {}", b));
@@ -300,12 +304,12 @@ class Custom final : public Objective {
     for (std::size_t k = 0; k < outputs_; ++k) {
       float* gk = g + k * data_.rows;
       float* hk = h + k * data_.rows;
-      for (const auto r : data_.train)
-        if (!std::isfinite(gk[r]) || !(hk[r] >= 0) || std::isinf(hk[r]))
+      for (std::size_t i = 0; i < data_.train.size(); ++i)
+        if (const auto r = data_.train[i]; !std::isfinite(gk[r]) || !(hk[r] >= 0) || std::isinf(hk[r]))
           fail(errc::invalid_argument,
                fmt::format("GradientBoosting: the objective gave row {} gradient {} and hessian {}", r, gk[r], hk[r]));
-      for (const auto r : data_.train) {
-        if (data_.weights.empty()) break;
+      for (std::size_t i = 0; i < data_.train.size() && !data_.weights.empty(); ++i) {
+        const std::uint32_t r = data_.train[i];
         gk[r] *= data_.weights[r];
         hk[r] *= data_.weights[r];
       }

@@ -21,6 +21,9 @@ class Objective {
   virtual std::vector<float> start() const { return std::vector<float>(outputs()); }
   /// Of at least the training rows.
   virtual void gradients(const float* scores, float* g, float* h) = 0;
+  /// Whether it then expects there what it wrote before; else the memory may have served for something else.
+  virtual bool keeps_gradient() const noexcept { return false; }
+  virtual bool keeps_hessian() const noexcept { return false; }
   /// Whether leaves take `leaf_value` instead of the Newton step.
   virtual bool renews() const noexcept { return false; }
   /// `residuals` (scratch of the caller) is reordered.

@@ -26,15 +26,24 @@ std::uint32_t* staging() {
 RowPartition::RowPartition(const BinnedMatrix& bins, Team& team)
     : bins_(bins), team_(team), kernels_(kernels::detail::grow_table()) {}
 
-void RowPartition::start(std::span<const std::uint32_t> rows, std::size_t lanes) {
+void RowPartition::start(RowList rows, std::size_t lanes) {
   rows_ = rows;
-  for (auto* buffer : {&moved_[0], &moved_[1], &pairs_[0], &pairs_[1]})
-    if (buffer->size() < rows.size()) buffer->resize(rows.size());
+  for (auto& pairs : pairs_)
+    if (pairs.size() < rows.size()) pairs.resize(rows.size());
   listed_codes_.resize(lanes);
 }
 
+void RowPartition::use_room(std::span<std::uint32_t> first, std::span<std::uint32_t> second) {
+  const std::array given{first, second};
+  for (std::size_t side = 0; side < 2; ++side) {
+    if (given[side].empty() && room_[side].size() < rows_.size()) room_[side].resize(rows_.size());
+    moved_[side] = given[side].empty() ? room_[side].data() : given[side].data();
+  }
+}
+
 void RowPartition::finish(bool root_is_leaf) {
-  if (root_is_leaf) std::copy(rows_.begin(), rows_.end(), moved_[0].begin());
+  if (root_is_leaf)
+    for (std::size_t i = 0; i < rows_.size(); ++i) moved_[0][i] = rows_[i];
   rows_ = {};
 }
 
@@ -80,7 +89,7 @@ void RowPartition::split(const NodeRows& node, int side, std::size_t first, cons
                          const Crew& crew) {
   std::array<std::uint32_t, 8> set;
   const std::uint8_t* codes = codes_for(split, crew.lane, set);
-  std::uint32_t* const out_rows = moved_[1 - side].data() + first;
+  std::uint32_t* const out_rows = moved_[1 - side] + first;
   std::uint32_t* const out_pairs = pairs_[1 - side].data() + first;
   const bool parallel = node.count >= parallel_rows && crew.threads > 1;
   // A line that two CPUs without a common cache have both read is slow to write, 35 ns on Zen 4, whatever is asked for

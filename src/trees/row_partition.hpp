@@ -7,6 +7,7 @@
 
 #include "kernels/grow_table.hpp"
 #include "trees/histogram.hpp"
+#include "trees/row_list.hpp"
 #include "trees/split_search.hpp"
 #include "trees/team.hpp"
 
@@ -25,20 +26,23 @@ class RowPartition {
 
   RowPartition(const BinnedMatrix& bins, Team& team);
 
-  /// The rows of the next tree, ascending, which stay the caller's; for so many lanes.
-  void start(std::span<const std::uint32_t> rows, std::size_t lanes);
-  std::span<const std::uint32_t> rows() const noexcept { return rows_; }
+  /// The rows of the next tree, which stay the caller's; for so many lanes.
+  void start(RowList rows, std::size_t lanes);
+  /// Before the first split: room of the caller's for row numbers, a number for each row of the tree or more; empty:
+  /// there is none.
+  void use_room(std::span<std::uint32_t> first, std::span<std::uint32_t> second);
+  RowList rows() const noexcept { return rows_; }
   bool all_rows() const noexcept { return rows_.size() == bins_.rows(); }
   /// Of the rows of the tree, to be filled in before the first split.
   std::uint32_t* pairs() noexcept { return pairs_[0].data(); }
 
-  NodeRows root() const noexcept { return {all_rows() ? nullptr : rows_.data(), pairs_[0].data(), rows_.size()}; }
+  NodeRows root() const noexcept { return {all_rows() ? nullptr : rows_.list(), pairs_[0].data(), rows_.size()}; }
   NodeRows node(int side, std::size_t begin, std::size_t end) const noexcept {
-    return {moved_[side].data() + begin, pairs_[side].data() + begin, end - begin};
+    return {moved_[side] + begin, pairs_[side].data() + begin, end - begin};
   }
   /// Row numbers of a leaf after `finish`.
   std::span<const std::uint32_t> row_numbers(int side, std::size_t begin, std::size_t end) const noexcept {
-    return std::span<const std::uint32_t>(moved_[side]).subspan(begin, end - begin);
+    return {moved_[side] + begin, end - begin};
   }
   /// After the last split: the caller's rows are needed no longer. `root_is_leaf`: there was no split.
   void finish(bool root_is_leaf);
@@ -55,8 +59,9 @@ class RowPartition {
   const BinnedMatrix& bins_;
   Team& team_;
   const kernels::detail::GrowTable& kernels_;
-  std::span<const std::uint32_t> rows_;
-  std::array<PageVector<std::uint32_t>, 2> moved_, pairs_;
+  RowList rows_;
+  std::array<std::uint32_t*, 2> moved_{};  // in the caller's room or our own
+  std::array<PageVector<std::uint32_t>, 2> room_, pairs_;
   std::vector<std::uint16_t> masks_;
   std::vector<PageVector<std::uint8_t>> listed_codes_;  // per lane, zero between splits
 };

@@ -16,7 +16,7 @@ class RowSampler {
   /// Chooses the rows of a round; with GOSS it multiplies the gradients (outputs x rows) of the small ones that it
   /// keeps.
   void draw(std::size_t round, std::size_t outputs, float* g, float* h);
-  std::span<const std::uint32_t> bag() const noexcept { return all_ ? data_.train : std::span(bag_); }
+  RowList bag() const noexcept { return all_ ? data_.train : RowList(bag_); }
   /// Training rows outside the bag.
   std::span<const std::uint32_t> rest() const noexcept {
     return all_ ? std::span<const std::uint32_t>{} : std::span(rest_);

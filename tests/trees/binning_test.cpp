@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <numeric>
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/sparse.hpp"
@@ -318,12 +319,18 @@ Gradients make_gradients(MatrixView<const float> x, std::uint64_t seed) {
   return result;
 }
 
+/// From a copy: the grower may use the memory of the gradients for something else.
+detail::GrownTree grow_with(detail::Grower grower, Gradients data, std::span<const std::uint8_t> on) {
+  return grower.grow(data.rows, data.g, data.h, 3, on);
+}
+
 detail::GrownTree grow(const BinnedMatrix& bins, const Gradients& data, const detail::GrowerOptions& options,
                        std::uint64_t number = 3, Arena* arena = nullptr) {
   const std::vector<std::uint8_t> on(bins.cols(), 1);
   detail::Team team(arena);
   detail::Grower grower(bins, options, team);
-  const auto tree = grower.grow(data.rows, data.g, data.h, number, on);
+  Gradients used = data;
+  const auto tree = grower.grow(used.rows, used.g, used.h, number, on);
   // Rows are in the leaf that a walk finds, each once, and leaves are Newton steps.
   std::size_t count = 0;
   for (std::uint32_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf) {
@@ -419,8 +426,8 @@ TEST_CASE("sums over packs are those over their columns", "[binning][grower][thr
     detail::GrowerOptions options;
     options.max_leaves = 60;
     options.min_leaf_rows = 3;  // also nodes that are too small for packs
-    const auto expected = detail::Grower(whole, options, team).grow(data.rows, data.g, data.h, 3, on);
-    const auto tree = detail::Grower(packed, options, team).grow(data.rows, data.g, data.h, 3, std::span(on).first(8));
+    const auto expected = grow_with(detail::Grower(whole, options, team), data, on);
+    const auto tree = grow_with(detail::Grower(packed, options, team), data, std::span(on).first(8));
     CHECK(tree.nodes.size() == 59);
     check_equal(tree, expected);
   }
@@ -476,9 +483,8 @@ TEST_CASE("packs of a few columns are in the padding of the rows, and their sums
       detail::GrowerOptions options;
       options.max_leaves = 60;
       options.min_leaf_rows = 3;  // also nodes that are too small for packs
-      const auto expected = detail::Grower(whole, options, team).grow(data.rows, data.g, data.h, 3, on);
-      const auto tree =
-          detail::Grower(packed, options, team).grow(data.rows, data.g, data.h, 3, std::span(on).first(24));
+      const auto expected = grow_with(detail::Grower(whole, options, team), data, on);
+      const auto tree = grow_with(detail::Grower(packed, options, team), data, std::span(on).first(24));
       CHECK(tree.nodes.size() == 59);
       check_equal(tree, expected);
     }
@@ -494,13 +500,47 @@ TEST_CASE("many rows are shared by threads and give the tree of one", "[binning]
     Arena arena(threads);
     detail::Team team(&arena);
     detail::GrowerOptions options;
-    detail::Grower grower(bins, options, team);
     const std::vector<std::uint8_t> on(9, 1);
-    const auto tree = grower.grow(data.rows, data.g, data.h, 3, on);
+    const auto tree = grow_with(detail::Grower(bins, options, team), data, on);
     if (expected.nodes.empty()) expected = tree;
     check_equal(tree, expected);
   }
   CHECK(expected.nodes.size() == 30);
+}
+
+TEST_CASE("rows of leaves are in the memory of the gradients or in other, and all rows need no list",
+          "[binning][grower]") {
+  const std::size_t rows = 60000;
+  const auto x = test::random_matrix(rows, 5, 8, 0.1);
+  auto data = make_gradients(x, 2);
+  data.rows.resize(rows);
+  std::iota(data.rows.begin(), data.rows.end(), 0u);
+  const BinnedMatrix bins(x, {});
+  detail::Team team(nullptr);
+  detail::GrownTree expected;
+  for (const bool listed : {true, false})
+    for (const bool keep_g : {true, false})
+      for (const bool keep_h : {true, false}) {
+        detail::GrowerOptions options;
+        options.keep_gradient = keep_g;
+        options.keep_hessian = keep_h;
+        detail::Grower grower(bins, options, team);
+        for (const bool split : {true, false, true}) {
+          const std::vector<std::uint8_t> columns(5, split);
+          Gradients used = data;
+          const auto list = listed ? detail::RowList(used.rows) : detail::RowList::all(rows);
+          const auto tree = grower.grow(list, used.g, used.h, 3, columns);
+          if (expected.nodes.empty()) expected = tree;
+          if (split) check_equal(tree, expected);
+          CHECK(tree.nodes.empty() == !split);
+          std::vector<int> seen(rows);
+          for (std::uint32_t leaf = 0; leaf < tree.leaf_values.size(); ++leaf)
+            for (const auto r : grower.leaf_rows(leaf)) seen[r] += detail::leaf_of(tree, bins, r) == leaf;
+          CHECK(seen == std::vector<int>(rows, 1));
+          if (keep_g) CHECK(used.g == data.g);
+          if (keep_h) CHECK(used.h == data.h);
+        }
+      }
 }
 
 TEST_CASE("rounded gradients choose the split of the exact ones", "[binning][grower]") {

@@ -32,6 +32,8 @@ TEST_CASE("rows without target or weight are left out", "[target]") {
   const std::vector<double> weights = {1, 1, 0, 2, 3};
   TreeTarget y{.task = Task::classification, .labels = labels, .classes = 2, .weights = weights};
   CHECK(detail::usable_rows(y, 5, {}) == std::vector<std::uint32_t>{0, 3, 4});
+  CHECK(!detail::all_usable(y, 5));
+  CHECK(detail::all_usable(y, 1));
   const std::vector<std::uint32_t> listed = {4, 1, 0};
   CHECK(detail::usable_rows(y, 5, listed) == std::vector<std::uint32_t>{0, 4});
   const std::vector<std::uint32_t> twice = {4, 4}, beyond = {5}, useless = {1, 2};
@@ -41,6 +43,7 @@ TEST_CASE("rows without target or weight are left out", "[target]") {
   const std::vector<double> values = {1, test::not_a_number, 2};
   TreeTarget z{.values = values};
   CHECK(detail::usable_rows(z, 3, {}) == std::vector<std::uint32_t>{0, 2});
+  CHECK(!detail::all_usable(z, 3));
 }
 
 TEST_CASE("bad targets are refused with the row", "[target]") {
