@@ -33,45 +33,58 @@ float cut_between(float low, float high) {
 /// The distinct values of a column, ascending, and how often each is there.
 struct Distinct {
   std::vector<float> values;
-  std::vector<std::size_t> counts;
+  std::vector<std::uint32_t> counts;
   std::size_t total = 0;
 
+  /// For at most so many values.
+  void start(std::size_t most) {
+    values.clear();
+    counts.clear();
+    values.reserve(most);
+    counts.reserve(most);
+    total = 0;
+  }
   void add(float v, std::size_t count) {
     if (values.empty() || v != values.back()) {
       values.push_back(v);
       counts.push_back(0);
     }
-    counts.back() += count;
+    counts.back() += static_cast<std::uint32_t>(count);
     total += count;
   }
 };
 
-/// Sorts numbers without NaN: three passes of 11 bits over keys in the order of the floats.
-void sort_floats(std::vector<float>& values, std::vector<std::uint32_t>& keys, std::vector<std::uint32_t>& scratch) {
+/// Sorts numbers without NaN: three passes of 11 bits over keys in the order of the floats, to and fro.
+void sort_floats(std::vector<float>& values, std::vector<std::uint32_t>& scratch) {
   const std::size_t n = values.size();
   if (n < radix_from) {
     std::sort(values.begin(), values.end());
     return;
   }
-  keys.resize(n);
-  scratch.resize(n);
+  const auto key_of = [](float v) {
+    const auto bits = std::bit_cast<std::uint32_t>(v);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+  };
   std::array<std::array<std::uint32_t, 2048>, 3> starts{};
-  for (std::size_t i = 0; i < n; ++i) {
-    const auto bits = std::bit_cast<std::uint32_t>(values[i]);
-    const std::uint32_t key = bits >> 31 ? ~bits : bits | 0x80000000u;
-    keys[i] = key;
+  for (const float v : values) {
+    const std::uint32_t key = key_of(v);
     ++starts[0][key & 2047];
     ++starts[1][key >> 11 & 2047];
     ++starts[2][key >> 22];
   }
-  for (std::uint32_t pass = 0; pass < 3; ++pass) {
+  for (auto& of_pass : starts) {
     std::uint32_t sum = 0;
-    for (auto& start : starts[pass]) sum += std::exchange(start, sum);
-    for (const auto key : keys) scratch[starts[pass][key >> (11 * pass) & 2047]++] = key;
-    keys.swap(scratch);
+    for (auto& start : of_pass) sum += std::exchange(start, sum);
+  }
+  scratch.resize(n);
+  for (const float v : values) scratch[starts[0][key_of(v) & 2047]++] = key_of(v);
+  for (const auto key : scratch) values[starts[1][key >> 11 & 2047]++] = std::bit_cast<float>(key);
+  for (const float v : values) {
+    const auto key = std::bit_cast<std::uint32_t>(v);
+    scratch[starts[2][key >> 22]++] = key;
   }
   for (std::size_t i = 0; i < n; ++i)
-    values[i] = std::bit_cast<float>(keys[i] >> 31 ? keys[i] & 0x7fffffffu : ~keys[i]);
+    values[i] = std::bit_cast<float>(scratch[i] >> 31 ? scratch[i] & 0x7fffffffu : ~scratch[i]);
 }
 
 /// Cut points. Few distinct values: between all of them. Otherwise bins of about equal size, in which frequent values
@@ -209,7 +222,8 @@ BinnedMatrix::BinnedMatrix(MatrixView<const float> x, std::span<const std::uint3
       cols(), std::min(columns_per_task, std::max<std::size_t>(cols() / 8, 1)),
       [&](std::size_t begin, std::size_t end) {
         std::vector<std::vector<float>> values(end - begin);
-        std::vector<std::uint32_t> keys, scratch;
+        std::vector<std::uint32_t> scratch;
+        Distinct distinct;
         for (auto& v : values) v.reserve(sample.size());
         for (const auto r : sample)
           for (std::size_t c = begin; c < end; ++c)
@@ -222,8 +236,8 @@ BinnedMatrix::BinnedMatrix(MatrixView<const float> x, std::span<const std::uint3
             });
             continue;
           }
-          sort_floats(values[c - begin], keys, scratch);
-          Distinct distinct;
+          sort_floats(values[c - begin], scratch);
+          distinct.start(values[c - begin].size());
           for (const float v : values[c - begin]) distinct.add(v, 1);
           columns_[c].upper = find_cuts(distinct, max_bins);
           columns_[c].count = static_cast<std::uint32_t>(columns_[c].upper.size());
@@ -331,7 +345,8 @@ BinnedMatrix::BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> cate
       cols(), columns_per_task,
       [&](std::size_t begin, std::size_t end) {
         std::vector<float> sorted;
-        std::vector<std::uint32_t> keys, scratch;
+        std::vector<std::uint32_t> scratch;
+        Distinct distinct;
         for (std::size_t c = begin; c < end; ++c) {
           const auto first = cells.offsets[c], past = cells.offsets[c + 1];
           const std::uint32_t categories = category_counts.empty() ? 0 : category_counts[c];
@@ -349,8 +364,8 @@ BinnedMatrix::BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> cate
             sorted.clear();
             for (auto i = first; i < past; i += step)
               if (values[i] == values[i]) sorted.push_back(values[i]);
-            sort_floats(sorted, keys, scratch);
-            Distinct distinct;
+            sort_floats(sorted, scratch);
+            distinct.start(sorted.size() + 1);
             const std::size_t zeros = (rows_ - (past - first)) / step;
             std::size_t i = 0;
             for (; i < sorted.size() && sorted[i] < 0; ++i) distinct.add(sorted[i], 1);
