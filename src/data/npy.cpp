@@ -173,8 +173,15 @@ class NpyHeaderParser {
   std::size_t position_ = 0;
 };
 
-/// `bytes` may be the beginning of a file of `size`.
-NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
+struct NpyExtent {
+  std::size_t start = 0, length = 0;  // of the dictionary
+};
+
+constexpr std::size_t shortest_start = 12;                    // bytes that tell the extent
+constexpr std::size_t longest_header = std::size_t{1} << 20;  // types and shapes that can be read need some hundred
+
+/// `bytes`: the first `shortest_start` bytes at least, or the whole, of a file of `size`, which holds the extent.
+NpyExtent header_extent(Bytes bytes, std::string_view origin, std::size_t size) {
   const auto corrupt = [&](std::size_t offset, std::string_view what) {
     detail::fail(errc::corrupt, fmt::format("{}: byte {}: {}", origin, offset, what));
   };
@@ -186,7 +193,17 @@ NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
   if (major > 1 && bytes.size() < 12) corrupt(bytes.size(), "the file ends inside the NPY header");
   const std::size_t start = major == 1 ? 10 : 12;
   const std::size_t length = major == 1 ? load_little<std::uint16_t>(bytes, 8) : load_little<std::uint32_t>(bytes, 8);
-  if (length > bytes.size() - start) corrupt(bytes.size(), "the file ends inside the NPY header");
+  if (length > size - start) corrupt(size, "the file ends inside the NPY header");
+  if (length > longest_header) {
+    detail::fail(errc::unsupported, fmt::format("{}: byte 8: the NPY header is {} bytes long; at most {} can be read",
+                                                origin, length, longest_header));
+  }
+  return {start, length};
+}
+
+/// `bytes` may be the beginning of a file of `size`, with the whole header.
+NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
+  const auto [start, length] = header_extent(bytes, origin, size);
   NpyHeader header;
   header.data = start + length;
   NpyHeaderParser(as_text(bytes.subspan(start, length)), start, origin).parse(header);
@@ -559,7 +576,10 @@ struct NpyRowStream::File {
     if (!stream) detail::fail(errc::not_found, fmt::format("{}: cannot be opened", path));
     stream.seekg(0, std::ios::end);
     const auto size = static_cast<std::size_t>(stream.tellg());
-    std::vector<std::byte> start(std::min(size, largest_header));
+    std::vector<std::byte> start(std::min(size, shortest_start));
+    fetch(0, start);
+    const NpyExtent extent = header_extent(start, path, size);
+    start.resize(extent.start + extent.length);
     fetch(0, start);
     header = read_header(start, path, size);
     if (header.shape.size() > 2 || (header.fortran && header.shape.size() == 2)) {
@@ -586,7 +606,6 @@ struct NpyRowStream::File {
     for (std::size_t r = 0; r < to.rows(); ++r) std::copy_n(values.row(r).data(), cols(), to.row(r).data());
   }
 
-  static constexpr std::size_t largest_header = 1 << 16;
   std::string path;
   std::ifstream stream;
   NpyHeader header;

@@ -9,6 +9,7 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/random.hpp"
+#include "redoubt/data/row_stream.hpp"
 #include "support/test_data.hpp"
 
 using namespace redoubt;
@@ -20,8 +21,11 @@ std::vector<std::byte> npy(const std::string& header, const std::string& data, i
   text += static_cast<char>(major);
   text += '\0';
   text += static_cast<char>(header.size() & 0xff);
-  text += static_cast<char>(header.size() >> 8);
-  for (int shift = 16; major > 1 && shift < 32; shift += 8) text += static_cast<char>(header.size() >> shift);
+  text += static_cast<char>(header.size() >> 8 & 0xff);
+  if (major > 1) {
+    text += static_cast<char>(header.size() >> 16 & 0xff);
+    text += static_cast<char>(header.size() >> 24);
+  }
   text += header + data;
   std::vector<std::byte> bytes(text.size());
   if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
@@ -177,6 +181,42 @@ TEST_CASE("npy: damaged files are refused with the byte", "[npy]") {
   message_of(npy(header("<f8", false, "(1,)"), "12345678", 4), errc::unsupported);
   const auto whole = npy(header("<f8", false, "(1,)"), "12345678");
   for (std::size_t cut = 0; cut < whole.size(); ++cut) message_of(std::span(whole).first(cut), errc::corrupt);
+}
+
+TEST_CASE("npy: long headers are read, up to a limit", "[npy]") {
+  test::TempDir dir;
+  const auto write = [&](const std::string& name, const std::vector<std::byte>& bytes) {
+    std::ofstream(dir / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    return dir / name;
+  };
+  // The blanks behind the dictionary align the data; nothing bounds them in versions 2 and 3.
+  const auto padded = [](std::size_t length, int major) {
+    std::string text = header("|i1", false, "(3, 2)");
+    text.insert(text.size() - 1, length - text.size(), ' ');
+    return npy(text, "\x01\x02\x03\x04\x05\x06", major);
+  };
+  const std::string y = write("y.npy", npy(header("|u1", false, "(3,)"), std::string("\x00\x01\x00", 3)));
+  for (const auto& [length, major] : std::vector<std::pair<std::size_t, int>>{
+           {65535, 1}, {65524, 2}, {65536, 2}, {70001, 2}, {70001, 3}, {std::size_t{1} << 20, 2}}) {
+    const std::string x = write("x.npy", padded(length, major));
+    const Tensor<double> values = read_npy<double>(x);
+    CHECK(std::vector<double>(values.flat().begin(), values.flat().end()) == std::vector<double>{1, 2, 3, 4, 5, 6});
+    NpyRowStream stream(x, y);
+    Tensor<float> rows({std::size_t{4}, std::size_t{2}}), targets({std::size_t{4}, std::size_t{1}});
+    REQUIRE(stream.read(rows, targets) == 3);
+    CHECK(std::vector<float>(rows.data(), rows.data() + 6) == std::vector<float>{1, 2, 3, 4, 5, 6});
+    CHECK(targets(1, 0) == 1);
+  }
+  const auto longer = padded((std::size_t{1} << 20) + 1, 2);
+  CHECK(message_of(longer, errc::unsupported) ==
+        "file.npy: byte 8: the NPY header is 1048577 bytes long; at most 1048576 can be read");
+  CHECK_THROWS_WITH(NpyRowStream(write("x.npy", longer), y), Catch::Contains("1048577 bytes long"));
+  // A length that the file does not have, which nothing may be allocated for.
+  auto cut = padded(70001, 2);
+  cut[11] = std::byte{0xff};
+  message_of(cut, errc::corrupt);
+  CHECK_THROWS_WITH(NpyRowStream(write("x.npy", cut), y), Catch::Contains("ends inside the NPY header"));
 }
 
 TEST_CASE("npy: datasets", "[npy]") {

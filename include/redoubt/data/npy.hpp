@@ -14,8 +14,8 @@
 namespace redoubt {
 
 // NumPy's NPY format, versions 1 to 3: f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1, either byte order, C or Fortran order. Object,
-// string, complex and structured types are Error(unsupported). Sizes are checked against the bytes that are
-// there before anything is allocated; Error(corrupt) names the byte offset.
+// string, complex and structured types are Error(unsupported), and so are headers longer than 1 MiB. Sizes are checked
+// against the bytes that are there before anything is allocated; Error(corrupt) names the byte offset.
 
 /// Reads an array, converted to T (float, double, std::int32_t, std::int64_t, std::uint8_t) and to row-major order.
 /// Narrowing to float rounds; a value that an integer T cannot hold is Error(type_mismatch).
