@@ -12,6 +12,7 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/core/version.hpp"
 #include "redoubt/data/csv.hpp"
+#include "redoubt/data/csv_stream.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/encoder.hpp"
 #include "redoubt/data/generators.hpp"
