@@ -60,15 +60,19 @@ Model NeuralNetwork::fit(const Dataset& data) const {
 }
 
 Model network_model(Graph graph, const Dataset& sample, std::string_view algorithm) {
+  std::vector<ColumnSpec> features;
+  for (const std::size_t i : sample.schema().features()) features.push_back(sample.schema()[i]);
+  return network_model(std::move(graph), sample, Encoder::identity(Schema(std::move(features))), algorithm);
+}
+
+Model network_model(Graph graph, const Dataset& sample, const Encoder& encoder, std::string_view algorithm) {
   Model::Parts parts;
   parts.info.algorithm = algorithm;
   parts.info.library_version = version();
   parts.info.isa = to_string(active_isa());
   parts.task = sample.task();
   if (sample.task() == Task::classification) parts.classes.assign(sample.classes().begin(), sample.classes().end());
-  std::vector<ColumnSpec> features;
-  for (const std::size_t i : sample.schema().features()) features.push_back(sample.schema()[i]);
-  parts.encoder = Shared<const Encoder>::make(Encoder::identity(Schema(std::move(features))));
+  parts.encoder = Shared<const Encoder>::make(encoder);
   graph.compile();
   parts.predictor = Shared<Graph>::make(std::move(graph));
   return Model(std::move(parts), sample);

@@ -13,7 +13,10 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/data/csv_stream.hpp"
 #include "redoubt/data/npy.hpp"
+#include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/nn/neural_network.hpp"
 #include "redoubt/nn/sequential.hpp"
 #include "redoubt/nn/trainer.hpp"
 #include "support/allocations.hpp"  // REDOUBT_SANITIZED
@@ -105,6 +108,43 @@ TEST_CASE("Streaming: NPY and LIBSVM files give the weights of rows in memory", 
   CHECK_THROWS_WITH(streamed(empty), Catch::Contains("no row"));
 }
 
+TEST_CASE("Streaming: a CSV file gives the weights of its rows in memory, and a model", "[streaming][threads]") {
+  const test::TempDir folder;
+  const std::string path = folder / "rows.csv";
+  {
+    Random random(2);
+    std::ofstream text(path);
+    text << "amount,shop,age,genuine\n";
+    for (int r = 0; r < 1500; ++r) {
+      const auto age = random.below(80);
+      const bool south = random.below(2) == 1;
+      text << (random.below(9) == 0 ? "" : std::to_string(random.normal()))
+           << (south ? ",\"so\nuth\"," : ",\"n,orth\",") << age << (south == (age > 40) ? ",yes\n" : ",no\n");
+    }
+  }
+  const CsvOptions options{.target = "genuine"};
+  const Dataset data = read_csv(path, options);
+  Rows rows(1, 1);
+  const Encoder encoder = Encoder::fit_apply(data, EncoderOptions::dense(), rows.x);
+  rows.y = Tensor<float>({data.rows(), std::size_t{1}});
+  for (std::size_t r = 0; r < data.rows(); ++r) rows.y(r, 0) = static_cast<float>(data.labels()[r]);
+  CsvRowStream stream(path, data.schema(), encoder, options);
+  for (const std::uint32_t accumulate : {1u, 3u}) CHECK(streamed(stream, accumulate) == in_memory(rows, accumulate));
+
+  // What a user does whose file does not fit: schema and encoder of a sample, and a model file like any other.
+  const Dataset sample = read_csv_sample(path, options, 300);
+  const Encoder fitted = Encoder::fit(sample, EncoderOptions::dense());
+  CsvRowStream again(path, sample.schema(), fitted, options);
+  Graph graph = network(static_cast<std::uint32_t>(again.inputs()));
+  Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .optimizer = {.learning_rate = 1e-2}});
+  for (int epoch = 0; epoch < 30; ++epoch) train_stream(trainer, again);
+  network_model(graph, sample, fitted, "streamed").save(folder / "model.redoubt");
+  const Model model = Model::load(folder / "model.redoubt");
+  CHECK(model.info().algorithm == "streamed");
+  CHECK(model.encoder().names() == fitted.names());
+  CHECK(model.evaluate(data).value("accuracy") > 0.95);
+}
+
 TEST_CASE("prints the most memory that a pass took", "[.streamed-memory]") {
   if (!std::getenv("REDOUBT_STREAMED")) return;  // not asked for by the test below
   const std::string folder = std::getenv("REDOUBT_STREAMED"), how = std::getenv("REDOUBT_STREAMED_HOW");
@@ -116,6 +156,17 @@ TEST_CASE("prints the most memory that a pass took", "[.streamed-memory]") {
     REQUIRE(std::isfinite(train_stream(trainer, stream)));
   } else if (how == "whole") {
     REQUIRE(read_npy<float>(folder + "/x.npy").rows() == 160'000);
+  } else if (how == "csv") {
+    Arena one(1);
+    const CsvOptions options{.target = "y", .types = {{"word", ColumnType::categorical}}};
+    const Dataset sample = read_csv_sample(folder + "/rows.csv", options, 1000);
+    const Encoder encoder = Encoder::fit(sample, EncoderOptions::dense());
+    CsvRowStream stream(folder + "/rows.csv", sample.schema(), encoder, options);
+    Graph graph = network(static_cast<std::uint32_t>(stream.inputs()));
+    Trainer trainer(graph, NetworkLoss{}, {.batch = 256, .arena = &one});
+    REQUIRE(std::isfinite(train_stream(trainer, stream)));
+  } else if (how == "whole-csv") {
+    REQUIRE(read_csv(folder + "/rows.csv").rows() == 200'000);
   }
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -133,6 +184,15 @@ TEST_CASE("Streaming: memory does not grow with the file", "[streaming]") {
     write_npy(rows.x, folder / "x.npy");
     write_npy(rows.y, folder / "y.npy");
   }
+  {
+    std::ofstream text(folder / "rows.csv");  // 37 MB; 35 MB as numbers
+    text << "word,y";
+    for (int c = 0; c < 20; ++c) text << ",c" << c;
+    for (int r = 0; r < 200'000; ++r) {
+      text << "\n\"w\n" << r % 50 << "\"," << r % 2;
+      for (int c = 0; c < 20; ++c) text << ',' << (r * (c + 1)) % 9973 << ".25";
+    }
+  }
   // Peak memory in KB of a program of its own: a fork, and even getrusage after exec, would count what this one holds.
   const auto peak = [&](const char* how) {
     const std::string environment = "REDOUBT_STREAMED='" + folder.path() + "' REDOUBT_STREAMED_HOW=" + how;
@@ -143,5 +203,7 @@ TEST_CASE("Streaming: memory does not grow with the file", "[streaming]") {
   const long idle = peak("idle"), training = peak("training"), whole = peak("whole");
   CHECK(training - idle < 16'000);
   CHECK(whole - idle > 60'000);  // the measure sees what it should
+  CHECK(peak("csv") - idle < 16'000);
+  CHECK(peak("whole-csv") - idle > 30'000);
 #endif
 }

@@ -76,5 +76,9 @@ class NeuralNetwork {
 /// The model of a graph that was trained otherwise, for example by `Trainer` on streamed batches. `sample` gives the
 /// schema, the classes and the rows of the self-test; columns reach the graph as they are (Encoder::identity).
 Model network_model(Graph graph, const Dataset& sample, std::string_view algorithm = "neural_network");
+/// The same for a graph of encoded rows, for example those of a `CsvRowStream`; the columns of `sample` reach it
+/// through `encoder`.
+Model network_model(Graph graph, const Dataset& sample, const Encoder& encoder,
+                    std::string_view algorithm = "neural_network");
 
 }  // namespace redoubt
