@@ -39,7 +39,7 @@ ColumnType column_type(const std::string& name) {
 
 }  // namespace
 
-Dataset read(const DataArguments& arguments) {
+CsvOptions csv_options(const DataArguments& arguments) {
   CsvOptions options;
   options.target = arguments.target;
   options.source = arguments.source;
@@ -61,8 +61,10 @@ Dataset read(const DataArguments& arguments) {
       detail::fail(errc::invalid_argument, fmt::format("--type takes NAME=TYPE, got '{}'", assignment));
     options.types.emplace_back(assignment.substr(0, equal), column_type(assignment.substr(equal + 1)));
   }
-  return read_file(arguments.file, options);
+  return options;
 }
+
+Dataset read(const DataArguments& arguments) { return read_file(arguments.file, csv_options(arguments)); }
 
 void TerminalProgress::update(std::string_view stage, std::size_t done, std::size_t total) {
   static const bool terminal = ::isatty(STDERR_FILENO) == 1;
@@ -73,12 +75,15 @@ void TerminalProgress::update(std::string_view stage, std::size_t done, std::siz
 void print(const nlohmann::json& json) { std::cout << json.dump(2) << '\n'; }
 
 void print_quarantine(const Dataset& data, std::size_t most) {
-  const auto& rows = data.quarantine();
-  if (rows.empty()) return;
-  std::cerr << rows.size() << " bad rows set aside:\n";
+  print_quarantine(data.quarantine(), data.quarantine().size(), most);
+}
+
+void print_quarantine(const std::vector<QuarantinedRow>& rows, std::uint64_t count, std::size_t most) {
+  if (count == 0) return;
+  std::cerr << count << " bad rows set aside:\n";
   for (std::size_t i = 0; i < std::min(most, rows.size()); ++i)
     std::cerr << fmt::format("  {}:{}: field {}: {}\n", rows[i].file, rows[i].line, rows[i].column, rows[i].reason);
-  if (rows.size() > most) std::cerr << "  ...\n";
+  if (count > std::min(most, rows.size())) std::cerr << "  ...\n";
 }
 
 nlohmann::json describe(const Schema& schema) {

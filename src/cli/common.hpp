@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "redoubt/core/progress.hpp"
+#include "redoubt/data/csv.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/model.hpp"
 #include "redoubt/model/permutation.hpp"
@@ -31,6 +32,7 @@ struct DataArguments {
 
 /// Adds FILE, --target, --source, ... to a subcommand.
 void add_data_arguments(CLI::App& app, DataArguments& arguments, bool needs_target);
+CsvOptions csv_options(const DataArguments& arguments);
 Dataset read(const DataArguments& arguments);
 
 /// Settings of an estimator: values by name, in the order given. Of a setting that is one value the last counts.
@@ -52,6 +54,17 @@ struct FitInputs {
 /// Error(invalid_argument) naming the setting that this estimator does not have, and those it has.
 Model fit(const std::string& estimator, const Dataset& data, const Settings& settings, const FitInputs& inputs);
 
+/// A network on rows of a file that need not fit in memory.
+struct StreamedFit {
+  Model model;
+  Dataset test;  ///< rows of a sample that it did not learn
+  std::uint64_t bad_rows = 0;
+};
+/// `holdout`: share of a sample of `sample_rows` rows that is kept for the evaluation; `seed`: of both choices. Bad
+/// rows are printed. Error(invalid_argument) for what needs all rows at once.
+StreamedFit fit_stream(const std::string& estimator, const DataArguments& data, std::size_t sample_rows, double holdout,
+                       std::uint64_t seed, const Settings& settings, const FitInputs& inputs);
+
 /// A line on stderr that moves; silent when stderr is not a terminal.
 class TerminalProgress final : public ProgressSink {
  public:
@@ -62,6 +75,8 @@ class TerminalProgress final : public ProgressSink {
 void print(const nlohmann::json& json);
 /// Prints what was quarantined, at most `most` lines, to stderr.
 void print_quarantine(const Dataset& data, std::size_t most = 10);
+/// The same for `count` rows, the first of which are listed.
+void print_quarantine(const std::vector<QuarantinedRow>& rows, std::uint64_t count, std::size_t most = 10);
 nlohmann::json describe(const Schema& schema);
 /// Columns by falling importance. `print_importance` prints at most `most` of them.
 nlohmann::json describe(std::vector<ColumnImportance> columns);

@@ -8,6 +8,9 @@
 #include "cli/common.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/data/csv_stream.hpp"
+#include "redoubt/data/encoder.hpp"
+#include "redoubt/data/split.hpp"
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/linear/ridge.hpp"
 #include "redoubt/nn/mlp.hpp"
@@ -331,6 +334,49 @@ Model fit(const std::string& estimator, const Dataset& data, const Settings& set
   }
   detail::fail(errc::invalid_argument,
                fmt::format("unknown estimator '{}'; known: {}", estimator, fmt::join(estimators(), ", ")));
+}
+
+StreamedFit fit_stream(const std::string& estimator, const DataArguments& data, std::size_t sample_rows, double holdout,
+                       std::uint64_t seed, const Settings& settings, const FitInputs& inputs) {
+  if (estimator != "mlp") {
+    detail::fail(errc::invalid_argument,
+                 fmt::format("--stream: {} needs all rows at once; of the estimators only mlp does not", estimator));
+  }
+  if (inputs.validation || inputs.start)
+    detail::fail(errc::invalid_argument, fmt::format("mlp takes no {}: only gradient_boosting does",
+                                                     inputs.validation ? "--validation" : "--start"));
+  for (const char* ending : {".arff", ".libsvm", ".svm", ".npz", ".npy"}) {
+    if (data.file.ends_with(ending))
+      detail::fail(errc::invalid_argument,
+                   fmt::format("--stream: {} is no delimited text, which alone can be streamed here", data.file));
+  }
+  if (data.target.empty()) detail::fail(errc::invalid_argument, "--stream needs a --target");
+  std::optional<Arena> arena;
+  if (inputs.threads > 0) arena.emplace(inputs.threads);
+  Reader reader(estimator, settings);
+  MlpOptions options;
+  take(reader, options);
+  reader.finish();
+  options.progress = inputs.progress;
+  options.arena = arena ? &*arena : nullptr;
+
+  const CsvOptions form = csv_options(data);
+  Dataset sample = read_csv_sample(data.file, form, sample_rows, seed);
+  Dataset held_out;
+  StreamedFit result;
+  if (holdout > 0) std::tie(sample, result.test) = sample.split(holdout, seed);
+  if (options.patience > 0) std::tie(sample, held_out) = sample.split(options.validation_fraction, seed + 1);
+  std::vector<RowId> without(result.test.row_ids().begin(), result.test.row_ids().end());
+  without.insert(without.end(), held_out.row_ids().begin(), held_out.row_ids().end());
+  EncoderOptions encoding = options.encoder;
+  encoding.seed = options.seed;
+  const Encoder encoder = Encoder::fit(sample, encoding);
+  CsvRowStream rows(data.file, sample.schema(), encoder, form, std::move(without));
+  result.model = Mlp{options}.fit_stream(rows, encoder, sample, held_out);
+  result.test = result.test.seal();
+  result.bad_rows = rows.quarantined();
+  print_quarantine(rows.quarantine(), result.bad_rows);
+  return result;
 }
 
 }  // namespace redoubt::cli

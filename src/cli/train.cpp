@@ -62,18 +62,74 @@ void print_history(const nlohmann::json& history) {
   std::cout << '\n';
 }
 
+struct Arguments {
+  DataArguments data;
+  std::string estimator = "gradient_boosting", out, validation, start, importance;
+  std::vector<std::string> settings, values[std::size(shortcuts)];
+  double holdout = 0.2;
+  std::uint64_t seed = 7;
+  std::size_t sample = 100'000;
+  int threads = 0;
+  bool screen = false, stream = false, json = false;
+};
+
+struct Trained {
+  Model model;
+  Dataset test;  ///< rows for the evaluation
+  std::uint64_t train_rows = 0;
+  std::size_t blocked = 0;
+  std::uint64_t quarantined = 0;
+};
+
+Trained train_streamed(const Arguments& arguments, const Settings& settings, FitInputs inputs) {
+  if (arguments.screen) detail::fail(errc::invalid_argument, "--stream: --screen needs all rows at once");
+  const Dataset unused;
+  if (!arguments.validation.empty()) inputs.validation = &unused;
+  const Model none;
+  if (!arguments.start.empty()) inputs.start = &none;
+  StreamedFit fitted = fit_stream(arguments.estimator, arguments.data, arguments.sample, arguments.holdout,
+                                  arguments.seed, settings, inputs);
+  const std::uint64_t rows = fitted.model.info().train_rows;
+  return {std::move(fitted.model), std::move(fitted.test), rows, 0, fitted.bad_rows};
+}
+
+Trained train_whole(const Arguments& arguments, const Settings& settings, FitInputs inputs) {
+  const Dataset data = read(arguments.data);
+  print_quarantine(data);
+  Dataset train = data;
+  Trained result{.quarantined = data.quarantine().size()};
+  // An isolation forest predicts no target, so a holdout would have nothing to be compared with.
+  const bool has_target = data.task() != Task::none && arguments.estimator != "isolation_forest";
+  if (arguments.holdout > 0 && has_target) {
+    std::tie(train, result.test) = data.split(arguments.holdout, arguments.seed);
+    result.test = result.test.seal();
+  }
+  if (arguments.screen) {
+    const auto rows = screen(train).blocked();
+    result.blocked = rows.size();
+    train = train.without(rows);
+  }
+  result.train_rows = train.rows();
+  Dataset validation;
+  Model start;
+  if (!arguments.validation.empty()) {
+    DataArguments like = arguments.data;
+    like.file = arguments.validation;
+    validation = read(like);
+    print_quarantine(validation);
+    inputs.validation = &validation;
+  }
+  if (!arguments.start.empty()) {
+    start = Model::load(arguments.start);
+    inputs.start = &start;
+  }
+  result.model = fit(arguments.estimator, train, settings, inputs);
+  return result;
+}
+
 }  // namespace
 
 void add_train(CLI::App& app, int&) {
-  struct Arguments {
-    DataArguments data;
-    std::string estimator = "gradient_boosting", out, validation, start, importance;
-    std::vector<std::string> settings, values[std::size(shortcuts)];
-    double holdout = 0.2;
-    std::uint64_t seed = 7;
-    int threads = 0;
-    bool screen = false, json = false;
-  };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("train", "fit a model on a file and save it");
   command->footer(settings_help());
@@ -100,6 +156,14 @@ void add_train(CLI::App& app, int&) {
       ->capture_default_str();
   add_importance(*command, arguments->importance);
   command->add_flag("--screen", arguments->screen, "leave out the rows that the poisoning checks block");
+  command->add_flag("--stream", arguments->stream,
+                    "mlp, delimited text: the file may be larger than memory; rows pass in its order (shuffle it), the "
+                    "holdout and what early stopping looks at come from a sample");
+  command
+      ->add_option("--sample", arguments->sample,
+                   "with --stream: rows that types, encoding, holdout and early stopping are taken from")
+      ->check(CLI::Range(std::size_t{10}, std::size_t{1} << 40))
+      ->capture_default_str();
   command->add_flag("--json", arguments->json, "print the result as JSON");
   command->callback([arguments] {
     Settings settings;
@@ -115,50 +179,24 @@ void add_train(CLI::App& app, int&) {
     if (arguments->holdout > 0 && loss != settings.end() && loss->second.back() == "lambdarank")
       detail::fail(errc::invalid_argument,
                    "--loss lambdarank: a holdout would cut queries; give --holdout 0, and --validation for metrics");
-    const Dataset data = read(arguments->data);
-    print_quarantine(data);
-    Dataset train = data, test;
-    // An isolation forest predicts no target, so a holdout would have nothing to be compared with.
-    const bool has_target = data.task() != Task::none && arguments->estimator != "isolation_forest";
-    if (arguments->holdout > 0 && has_target) {
-      std::tie(train, test) = data.split(arguments->holdout, arguments->seed);
-      test = test.seal();
-    }
-    std::size_t blocked = 0;
-    if (arguments->screen) {
-      const auto rows = screen(train).blocked();
-      blocked = rows.size();
-      train = train.without(rows);
-    }
-    Dataset validation;
-    Model start;
     TerminalProgress progress;
     BoostingHistory history;
-    FitInputs inputs{.history = &history, .threads = arguments->threads, .progress = &progress};
-    if (!arguments->validation.empty()) {
-      DataArguments like = arguments->data;
-      like.file = arguments->validation;
-      validation = read(like);
-      print_quarantine(validation);
-      inputs.validation = &validation;
-    }
-    if (!arguments->start.empty()) {
-      start = Model::load(arguments->start);
-      inputs.start = &start;
-    }
-    const Model model = fit(arguments->estimator, train, settings, inputs);
+    const FitInputs inputs{.history = &history, .threads = arguments->threads, .progress = &progress};
+    const Trained trained =
+        arguments->stream ? train_streamed(*arguments, settings, inputs) : train_whole(*arguments, settings, inputs);
+    const Model& model = trained.model;
     nlohmann::json result = {{"model", arguments->out},
                              {"algorithm", model.info().algorithm},
-                             {"train_rows", train.rows()},
-                             {"blocked_rows", blocked},
-                             {"test_rows", test.rows()},
-                             {"quarantined_rows", data.quarantine().size()},
+                             {"train_rows", trained.train_rows},
+                             {"blocked_rows", trained.blocked},
+                             {"test_rows", trained.test.rows()},
+                             {"quarantined_rows", trained.quarantined},
                              {"data_hash", model.info().data_hash}};
     if (!arguments->importance.empty()) result["importance"] = importance_of(model, arguments->importance);
     if (!history.values.empty()) result["boosting"] = describe(history);
     model.save(arguments->out);
-    if (test.rows() > 0) {
-      const Evaluation evaluation = model.evaluate(test);
+    if (trained.test.rows() > 0) {
+      const Evaluation evaluation = model.evaluate(trained.test);
       if (!arguments->json) std::cout << evaluation << '\n';
       result["evaluation"] = nlohmann::json::parse(evaluation.to_json());
     }
@@ -171,7 +209,7 @@ void add_train(CLI::App& app, int&) {
       std::cout << fmt::format("importance ({}):\n", arguments->importance);
       print_importance(result["importance"]);
     }
-    std::cout << fmt::format("{} fitted on {} rows, saved as {}\n", model.info().algorithm, train.rows(),
+    std::cout << fmt::format("{} fitted on {} rows, saved as {}\n", model.info().algorithm, trained.train_rows,
                              arguments->out);
   });
 }

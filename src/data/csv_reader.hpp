@@ -39,6 +39,8 @@ class CsvReader {
   /// `features`: the columns that are wanted, all in `schema`. `number_classes`: a target cell that is no number makes
   /// its row bad, as it does where numbers were found to be classes.
   void begin(const Schema& schema, const Schema& features, bool number_classes);
+  /// Good rows that `next` does not give.
+  void leave_out(std::vector<RowId> rows);
   /// The next rows, `most` at most. Bad ones are left out and counted, or Error(parse_error), as `options` say; more
   /// bad than good ones until the end are Error(parse_error).
   CsvPiece next(std::size_t most);
@@ -121,7 +123,8 @@ class CsvReader {
   std::size_t target_ = 0;
   std::unordered_map<std::string, float> classes_;
   bool number_classes_ = false;
-  std::size_t at_ = 0;  // where the next row starts in the block
+  std::vector<RowId> left_out_;  // sorted
+  std::size_t at_ = 0;           // where the next row starts in the block
   TokenBlock rows_;
   std::uint64_t good_rows_ = 0, bad_rows_ = 0;
   std::vector<QuarantinedRow> first_bad_;

@@ -178,6 +178,11 @@ void CsvReader::begin(const Schema& schema, const Schema& features, bool number_
   restart();
 }
 
+void CsvReader::leave_out(std::vector<RowId> rows) {
+  left_out_ = std::move(rows);
+  std::sort(left_out_.begin(), left_out_.end());
+}
+
 void CsvReader::restart() {
   to_body();
   at_ = 0;
@@ -230,6 +235,11 @@ CsvPiece CsvReader::piece() {
     if (first_bad_.size() < most_listed) first_bad_.push_back(std::move(row));
   }
   good_rows_ += kept;
+  for (std::size_t row = 0; !left_out_.empty() && row < dropped.size(); ++row) {
+    if (dropped[row] || !std::binary_search(left_out_.begin(), left_out_.end(), row_ids_[row])) continue;
+    dropped[row] = true;
+    --kept;
+  }
   if (kept == 0) return {};
   CsvPiece piece{.features = {}, .targets = target_values(dropped)};
   const bool cut = kept < row_ids_.size();

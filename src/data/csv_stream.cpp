@@ -74,7 +74,8 @@ void check(const std::string& path, const Schema& schema, const Encoder& encoder
 }  // namespace
 
 struct CsvRowStream::File {
-  File(const std::string& p, const Schema& schema, const Encoder& e, const CsvOptions& given)
+  File(const std::string& p, const Schema& schema, const Encoder& e, const CsvOptions& given,
+       std::vector<RowId> without)
       : path(p), options(with_columns(schema, given)), encoder(e), input(p) {
     if (!input.regular()) {
       detail::fail(errc::unsupported, fmt::format("{} is no regular file; a stream is read several times", path));
@@ -82,6 +83,7 @@ struct CsvRowStream::File {
     blocks = std::make_unique<detail::Blocks>(input);
     reader = std::make_unique<detail::CsvReader>(*blocks, options, path);
     reader->begin(schema, encoder.schema(), has_number_classes(schema, given));
+    reader->leave_out(std::move(without));
     most = std::clamp<std::size_t>(most_values / std::max<std::size_t>(encoder.width(), 1), 1, most_rows);
   }
   /// False at the end.
@@ -108,9 +110,9 @@ struct CsvRowStream::File {
 };
 
 CsvRowStream::CsvRowStream(const std::string& path, const Schema& schema, const Encoder& encoder,
-                           const CsvOptions& options) {
+                           const CsvOptions& options, std::vector<RowId> without) {
   check(path, schema, encoder);
-  file_ = new File(path, schema, encoder, options);
+  file_ = new File(path, schema, encoder, options, std::move(without));
 }
 
 CsvRowStream::~CsvRowStream() { delete file_; }

@@ -79,17 +79,6 @@ void check_inputs(const Dataset& data, std::string_view what, const Encoder& enc
                    what, data.row_ids()[at / encoder.width()], *bad, encoder.names()[at % encoder.width()]));
 }
 
-/// The last layer learned (y - mean) / deviation; afterwards it answers y.
-void restore_target_scale(Graph& graph, const Rows& rows) {
-  const auto parameters = graph.parameters();
-  const auto& table = graph.parameter_table();
-  const GraphParameter &weight = table[table.size() - 2], &bias = table.back();
-  for (float& w : parameters.subspan(weight.offset, weight.size)) w = static_cast<float>(w * rows.target_deviation);
-  for (float& b : parameters.subspan(bias.offset, bias.size)) {
-    b = static_cast<float>(b * rows.target_deviation + rows.target_mean);
-  }
-}
-
 NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what) {
   const bool classification = data.task() == Task::classification;
   NetworkLoss loss = options.loss;
@@ -359,6 +348,14 @@ void check(const NeuralNetworkOptions& o, std::string_view what) {
 
 }  // namespace
 
+void restore_target_scale(Graph& graph, double mean, double deviation) {
+  const auto parameters = graph.parameters();
+  const auto& table = graph.parameter_table();
+  const GraphParameter &weight = table[table.size() - 2], &bias = table.back();
+  for (float& w : parameters.subspan(weight.offset, weight.size)) w = static_cast<float>(w * deviation);
+  for (float& b : parameters.subspan(bias.offset, bias.size)) b = static_cast<float>(b * deviation + mean);
+}
+
 Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, const NetworkTask& task) {
   data.require_trainable();
   check(options, task.algorithm);
@@ -388,7 +385,7 @@ Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, cons
   const int epochs = Epochs(options, task, rows, *graph, choose_loss(data, options, task.algorithm),
                             options.checkpoint.empty() ? "" : fingerprint(data, options, task, *graph))
                          .run();
-  if (standardise) restore_target_scale(*graph, rows);
+  if (standardise) restore_target_scale(*graph, rows.target_mean, rows.target_deviation);
   graph->compile();
 
   Model::Parts parts;

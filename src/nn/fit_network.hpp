@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "redoubt/core/function_ref.hpp"
+#include "redoubt/data/row_stream.hpp"
 #include "redoubt/nn/neural_network.hpp"
 
 namespace redoubt::detail {
@@ -15,6 +16,21 @@ struct NetworkTask {
   /// Graph for `inputs` encoded columns and `outputs` classes or values.
   function_ref<Graph(std::size_t inputs, std::size_t outputs, bool classification)> make;
 };
+
+/// What a fit on rows that pass is given.
+struct StreamedRows {
+  RowStream& rows;
+  const Encoder& encoder;
+  const Dataset& sample;
+  const Dataset& held_out;
+};
+
+/// The same on rows that pass, epochs times. Of `options`: epochs, batch, optimizer, precision, loss, patience, seed,
+/// progress and arena. Does not check them.
+Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task);
+
+/// The last layer learned (y - mean) / deviation; afterwards it answers y.
+void restore_target_scale(Graph& graph, double mean, double deviation);
 
 /// The fit of every network. Checks `options` except those of the task.
 Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, const NetworkTask& task);

@@ -47,11 +47,7 @@ Sequential layers(const MlpOptions& options) {
   return list;
 }
 
-}  // namespace
-
-Model Mlp::fit(const Dataset& data) const {
-  data.require_trainable();
-  check(options);
+NeuralNetworkOptions training_options(const MlpOptions& options, Task task) {
   NeuralNetworkOptions training{.epochs = options.epochs,
                                 .batch = options.batch,
                                 .precision = options.precision,
@@ -62,17 +58,41 @@ Model Mlp::fit(const Dataset& data) const {
                                 .arena = options.arena};
   training.optimizer = {.learning_rate = options.learning_rate, .weight_decay = options.l2};
   training.patience = training.validation_fraction > 0 ? options.patience : 0;
-  if (data.task() != Task::classification) training.loss = {.kind = LossKind::mse, .weight = 0.5};
-  const std::string text = fmt::format(
-      "hidden={} activation={} epochs={} batch={} learning_rate={} l2={} dropout={} layer_norm={} patience={} "
-      "validation_fraction={}",
+  if (task != Task::classification) training.loss = {.kind = LossKind::mse, .weight = 0.5};
+  return training;
+}
+
+std::string options_text(const MlpOptions& options) {
+  return fmt::format(
+      "hidden={} activation={} epochs={} batch={} learning_rate={} l2={} dropout={} layer_norm={} patience={}",
       fmt::join(options.hidden, ","), activation_names[static_cast<std::size_t>(options.activation)], options.epochs,
-      options.batch, options.learning_rate, options.l2, options.dropout, options.layer_norm, options.patience,
-      options.validation_fraction);
+      options.batch, options.learning_rate, options.l2, options.dropout, options.layer_norm, options.patience);
+}
+
+}  // namespace
+
+Model Mlp::fit(const Dataset& data) const {
+  data.require_trainable();
+  check(options);
   const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
     return layers(options).graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
   };
-  return detail::fit_network(data, training, {.algorithm = "mlp", .options = text, .make = make});
+  const std::string text = fmt::format("{} validation_fraction={}", options_text(options), options.validation_fraction);
+  return detail::fit_network(data, training_options(options, data.task()),
+                             {.algorithm = "mlp", .options = text, .make = make});
+}
+
+Model Mlp::fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const {
+  sample.require_trainable();
+  check(options);
+  const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
+    return layers(options).graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
+  };
+  NeuralNetworkOptions training = training_options(options, sample.task());
+  training.patience = options.patience;
+  const std::string text = fmt::format("{} streamed=true", options_text(options));
+  return detail::fit_network({.rows = rows, .encoder = encoder, .sample = sample, .held_out = held_out}, training,
+                             {.algorithm = "mlp", .options = text, .make = make});
 }
 
 }  // namespace redoubt

@@ -35,6 +35,20 @@ grep -q "What could not be checked" screen.html || fail "screen --report"
 expect 0 "$redoubt" train clean.csv "${roles[@]}" --set trees=40 --out reviews.redoubt --json
 [[ $(json 'd["evaluation"]["metrics"]["roc_auc"]["value"] > 0.7') == True ]] || fail "train: $(cat out.txt)"
 expect 0 "$redoubt" train clean.csv "${roles[@]}" --model mlp --set hidden=16 --set epochs=3 --out mlp.redoubt
+# The same form from a file that is read in pieces: a model with the schema and encoder of a sample.
+expect 0 "$redoubt" train clean.csv "${roles[@]}" --model mlp --stream --sample 1500 --set hidden=16 --set epochs=3 \
+  --out streamed.redoubt --json
+[[ $(json 'd["algorithm"] == "mlp" and d["train_rows"] + d["test_rows"] > 2500 and len(d["data_hash"]) == 64') == True ]] ||
+  fail "train --stream: $(cat out.txt)"
+[[ $(json 'd["evaluation"]["metrics"]["roc_auc"]["value"] > 0.6') == True ]] || fail "train --stream: $(cat out.txt)"
+expect 0 "$redoubt" inspect streamed.redoubt --json
+[[ $(json 'd["self_test"]') == passed ]] || fail "inspect of a streamed model"
+expect 0 "$redoubt" evaluate streamed.redoubt clean.csv "${roles[@]}"
+expect 3 "$redoubt" train clean.csv "${roles[@]}" --stream --out never.redoubt
+grep -q 'gradient_boosting needs all rows at once' err.txt || fail "--stream of trees: $(cat err.txt)"
+expect 3 "$redoubt" train clean.csv "${roles[@]}" --model mlp --stream --screen --out never.redoubt
+expect 3 "$redoubt" train x.npy --target y --model mlp --stream --out never.redoubt
+grep -q 'no delimited text' err.txt || fail "--stream of NPY: $(cat err.txt)"
 expect 0 "$redoubt" inspect reviews.redoubt --json
 [[ $(json 'd["self_test"]') == passed ]] || fail "inspect of a model"
 expect 0 "$redoubt" inspect reviews.redoubt

@@ -299,4 +299,12 @@ TEST_CASE("CSV stream: a sample knows the schema without the whole file in memor
   CHECK(x(49'999, 0) == 49'999);
   CHECK(std::count(y.begin(), y.end(), 1.0f) == 1);
   CHECK(stream.quarantined() == 1);
+  const std::vector<RowId> held_out = {49'999, 3, 20'000, 7};  // one of them is the bad row
+  CsvRowStream rest(path, whole.schema(), Encoder::fit(sample, EncoderOptions::for_trees()), options, held_out);
+  const auto [x_rest, y_rest] = drain(rest, 50'000, 300);
+  const Dataset expected = whole.without(held_out);
+  REQUIRE(y_rest.size() == expected.rows());
+  CHECK(y_rest == std::vector<float>(expected.labels().begin(), expected.labels().end()));
+  for (std::size_t r = 0; r < expected.rows(); ++r) REQUIRE(x_rest(r, 0) == expected.column("x").numbers[r]);
+  CHECK(rest.quarantined() == 1);
 }

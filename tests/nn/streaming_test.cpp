@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "redoubt/data/csv_stream.hpp"
 #include "redoubt/data/npy.hpp"
 #include "redoubt/metrics/evaluation.hpp"
+#include "redoubt/nn/mlp.hpp"
 #include "redoubt/nn/neural_network.hpp"
 #include "redoubt/nn/sequential.hpp"
 #include "redoubt/nn/trainer.hpp"
@@ -143,6 +145,70 @@ TEST_CASE("Streaming: a CSV file gives the weights of its rows in memory, and a 
   CHECK(model.info().algorithm == "streamed");
   CHECK(model.encoder().names() == fitted.names());
   CHECK(model.evaluate(data).value("accuracy") > 0.95);
+}
+
+TEST_CASE("Streaming: an MLP learns from rows that pass", "[streaming][threads]") {
+  const test::TempDir folder;
+  const std::string path = folder / "houses.csv";
+  {
+    Random random(3);
+    std::ofstream text(path);
+    text << "size,kind,price,dear\n";
+    for (int r = 0; r < 3000; ++r) {
+      const double size = 40 + random.uniform() * 160;
+      const bool villa = random.below(3) == 0;
+      const double price = 1000 * size + (villa ? 50'000 : 0);
+      text << size << (villa ? ",villa," : ",\"fl\nat\",") << price
+           << (random.below(20) == 0 || price > 140'000 ? ",yes\n" : ",no\n");
+    }
+  }
+  const auto fit = [&](const CsvOptions& form, const MlpOptions& options, std::size_t rows, Dataset& test) {
+    Dataset sample = read_csv_sample(path, form, rows), held_out;
+    std::tie(sample, test) = sample.split(0.3, 1);
+    if (options.patience > 0) std::tie(sample, held_out) = sample.split(0.2, 2);
+    std::vector<RowId> without(test.row_ids().begin(), test.row_ids().end());
+    without.insert(without.end(), held_out.row_ids().begin(), held_out.row_ids().end());
+    const Encoder encoder = Encoder::fit(sample, EncoderOptions::dense());
+    CsvRowStream stream(path, sample.schema(), encoder, form, without);
+    const Model model = Mlp{options}.fit_stream(stream, encoder, sample, held_out);
+    CHECK(model.info().train_rows == 3000 - without.size());
+    CHECK(model.info().data_hash.size() == 64);
+    return model;
+  };
+  Arena one(1), two(2);
+  MlpOptions options{.hidden = {16}, .epochs = 40, .learning_rate = 1e-2, .patience = 0, .arena = &one};
+  Dataset test;
+  const CsvOptions prices{.target = "price", .ignore = {"dear"}}, classes{.target = "dear", .ignore = {"price"}};
+  const Model value = fit(prices, options, 500, test);
+  CHECK(value.evaluate(test).value("r2") > 0.98);  // the target's scale is folded back
+  CHECK_THAT(value.info().options, Catch::Contains("streamed=true") && Catch::Contains("epochs_run=40"));
+  options.arena = &two;
+  CHECK(fit(prices, options, 500, test).to_bytes() == value.to_bytes());
+  options.epochs = 200, options.patience = 2;
+  const Model label = fit(classes, options, 1000, test);
+  CHECK(label.evaluate(test).value("accuracy") > 0.9);
+  CHECK_THAT(label.info().options, !Catch::Contains("epochs_run=200"));  // stopped
+  label.save(folder / "model.redoubt");
+  CHECK(Model::load(folder / "model.redoubt").info().algorithm == "mlp");
+
+  // Without rows to hold out it is the Trainer on the stream.
+  options = {.hidden = {8}, .epochs = 2, .batch = 64, .learning_rate = 1e-3, .l2 = 0, .patience = 0, .seed = 1};
+  const Dataset all = read_csv(path, classes);
+  const Encoder encoder = Encoder::fit(all, EncoderOptions::dense());
+  CsvRowStream stream(path, all.schema(), encoder, classes);
+  const Model streamed_model = Mlp{options}.fit_stream(stream, encoder, all, {});
+  Graph graph = network(static_cast<std::uint32_t>(encoder.width()));
+  Trainer trainer(graph, NetworkLoss{}, {.batch = 64, .optimizer = {.weight_decay = 0}, .seed = 1});
+  for (int epoch = 0; epoch < 2; ++epoch) train_stream(trainer, stream);
+  CHECK(network_model(graph, all, encoder, "mlp").predict_proba(all) == streamed_model.predict_proba(all));
+
+  CHECK_THROWS_WITH((Mlp{options}.fit_stream(stream, Encoder::fit(read_csv(path, prices), {}), all, {})),
+                    Catch::Contains("those of the encoder"));
+  CHECK_THROWS_WITH((Mlp{options}.fit_stream(stream, encoder, all, read_csv(path, prices))),
+                    Catch::Contains("another target"));
+  CHECK_THROWS_AS((Mlp{options}.fit_stream(stream, encoder, all.seal(), {})), Error);
+  options.learning_rate = -1;
+  CHECK_THROWS_AS((Mlp{options}.fit_stream(stream, encoder, all, {})), Error);
 }
 
 TEST_CASE("prints the most memory that a pass took", "[.streamed-memory]") {

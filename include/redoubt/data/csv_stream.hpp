@@ -28,6 +28,8 @@ namespace redoubt {
 /// if most were bad; with BadRows::error the first one is Error(parse_error) naming file, line, field and reason. A row
 /// whose target is missing or no class of `schema` is that error in either case.
 ///
+/// Rows whose ids are in `without` are left out, so that some rows of the sample can be held out.
+///
 /// Holds a block of text (256 KiB, or one longer row; at most 16 MiB), and the typed and encoded form of up to 4096
 /// rows, 1 MiB of encoded numbers. After an error it goes on only with `rewind`. Not thread-safe; encodes on the
 /// default arena.
@@ -37,7 +39,8 @@ class CsvRowStream final : public RowStream {
   /// stream carries none: give it another role), if the file is no regular one, or if a wanted column holds times as
   /// numbers; Error(not_found) naming a column that the file or the schema lacks, Error(type_mismatch) naming a column
   /// whose type is not the encoder's; else what `read_csv` throws for a file without rows.
-  CsvRowStream(const std::string& path, const Schema& schema, const Encoder& encoder, const CsvOptions& options = {});
+  CsvRowStream(const std::string& path, const Schema& schema, const Encoder& encoder, const CsvOptions& options = {},
+               std::vector<RowId> without = {});
   ~CsvRowStream() override;
   CsvRowStream(const CsvRowStream&) = delete;
   CsvRowStream& operator=(const CsvRowStream&) = delete;

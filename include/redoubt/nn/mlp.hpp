@@ -10,6 +10,8 @@
 
 namespace redoubt {
 
+class RowStream;
+
 enum class MlpActivation : std::uint8_t { relu, leaky_relu, gelu, tanh, sigmoid };
 
 struct MlpOptions {
@@ -45,6 +47,15 @@ struct Mlp {
   /// Throws Error(refused) on sealed data; Error(invalid_argument) on bad options, missing targets or labels, a single
   /// class, inputs that stay missing after encoding, or a loss that is not finite (naming the epoch).
   Model fit(const Dataset& data) const;
+
+  /// The same from rows that need not fit in memory: every epoch passes over `rows`, the encoded rows of `encoder` (for
+  /// example a `CsvRowStream`), in their order, so shuffle the file. Rows weigh the same. `sample` gives the schema,
+  /// the classes, mean and deviation of a regression target, and the self-test. `held_out`, which `rows` should not
+  /// have, takes the place of `validation_fraction` for stopping; without rows, all epochs are run. `encoder` takes the
+  /// place of `options.encoder`. ModelInfo::data_hash is the SHA-256 of the encoded values and targets in order. Throws
+  /// what `fit` and `train_stream` do; Error(shape_mismatch) if `rows` are not of the encoder's width;
+  /// Error(invalid_argument) if `held_out` has another target than `sample`.
+  Model fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const;
 };
 
 }  // namespace redoubt
