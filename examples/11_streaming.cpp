@@ -1,11 +1,14 @@
 // Data larger than memory: rows arrive in batches from a file, a socket or, here, a generator; a Trainer learns from
 // each and forgets it. Memory is one batch, whatever the amount of data. With arguments X.npy Y.npy (rows of numbers,
-// and a label 0 or 1 for each) the rows come from these files, three times over.
+// and a label 0 or 1 for each) the rows come from these files, three times over; with TABLE.csv TARGET MODEL from a
+// table with categories, texts and missing cells, and a model file comes out.
 #include <cmath>
 #include <iostream>
 #include <redoubt/core/random.hpp>
+#include <redoubt/data/csv_stream.hpp>
 #include <redoubt/data/dataset.hpp>
 #include <redoubt/metrics/evaluation.hpp>
+#include <redoubt/nn/mlp.hpp>
 #include <redoubt/nn/neural_network.hpp>
 #include <redoubt/nn/streaming.hpp>
 #include <redoubt/nn/trainer.hpp>
@@ -29,6 +32,20 @@ struct Stream {
   }
 };
 
+/// A network from a table that need not fit in memory. What is held is a sample: it gives types, classes and encoding,
+/// and a part of it tells how good the model is.
+int learn_table(const char* path, const char* target, const char* file) {
+  const redoubt::CsvOptions options{.target = target};
+  const auto [sample, test] = redoubt::read_csv_sample(path, options, 20'000).split(0.2, /*seed=*/7);
+  const auto encoder = redoubt::Encoder::fit(sample, redoubt::EncoderOptions::dense());
+  redoubt::CsvRowStream rows(path, sample.schema(), encoder, options, {test.row_ids().begin(), test.row_ids().end()});
+  const redoubt::Mlp mlp{{.epochs = 5, .patience = 0}};
+  const redoubt::Model model = mlp.fit_stream(rows, encoder, sample, {});
+  std::cout << model.evaluate(test) << '\n' << rows.quarantined() << " bad rows left out\n";
+  model.save(file);
+  return 0;
+}
+
 /// The epochs of files; Error names file and place if they cannot be read.
 int learn_files(const char* x, const char* y) {
   redoubt::NpyRowStream stream(x, y);
@@ -46,6 +63,7 @@ int learn_files(const char* x, const char* y) {
 
 int main(int argc, char** argv) {
   if (argc == 3) return learn_files(argv[1], argv[2]);
+  if (argc == 4) return learn_table(argv[1], argv[2], argv[3]);
   redoubt::Graph graph = redoubt::Sequential{Dense{64}, ReLU{}, Dense{64}, ReLU{}, Dense{2}}.graph({width}, 2, true);
   graph.initialise(1);
   const std::uint64_t steps = 2000;

@@ -156,8 +156,9 @@ void CsvReader::read_header() {
     double number = 0;
     std::int64_t time = 0;
     has_data = has_data || parse_number(text.data(), text.data() + text.size(), number) || parse_timestamp(text, time);
-    names.emplace_back(text);
     positions.push_back(fmt::format("c{}", positions.size() + 1));
+    // A schema has a name for every column, so it is compared with what empty ones become.
+    names.emplace_back(has_schema_ && text.empty() ? std::string_view(positions.back()) : text);
   }
   switch (options_.header) {
     case Header::present: has_header_ = true; break;

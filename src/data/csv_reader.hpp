@@ -107,7 +107,7 @@ class CsvReader {
   MissingTokens missing_;
   std::unique_ptr<CsvTokenizer> tokenizer_;
   std::vector<Builder> columns_;
-  bool has_header_ = false;
+  bool has_schema_ = false, has_header_ = false;
   std::size_t body_ = 0;            // bytes before the first data row
   std::uint64_t header_lines_ = 1;  // line after the header
   std::size_t longest_row_ = CsvTokenizer::max_block;

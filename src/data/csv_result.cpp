@@ -149,6 +149,7 @@ Dataset CsvReader::finish() {
 
 void CsvReader::begin(const Schema& schema, const Schema& features, bool number_classes) {
   longest_row_ = longest_streamed_row;
+  has_schema_ = true;
   open();
   assign_roles();
   for (Builder& column : columns_) {

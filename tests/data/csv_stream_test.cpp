@@ -185,6 +185,9 @@ TEST_CASE("CSV stream: forms of files", "[csv_stream]") {
   check_equal(path, options, EncoderOptions::dense(), {1, 2});
   write(path, "x,y\n\"1,2\"\n\"3,4\"\n");
   check_equal(path, {.target = "y", .delimiter = ',', .quoting = false}, EncoderOptions::for_trees(), {1, 2});
+  // A header that is one only because of the target's name, with a column that has none.
+  write(path, ",3\n1,a\n2,b\n");
+  check_equal(path, {.target = "3"}, EncoderOptions::dense(), {1});
   // A column without a value at the beginning is a timestamp all the same.
   std::string late = "when,y\n";
   for (int i = 0; i < 70'000; ++i) late += ",1\n";
