@@ -9,7 +9,7 @@
 namespace redoubt {
 
 /// Encoded rows and their targets in order, a block at a time: data that need not fit in memory. For
-/// `train_stream` (nn/streaming.hpp). Not thread-safe.
+/// `train_stream` (nn/streaming.hpp). CSV files: data/csv_stream.hpp. Not thread-safe.
 class RowStream {
  public:
   virtual ~RowStream() = default;
