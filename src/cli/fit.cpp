@@ -342,9 +342,6 @@ StreamedFit fit_stream(const std::string& estimator, const DataArguments& data, 
     detail::fail(errc::invalid_argument,
                  fmt::format("--stream: {} needs all rows at once; of the estimators only mlp does not", estimator));
   }
-  if (inputs.validation || inputs.start)
-    detail::fail(errc::invalid_argument, fmt::format("mlp takes no {}: only gradient_boosting does",
-                                                     inputs.validation ? "--validation" : "--start"));
   for (const char* ending : {".arff", ".libsvm", ".svm", ".npz", ".npy"}) {
     if (data.file.ends_with(ending))
       detail::fail(errc::invalid_argument,

@@ -81,12 +81,11 @@ struct Trained {
   std::uint64_t quarantined = 0;
 };
 
-Trained train_streamed(const Arguments& arguments, const Settings& settings, FitInputs inputs) {
+Trained train_streamed(const Arguments& arguments, const Settings& settings, const FitInputs& inputs) {
   if (arguments.screen) detail::fail(errc::invalid_argument, "--stream: --screen needs all rows at once");
-  const Dataset unused;
-  if (!arguments.validation.empty()) inputs.validation = &unused;
-  const Model none;
-  if (!arguments.start.empty()) inputs.start = &none;
+  if (!arguments.validation.empty() || !arguments.start.empty())
+    detail::fail(errc::invalid_argument, fmt::format("mlp takes no {}: only gradient_boosting does",
+                                                     arguments.start.empty() ? "--validation" : "--start"));
   StreamedFit fitted = fit_stream(arguments.estimator, arguments.data, arguments.sample, arguments.holdout,
                                   arguments.seed, settings, inputs);
   const std::uint64_t rows = fitted.model.info().train_rows;
@@ -156,9 +155,10 @@ void add_train(CLI::App& app, int&) {
       ->capture_default_str();
   add_importance(*command, arguments->importance);
   command->add_flag("--screen", arguments->screen, "leave out the rows that the poisoning checks block");
-  command->add_flag("--stream", arguments->stream,
-                    "mlp, delimited text: the file may be larger than memory; rows pass in its order (shuffle it), the "
-                    "holdout and what early stopping looks at come from a sample");
+  command->add_flag(
+      "--stream", arguments->stream,
+      "mlp, delimited text: the file may be larger than memory; rows pass in its order (shuffle it), the "
+      "holdout and what early stopping looks at come from a sample, and rows elsewhere that equal them are learned");
   command
       ->add_option("--sample", arguments->sample,
                    "with --stream: rows that types, encoding, holdout and early stopping are taken from")

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/release.hpp"
 #include "data/dictionary.hpp"
 #include "data/large_pages.hpp"
 #include "data/number.hpp"
@@ -110,7 +111,7 @@ struct Builder {
     texts.offsets.reserve(codes.capacity() + 1);
     texts.bytes.reserve(static_cast<std::size_t>(std::ceil(mean_bytes * static_cast<double>(codes.capacity()))));
     for (const std::int32_t code : codes) texts.push_back(code < 0 ? std::string_view{} : dictionary[code]);
-    codes = {};
+    release(codes);
     dictionary = {};
     kind = Kind::text;
   }

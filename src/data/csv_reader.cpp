@@ -369,6 +369,7 @@ void CsvReader::choose_rows(std::size_t rows, std::uint64_t seed) {
   }
   Dictionary seen;
   std::uint64_t total = 0;
+  bool numbers = true;
   each_block([&](const TokenBlock& block) {
     total += block.rows() + block.faulty.size();
     if (target == columns_.size()) return;
@@ -378,9 +379,14 @@ void CsvReader::choose_rows(std::size_t rows, std::uint64_t seed) {
       if (missing_.contains(value)) continue;
       const std::size_t before = seen.size();
       seen.find_or_add(value);
-      if (seen.size() > before) chosen_.push_back(block.row_numbers[r]);
+      if (seen.size() == before) continue;
+      chosen_.push_back(block.row_numbers[r]);
+      double number = 0;
+      numbers = numbers && parse_number(value.data(), value.data() + value.size(), number);
     }
   });
+  if (target < columns_.size() && columns_[target].inferred_target && numbers && seen.size() > max_class_numbers)
+    chosen_.clear();  // a quantity
   if (total <= rows) {
     chosen_.clear();
     return;
@@ -403,8 +409,9 @@ void CsvReader::leave_chosen(TokenBlock& block) const {
   std::size_t left = 0;
   for (std::size_t r = 0; r < block.rows(); ++r) {
     if (!chosen(block.row_numbers[r])) continue;
-    std::copy_n(block.cells.begin() + static_cast<std::ptrdiff_t>(r * stride), stride,
-                block.cells.begin() + static_cast<std::ptrdiff_t>(left * stride));
+    if (left != r)
+      std::copy_n(block.cells.begin() + static_cast<std::ptrdiff_t>(r * stride), stride,
+                  block.cells.begin() + static_cast<std::ptrdiff_t>(left * stride));
     block.row_numbers[left] = block.row_numbers[r];
     block.lines[left] = block.lines[r];
     ++left;

@@ -14,8 +14,6 @@
 namespace redoubt::detail {
 namespace {
 
-constexpr std::size_t max_class_numbers = 20;
-
 std::string first_string(const Builder& column) {
   for (std::size_t row = 0;; ++row) {
     if (const std::string_view text = column.string_at(row); !text.empty()) return std::string(text.substr(0, 40));

@@ -88,13 +88,15 @@ struct CsvRowStream::File {
   }
   /// False at the end.
   bool fill() {
+    if (failed) detail::fail(errc::refused, fmt::format("{}: after an error a stream goes on only with rewind", path));
     at = 0;
     targets.clear();
+    failed = true;  // unless the rest succeeds
     detail::CsvPiece piece = reader->next(most);
-    if (piece.targets.empty()) return false;
-    rows = encoder.apply(piece.features);
+    if (!piece.targets.empty()) rows = encoder.apply(piece.features);
     targets = std::move(piece.targets);
-    return true;
+    failed = false;
+    return !targets.empty();
   }
 
   std::string path;
@@ -107,6 +109,7 @@ struct CsvRowStream::File {
   Tensor<float> rows;
   std::vector<float> targets;  // of `rows`
   std::size_t at = 0;          // the next one
+  bool failed = false;
 };
 
 CsvRowStream::CsvRowStream(const std::string& path, const Schema& schema, const Encoder& encoder,
@@ -124,6 +127,7 @@ const std::vector<QuarantinedRow>& CsvRowStream::quarantine() const noexcept { r
 void CsvRowStream::rewind() {
   file_->at = 0;
   file_->targets.clear();
+  file_->failed = false;
   file_->reader->restart();
 }
 

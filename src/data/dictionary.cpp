@@ -16,8 +16,6 @@
 namespace redoubt::detail {
 namespace {
 
-constexpr std::size_t max_class_numbers = 20;  // whole-number targets with more distinct values are quantities
-
 std::uint64_t process_seed() {
   static const std::uint64_t seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
   return seed;

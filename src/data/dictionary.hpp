@@ -8,6 +8,9 @@
 
 namespace redoubt::detail {
 
+/// Whole-number targets with more distinct values are quantities, unless the task is given.
+inline constexpr std::size_t max_class_numbers = 20;
+
 /// Distinct texts numbered in order of first sight; open addressing. The hash is seeded per process, so that a file
 /// cannot be crafted to collide; nothing that leaves this class depends on the seed.
 class Dictionary {

@@ -216,11 +216,6 @@ NpyHeader read_header(Bytes bytes, std::string_view origin, std::size_t size) {
   return header;
 }
 
-/// Whether the beginning of a file goes to the end of the header, if it has one.
-bool holds_header(Bytes bytes) {
-  return std::to_integer<int>(bytes[6]) < 2 || load_little<std::uint32_t>(bytes, 8) <= bytes.size() - 12;
-}
-
 template <class Stored>
 Stored load_element(const std::byte* p, bool swapped) {
   std::array<std::byte, sizeof(Stored)> raw{};
@@ -372,7 +367,8 @@ Tensor<T> read_npy(const std::string& path) {
       detail::fail(errc::io_error, fmt::format("{}: ends before the {} bytes that it had", path, file.size()));
   };
   fill(block);
-  if (block.size() < file.size() && !holds_header(block)) return in_one_piece();
+  const NpyExtent extent = header_extent(block, path, file.size());
+  if (extent.start + extent.length > block.size()) return in_one_piece();
   const NpyHeader header = read_header(block, path, file.size());
   if (!in_order(header)) return in_one_piece();
   Tensor<T> out{std::span<const std::size_t>(header.shape)};

@@ -120,9 +120,7 @@ bool has_kernels(ProductPrecision precision) noexcept {
 }
 
 bool outruns_fp32(ProductPrecision precision) noexcept {
-  return precision == ProductPrecision::bf16     ? has_kernels(precision)
-         : precision == ProductPrecision::fp32x3 ? detail::tile_kernels() != nullptr
-                                                 : false;
+  return precision != ProductPrecision::fp32 && detail::tile_kernels();
 }
 
 const char* to_string(ProductPrecision precision) noexcept {

@@ -14,7 +14,7 @@ RoundedWeights::RoundedWeights(MatrixView<const float> w, ProductPrecision preci
     : rows_(w.rows()), cols_(w.cols()), precision_(precision) {
   if (precision == ProductPrecision::fp32)
     redoubt::detail::fail(errc::invalid_argument, "RoundedWeights: precision is fp32");
-  kernels_ = detail::tile_kernels();
+  if (rows_ > 0 && cols_ > 0) kernels_ = detail::tile_kernels();
   if (kernels_) {
     tiles_.resize(detail::tiled_right_bytes({0, cols_, rows_}, precision));
     detail::prepare_tiled_right(*kernels_, w, precision, reinterpret_cast<unsigned char*>(tiles_.data()));
@@ -32,7 +32,7 @@ void matmul(MatrixView<const float> a, const RoundedWeights& w, MatrixView<float
     redoubt::detail::fail(errc::shape_mismatch,
                           fmt::format("matmul: {} x {} times rounded weights of {} x {} into {} x {}", a.rows(),
                                       a.cols(), w.rows_, w.cols_, c.rows(), c.cols()));
-  if (a.rows() == 0 || w.cols_ == 0) return;
+  if (a.rows() == 0) return;
   detail::tiled_product(*w.kernels_, detail::Form::nn, a, {}, c, options, {a.rows(), w.cols_, w.rows_},
                         reinterpret_cast<const unsigned char*>(w.tiles_.data()));
 }

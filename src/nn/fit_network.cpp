@@ -68,17 +68,6 @@ void read_targets(const Dataset& data, bool standardise, Rows& rows) {
   }
 }
 
-void check_inputs(const Dataset& data, std::string_view what, const Encoder& encoder, const Tensor<float>& inputs) {
-  const auto values = inputs.flat();
-  const auto bad = std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
-  if (bad == values.end()) return;
-  const auto at = static_cast<std::size_t>(bad - values.begin());
-  fail(errc::invalid_argument,
-       fmt::format("{}: row id {} has {} in encoded column \"{}\"; impute missing numbers (EncoderOptions::dense()) or "
-                   "remove the row",
-                   what, data.row_ids()[at / encoder.width()], *bad, encoder.names()[at % encoder.width()]));
-}
-
 NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what) {
   const bool classification = data.task() == Task::classification;
   NetworkLoss loss = options.loss;
@@ -347,6 +336,17 @@ void check(const NeuralNetworkOptions& o, std::string_view what) {
 }
 
 }  // namespace
+
+void check_inputs(const Dataset& data, std::string_view what, const Encoder& encoder, const Tensor<float>& inputs) {
+  const auto values = inputs.flat();
+  const auto bad = std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+  if (bad == values.end()) return;
+  const auto at = static_cast<std::size_t>(bad - values.begin());
+  fail(errc::invalid_argument,
+       fmt::format("{}: row id {} has {} in encoded column \"{}\"; impute missing numbers (EncoderOptions::dense()) or "
+                   "remove the row",
+                   what, data.row_ids()[at / encoder.width()], *bad, encoder.names()[at % encoder.width()]));
+}
 
 void restore_target_scale(Graph& graph, double mean, double deviation) {
   const auto parameters = graph.parameters();

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "redoubt/core/function_ref.hpp"
+#include "redoubt/core/tensor.hpp"
 #include "redoubt/data/row_stream.hpp"
 #include "redoubt/nn/neural_network.hpp"
 
@@ -28,6 +29,9 @@ struct StreamedRows {
 /// The same on rows that pass, epochs times. Of `options`: epochs, batch, optimizer, precision, loss, patience, seed,
 /// progress and arena. Does not check them.
 Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task);
+
+/// Error(invalid_argument) naming row id and column where an encoded input is NaN or infinite.
+void check_inputs(const Dataset& data, std::string_view what, const Encoder& encoder, const Tensor<float>& inputs);
 
 /// The last layer learned (y - mean) / deviation; afterwards it answers y.
 void restore_target_scale(Graph& graph, double mean, double deviation);

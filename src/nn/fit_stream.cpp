@@ -68,17 +68,22 @@ std::pair<double, double> target_scale(const Dataset& sample, bool standardise) 
 /// Rows that stopping looks at, encoded.
 class HeldOut {
  public:
-  HeldOut(const StreamedRows& data, std::pair<double, double> scale, std::string_view what) {
+  HeldOut(const StreamedRows& data, std::pair<double, double> scale, std::string_view what, Arena* arena) {
     const Dataset& rows = data.held_out;
     if (rows.rows() == 0) return;
-    rows.require_trainable();
+    rows.require_trainable(/*needs_target=*/false);  // one class will do
     const bool classification = data.sample.task() == Task::classification;
     if (rows.task() != data.sample.task() ||
         (classification && !std::equal(rows.classes().begin(), rows.classes().end(), data.sample.classes().begin(),
                                        data.sample.classes().end()))) {
       fail(errc::invalid_argument, fmt::format("{}: the held-out rows have another target than the sample", what));
     }
-    inputs_ = data.encoder.apply(rows);
+    inputs_ = data.encoder.apply(rows, arena);
+    check_inputs(rows, what, data.encoder, inputs_);
+    for (std::size_t r = 0; r < rows.rows(); ++r) {
+      if (classification ? rows.labels()[r] >= 0 : std::isfinite(rows.targets()[r])) continue;
+      fail(errc::invalid_argument, fmt::format("{}: the held-out row id {} has no target", what, rows.row_ids()[r]));
+    }
     if (classification) {
       targets_.assign(rows.labels().begin(), rows.labels().end());
       return;
@@ -162,7 +167,7 @@ Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options,
                    .seed = options.seed,
                    .arena = options.arena});
   Passing rows(data.rows, scale.first, scale.second);
-  const HeldOut held_out(data, scale, task.algorithm);
+  const HeldOut held_out(data, scale, task.algorithm, options.arena);
   const int epochs = run_epochs(trainer, *graph, rows, held_out, options, task.algorithm);
   if (standardise) restore_target_scale(*graph, scale.first, scale.second);
   graph->compile();

@@ -19,7 +19,8 @@ class GradientPlan {
  public:
   /// `precision`: of the products of dense layers; that of attacks where it outruns fp32, by default.
   explicit GradientPlan(const Graph& graph, kernels::ProductPrecision precision = fastest_precision());
-  /// fp32x3 or fp32: gradients in 16 bits lead attacks as well as in 24, and what they find is checked anyway.
+  /// fp32x3 or fp32: gradients in 16 bits lead attacks as well as in 24, and what they find is checked. A row that the
+  /// model's own scores break by less than the rounding may be passed by.
   static kernels::ProductPrecision fastest_precision() noexcept;
   const Graph& graph() const noexcept { return graph_; }
   std::size_t rows() const noexcept { return rows_; }  ///< of one pass, at most

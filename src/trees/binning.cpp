@@ -10,6 +10,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/release.hpp"
 #include "kernels/grow.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
@@ -385,7 +386,7 @@ BinnedMatrix::BinnedMatrix(const CsrView& x, std::span<const std::uint32_t> cate
         }
       },
       options.arena);
-  values = {};
+  detail::release(values);
   store(cells, options.arena);
   pack(options.arena);
 }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/release.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/progress.hpp"
 #include "redoubt/core/random.hpp"
@@ -357,7 +358,7 @@ Shared<const Forest> Booster::fit(std::vector<std::uint32_t> rows) {
                               static_cast<std::size_t>(options_.trees));
   // Now, so that the forest takes their place.
   grower_.reset();
-  for (auto* numbers : {&scores_, &g_, &h_}) *numbers = {};
+  for (auto* numbers : {&scores_, &g_, &h_}) detail::release(*numbers);
   return assemble(options_.early_stopping_rounds > 0 && metrics_ ? best_round_ : trees_.size() / outputs_);
 }
 

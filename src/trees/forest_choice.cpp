@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/release.hpp"
 #include "kernels/forest_dispatch.hpp"
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
@@ -77,12 +78,12 @@ void choose_row(CompiledForest& f, const ForestShape& shape, const ForestTuning&
   consider(RowEngine::sweep, ForestPath::sweep, !f.groups.empty(), sweep);
   consider(RowEngine::blocks, ForestPath::blocks, !f.blocks.groups.empty(), blocks);
   if (f.row != RowEngine::sweep) {
-    f.groups = {};
-    f.sweep_nodes = {};
-    f.sweep_values = {};
-    f.sweep_leaf = {};
-    f.lane_tree = {};
-    f.group_leaves = {};
+    release(f.groups);
+    release(f.sweep_nodes);
+    release(f.sweep_values);
+    release(f.sweep_leaf);
+    release(f.lane_tree);
+    release(f.group_leaves);
   }
   if (f.row != RowEngine::blocks) f.blocks = {};
   f.one_sum = f.row != RowEngine::walk && f.row_walk.empty() && shape.outputs == 1 && shape.leaf_width == 1 &&

@@ -241,6 +241,14 @@ TEST_CASE("CSV stream: what cannot be read is named with file, line and field", 
   CsvRowStream stream(path, sample.schema(), encoder);
   Tensor<float> rows({std::size_t{2}, stream.inputs()}), narrow({std::size_t{2}, std::size_t{1}});
   CHECK_THROWS_WITH(stream.read(narrow, narrow), Catch::Contains("rows have 3 values and targets 1"));
+  write(path, "x,c,y\n1,d,no\nabc,d,no\n2,d,no\n");
+  CsvRowStream broken(path, sample.schema(), encoder, {.bad_rows = BadRows::error});
+  Tensor<float> row({std::size_t{1}, broken.inputs()}), target({std::size_t{1}, std::size_t{1}});
+  for (int pass = 0; pass < 2; ++pass, broken.rewind()) {
+    CHECK_THROWS_WITH(broken.read(row, target), Catch::Contains(":3: field 1"));
+    CHECK_THROWS_WITH(broken.read(row, target), Catch::Contains("goes on only with rewind"));
+  }
+  write(path, "x,c,y\n1,d,no\n");
   std::filesystem::resize_file(path, 3);
   stream.rewind();
   CHECK(stream.read(rows, narrow) == 0);
@@ -293,6 +301,7 @@ TEST_CASE("CSV stream: a sample knows the schema without the whole file in memor
   CHECK(read_csv_sample(path, options, 50'001).hash() == whole.hash());
   CHECK(read_csv_sample(path, options, 50'001).quarantine().at(0).line == 20'002);
   CHECK(read_csv_sample(path, {.target = "x", .task = Task::regression}, 100).rows() == 100);
+  CHECK(read_csv_sample(path, {.target = "x"}, 100).rows() == 100);  // found to be a quantity
   CHECK_THROWS_AS(read_csv_sample(path, options, 0), Error);
   CHECK_THROWS_AS(read_csv_sample("/dev/null", options), Error);
   CHECK_THROWS_WITH(read_csv_sample(path, {.target = "z"}), Catch::Contains("no column \"z\""));

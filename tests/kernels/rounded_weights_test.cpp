@@ -20,6 +20,8 @@ void check() {
   for (const auto& [m, n, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 1, 1},
                                 {0, 3, 4},
                                 {2, 3, 0},
+                                {3, 0, 4},
+                                {3, 600, 0},
                                 {5, 70, 33},
                                 {33, 32, 65},
                                 {40, 530, 31},

@@ -207,6 +207,14 @@ TEST_CASE("Streaming: an MLP learns from rows that pass", "[streaming][threads]"
   CHECK_THROWS_WITH((Mlp{options}.fit_stream(stream, encoder, all, read_csv(path, prices))),
                     Catch::Contains("another target"));
   CHECK_THROWS_AS((Mlp{options}.fit_stream(stream, encoder, all.seal(), {})), Error);
+  // Rows held out may be of one class, but not without a target: said before the first epoch.
+  std::vector<std::size_t> cheap;
+  for (std::size_t r = 0; cheap.size() < 5; ++r)
+    if (all.labels()[r] == 0) cheap.push_back(r);
+  CHECK_NOTHROW(Mlp{options}.fit_stream(stream, encoder, all, all.take(cheap)));
+  const Dataset unknown = read_csv_text("size,kind,dear\n50,villa,no\n60,villa,\n70,villa,yes\n", {.target = "dear"});
+  CHECK_THROWS_WITH((Mlp{options}.fit_stream(stream, encoder, all, unknown)),
+                    Catch::Contains("row id 1 has no target"));
   options.learning_rate = -1;
   CHECK_THROWS_AS((Mlp{options}.fit_stream(stream, encoder, all, {})), Error);
 }

@@ -71,10 +71,10 @@ Dataset read_csv_text(std::string_view text, const CsvOptions& options = {}, con
 
 /// About `rows` rows of a file that need not fit in memory, in its order, with their row ids; all, as `read_csv`, if
 /// there are no more. Every row is equally likely; besides, the first row of each of the first 1000 different target
-/// values is there, so that no class is absent (not for Task::regression). Types and categories are those of the
-/// sample alone: give what it may misjudge in `types`. Passes over the file two or three times; memory is that of
-/// the sample. A row may have 16 MiB. Throws what `read_csv` does, and Error(unsupported) for pipes, Error
-/// (invalid_argument) for 0 rows.
+/// values is there, unless it is bad, so that no class is absent (not of a target that is a quantity). Types and
+/// categories are those of the sample alone: give what it may misjudge in `types`. Passes over the file two or three
+/// times; memory is that of the sample. A row may have 16 MiB. Throws what `read_csv` does, and Error(unsupported) for
+/// pipes, Error (invalid_argument) for 0 rows.
 Dataset read_csv_sample(const std::string& path, const CsvOptions& options = {}, std::size_t rows = 100'000,
                         std::uint64_t seed = 0);
 

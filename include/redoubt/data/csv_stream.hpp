@@ -28,11 +28,12 @@ namespace redoubt {
 /// if most were bad; with BadRows::error the first one is Error(parse_error) naming file, line, field and reason. A row
 /// whose target is missing or no class of `schema` is that error in either case.
 ///
-/// Rows whose ids are in `without` are left out, so that some rows of the sample can be held out.
+/// Rows whose ids are in `without` are left out, so that some rows of the sample can be held out; rows elsewhere that
+/// equal them are not.
 ///
 /// Holds a block of text (256 KiB, or one longer row; at most 16 MiB), and the typed and encoded form of up to 4096
-/// rows, 1 MiB of encoded numbers. After an error it goes on only with `rewind`. Not thread-safe; encodes on the
-/// default arena.
+/// rows, 1 MiB of encoded numbers. After an error `read` is Error(refused) until `rewind`. Not thread-safe; encodes on
+/// the default arena.
 class CsvRowStream final : public RowStream {
  public:
   /// Error(invalid_argument) if `schema` has no target of classes or values; Error(unsupported) if it has a weight (a

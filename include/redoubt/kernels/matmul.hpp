@@ -22,8 +22,8 @@ const char* to_string(ProductPrecision precision) noexcept;  ///< "fp32", "fp32x
 /// operands are rounded first and multiplied as fp32, which takes longer than fp32.
 bool has_kernels(ProductPrecision precision) noexcept;
 
-/// Whether its products are faster than those of fp32 at the active level: bf16 wherever it has kernels, fp32x3 at
-/// level amx (three products at 16 times the rate of one).
+/// Whether its products are faster than those of fp32 at the active level: both others at level amx, which multiplies
+/// at 16 times the rate. bf16 is faster on AMD from Zen 4 on, too, which this does not say.
 bool outruns_fp32(ProductPrecision precision) noexcept;
 
 /// Takes a finished block of a product, whose first element is (row, col), on the thread that made it and while it is

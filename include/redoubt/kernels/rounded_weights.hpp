@@ -13,8 +13,8 @@ struct TileKernels;
 }
 
 /// The right-hand side of products in fp32x3 or bf16 that are repeated: where the active level multiplies by tiles
-/// (AMX), rounded and laid out once, elsewhere a copy. Immutable; takes 2 (bf16) or 4 bytes a value, filled up to whole
-/// tiles of 32 rows and 16 columns.
+/// (AMX), rounded and laid out once, elsewhere a copy. Immutable; takes 2 (bf16) or 4 bytes a value, filled up to 32
+/// rows and to whole panels of 32 columns, or of up to 512 if there are less than 256 rows.
 class RoundedWeights {
  public:
   RoundedWeights() = default;

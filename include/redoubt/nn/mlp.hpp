@@ -51,10 +51,11 @@ struct Mlp {
   /// The same from rows that need not fit in memory: every epoch passes over `rows`, the encoded rows of `encoder` (for
   /// example a `CsvRowStream`), in their order, so shuffle the file. Rows weigh the same. `sample` gives the schema,
   /// the classes, mean and deviation of a regression target, and the self-test. `held_out`, which `rows` should not
-  /// have, takes the place of `validation_fraction` for stopping; without rows, all epochs are run. `encoder` takes the
-  /// place of `options.encoder`. ModelInfo::data_hash is the SHA-256 of the encoded values and targets in order. Throws
-  /// what `fit` and `train_stream` do; Error(shape_mismatch) if `rows` are not of the encoder's width;
-  /// Error(invalid_argument) if `held_out` has another target than `sample`.
+  /// have, takes the place of `validation_fraction` for stopping; without rows, all epochs are run. With them the
+  /// weights of the best epoch are taken, also where `patience` is 0 and all epochs are run. `encoder` takes the place
+  /// of `options.encoder`; weights of `sample` and `held_out` are not used. ModelInfo::data_hash is the SHA-256 of the
+  /// encoded values and targets in order. Throws what `fit` and `train_stream` do; Error(shape_mismatch) if `rows` are
+  /// not of the encoder's width; Error(invalid_argument) if `held_out` has another target than `sample`.
   Model fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const;
 };
 
