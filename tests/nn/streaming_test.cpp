@@ -126,7 +126,7 @@ TEST_CASE("Streaming: a CSV file gives the weights of its rows in memory, and a 
   }
   const CsvOptions options{.target = "genuine"};
   const Dataset data = read_csv(path, options);
-  Rows rows(1, 1);
+  Rows rows(1, 2);
   const Encoder encoder = Encoder::fit_apply(data, EncoderOptions::dense(), rows.x);
   rows.y = Tensor<float>({data.rows(), std::size_t{1}});
   for (std::size_t r = 0; r < data.rows(); ++r) rows.y(r, 0) = static_cast<float>(data.labels()[r]);

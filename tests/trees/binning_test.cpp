@@ -511,7 +511,7 @@ TEST_CASE("many rows are shared by threads and give the tree of one", "[binning]
 TEST_CASE("rows of leaves are in the memory of the gradients or in other, and all rows need no list",
           "[binning][grower]") {
   const std::size_t rows = 60000;
-  const auto x = test::random_matrix(rows, 5, 8, 0.1);
+  const auto x = test::random_matrix(rows, 9, 8, 0.1);
   auto data = make_gradients(x, 2);
   data.rows.resize(rows);
   std::iota(data.rows.begin(), data.rows.end(), 0u);
@@ -526,7 +526,7 @@ TEST_CASE("rows of leaves are in the memory of the gradients or in other, and al
         options.keep_hessian = keep_h;
         detail::Grower grower(bins, options, team);
         for (const bool split : {true, false, true}) {
-          const std::vector<std::uint8_t> columns(5, split);
+          const std::vector<std::uint8_t> columns(9, split);
           Gradients used = data;
           const auto list = listed ? detail::RowList(used.rows) : detail::RowList::all(rows);
           const auto tree = grower.grow(list, used.g, used.h, 3, columns);
