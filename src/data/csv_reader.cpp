@@ -38,24 +38,28 @@ std::string_view without_suffix(const Builder& column, std::string_view value) {
 
 }  // namespace
 
-Dataset CsvReader::read() {
+void CsvReader::infer() {
   open();
   assign_roles();
   infer_kinds();
+}
+
+Dataset CsvReader::rest() {
   read_pass(/*second=*/false);
   settle_types();
   return finish();
 }
 
+Dataset CsvReader::read() {
+  infer();
+  return rest();
+}
+
 Dataset CsvReader::sample(std::size_t rows, std::uint64_t seed) {
   longest_row_ = longest_streamed_row;
-  open();
-  assign_roles();
-  infer_kinds();
+  infer();
   choose_rows(rows, seed);
-  read_pass(/*second=*/false);
-  settle_types();
-  return finish();
+  return rest();
 }
 
 void CsvReader::fail_at(std::uint64_t line, const std::string& what) const {

@@ -54,6 +54,10 @@ class CsvReader {
 
   [[noreturn]] void fail_at(std::uint64_t line, const std::string& what) const;
 
+  // The halves of a whole reading: form, roles and likely types, then rows and their dataset.
+  void infer();
+  Dataset rest();
+
   // The form of the file.
   void open();
   void check_encoding();

@@ -146,8 +146,6 @@ struct TurnedTaps {
   }
 };
 
-std::size_t parts_of(const ConvOptions& options) { return options.precision == ProductPrecision::bf16 ? 1 : 2; }
-
 /// One kernel for a batch; what it reads of the weights is packed once.
 class Forward {
  public:
@@ -161,7 +159,7 @@ class Forward {
         relu_(relu),
         dst_(dst),
         options_(options),
-        parts_(parts_of(options)),
+        parts_(parts_of(options.precision)),
         patches_(shape),
         extent_(patches_.extent()),
         b_group_(patches_.segments * patches_.segment_tiles * tile_bytes),
@@ -249,7 +247,7 @@ class Backward {
         slopes_(slopes),
         to_(to),
         options_(options),
-        parts_(parts_of(options)),
+        parts_(parts_of(options.precision)),
         patches_(shape),
         turned_(shape),
         sums_wanted_(to.weights || to.bias),

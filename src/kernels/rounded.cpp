@@ -95,7 +95,7 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
     tiled_product(*tiles, form, a, b, c, options, sizes);
     return true;
   }
-  const std::size_t parts = options.precision == ProductPrecision::bf16 ? 1 : 2, pairs = (sizes.k + 1) / 2;
+  const std::size_t parts = parts_of(options.precision), pairs = (sizes.k + 1) / 2;
   // Not a power of two from row to row: they would share the places of the nearest cache.
   const std::size_t a_row = round_up(4 * pairs, line) + line, panel_bytes = pairs * 4 * rounded_panel;
   const std::size_t panels = groups_of(sizes.n, rounded_panel);

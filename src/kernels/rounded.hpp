@@ -21,6 +21,9 @@ struct Sizes {
 constexpr std::size_t groups_of(std::size_t count, std::size_t step) { return (count + step - 1) / step; }
 constexpr std::size_t round_up(std::size_t value, std::size_t step) { return groups_of(value, step) * step; }
 
+/// Parts of 8 bits that a value is rounded to; precision is not fp32.
+constexpr std::size_t parts_of(ProductPrecision precision) { return precision == ProductPrecision::bf16 ? 1 : 2; }
+
 /// A product in options.precision, which is not fp32, by the instructions for bf16. False: this machine has none at the
 /// active level, and nothing was done.
 bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,

@@ -22,8 +22,6 @@ constexpr double serial_flops = 5e7;              // below, about 20 us, waking 
 
 std::atomic<const TileKernels*> replaced{nullptr};
 
-int parts_of(ProductPrecision precision) noexcept { return precision == ProductPrecision::bf16 ? 1 : 2; }
-
 /// How the right side lies: in panels of whole tiles.
 struct TiledRight {
   std::size_t n, k, parts;

@@ -68,28 +68,6 @@ void read_targets(const Dataset& data, bool standardise, Rows& rows) {
   }
 }
 
-NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what) {
-  const bool classification = data.task() == Task::classification;
-  NetworkLoss loss = options.loss;
-  if (loss.kind == LossKind::automatic) loss.kind = classification ? LossKind::cross_entropy : LossKind::mse;
-  const bool labels = loss.kind <= LossKind::hinge;
-  const bool values = loss.kind == LossKind::mse || loss.kind == LossKind::huber;
-  if (classification ? !labels : !values) {
-    fail(errc::invalid_argument,
-         fmt::format("{}: the loss is not one for {}", what, classification ? "classes" : "values"));
-  }
-  if (!options.balanced) return loss;
-  if (!classification) fail(errc::invalid_argument, fmt::format("{}: only classes can be balanced", what));
-  std::vector<double> counts(data.classes().size(), 0.0);
-  for (const auto label : data.labels()) ++counts[static_cast<std::size_t>(label)];
-  loss.class_weights.resize(counts.size(), 1.0);
-  const double even = static_cast<double>(data.rows()) / static_cast<double>(counts.size());
-  for (std::size_t k = 0; k < counts.size(); ++k) {
-    if (counts[k] > 0) loss.class_weights[k] *= even / counts[k];
-  }
-  return loss;
-}
-
 /// L-BFGS takes its gradients in fp32.
 TrainingPrecision precision_of(const NeuralNetworkOptions& o) {
   return o.optimizer.kind == OptimizerKind::lbfgs ? TrainingPrecision::strict_fp32 : chosen_precision(o.precision);
@@ -356,6 +334,46 @@ void restore_target_scale(Graph& graph, double mean, double deviation) {
   for (float& b : parameters.subspan(bias.offset, bias.size)) b = static_cast<float>(b * deviation + mean);
 }
 
+NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what) {
+  const bool classification = data.task() == Task::classification;
+  NetworkLoss loss = options.loss;
+  if (loss.kind == LossKind::automatic) loss.kind = classification ? LossKind::cross_entropy : LossKind::mse;
+  const bool labels = loss.kind <= LossKind::hinge;
+  const bool values = loss.kind == LossKind::mse || loss.kind == LossKind::huber;
+  if (classification ? !labels : !values) {
+    fail(errc::invalid_argument,
+         fmt::format("{}: the loss is not one for {}", what, classification ? "classes" : "values"));
+  }
+  if (!options.balanced) return loss;
+  if (!classification) fail(errc::invalid_argument, fmt::format("{}: only classes can be balanced", what));
+  std::vector<double> counts(data.classes().size(), 0.0);
+  for (const auto label : data.labels()) ++counts[static_cast<std::size_t>(label)];
+  loss.class_weights.resize(counts.size(), 1.0);
+  const double even = static_cast<double>(data.rows()) / static_cast<double>(counts.size());
+  for (std::size_t k = 0; k < counts.size(); ++k) {
+    if (counts[k] > 0) loss.class_weights[k] *= even / counts[k];
+  }
+  return loss;
+}
+
+Model learned_model(Shared<Graph> graph, const Dataset& sample, Shared<const Encoder> encoder,
+                    const NeuralNetworkOptions& options, const NetworkTask& task, const Learned& learned) {
+  Model::Parts parts;
+  parts.info.algorithm = task.algorithm;
+  parts.info.options =
+      fmt::format("{} precision={} epochs_run={}", task.options, to_string(precision_of(options)), learned.epochs);
+  parts.info.seed = options.seed;
+  parts.info.data_hash = learned.data_hash;
+  parts.info.train_rows = learned.rows;
+  parts.info.library_version = version();
+  parts.info.isa = to_string(active_isa());
+  parts.task = sample.task();
+  if (parts.task == Task::classification) parts.classes.assign(sample.classes().begin(), sample.classes().end());
+  parts.encoder = std::move(encoder);
+  parts.predictor = std::move(graph);
+  return Model(std::move(parts), sample);
+}
+
 Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, const NetworkTask& task) {
   data.require_trainable();
   check(options, task.algorithm);
@@ -388,20 +406,8 @@ Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, cons
   if (standardise) restore_target_scale(*graph, rows.target_mean, rows.target_deviation);
   graph->compile();
 
-  Model::Parts parts;
-  parts.info.algorithm = task.algorithm;
-  parts.info.options =
-      fmt::format("{} precision={} epochs_run={}", task.options, to_string(precision_of(options)), epochs);
-  parts.info.seed = options.seed;
-  parts.info.data_hash = data.hash();
-  parts.info.train_rows = data.rows();
-  parts.info.library_version = version();
-  parts.info.isa = to_string(active_isa());
-  parts.task = data.task();
-  if (classification) parts.classes.assign(data.classes().begin(), data.classes().end());
-  parts.encoder = std::move(encoder);
-  parts.predictor = graph;
-  return Model(std::move(parts), data);
+  return learned_model(std::move(graph), data, std::move(encoder), options, task,
+                       {.epochs = epochs, .data_hash = data.hash(), .rows = data.rows()});
 }
 
 }  // namespace redoubt::detail

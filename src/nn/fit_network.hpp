@@ -30,6 +30,21 @@ struct StreamedRows {
 /// progress and arena. Does not check them.
 Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task);
 
+/// The loss for the target of `data`, whose classes are counted if they are to be balanced. Error(invalid_argument) if
+/// they do not fit.
+NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what);
+
+/// What a fit did.
+struct Learned {
+  int epochs = 0;
+  std::string data_hash;
+  std::uint64_t rows = 0;
+};
+
+/// The model of a graph that has been learned and compiled; `sample` gives schema, classes and self-test.
+Model learned_model(Shared<Graph> graph, const Dataset& sample, Shared<const Encoder> encoder,
+                    const NeuralNetworkOptions& options, const NetworkTask& task, const Learned& learned);
+
 /// Error(invalid_argument) naming row id and column where an encoded input is NaN or infinite.
 void check_inputs(const Dataset& data, std::string_view what, const Encoder& encoder, const Tensor<float>& inputs);
 

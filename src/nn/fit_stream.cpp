@@ -6,14 +6,11 @@
 #include <span>
 
 #include "nn/fit_network.hpp"
-#include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/hash.hpp"
 #include "redoubt/core/progress.hpp"
-#include "redoubt/core/version.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/row_stream.hpp"
-#include "redoubt/model/parts.hpp"
 #include "redoubt/nn/streaming.hpp"
 #include "redoubt/nn/trainer.hpp"
 
@@ -158,9 +155,7 @@ Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options,
   const bool standardise = !classification && graph->nodes().back().op == "dense";
   const auto scale = target_scale(data.sample, standardise);
   graph->initialise(options.seed);
-  NetworkLoss loss = options.loss;
-  if (loss.kind == LossKind::automatic) loss.kind = classification ? LossKind::cross_entropy : LossKind::mse;
-  Trainer trainer(*graph, loss,
+  Trainer trainer(*graph, choose_loss(data.sample, options, task.algorithm),
                   {.batch = options.batch,
                    .optimizer = options.optimizer,
                    .precision = options.precision,
@@ -172,20 +167,8 @@ Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options,
   if (standardise) restore_target_scale(*graph, scale.first, scale.second);
   graph->compile();
 
-  Model::Parts parts;
-  parts.info.algorithm = task.algorithm;
-  parts.info.options =
-      fmt::format("{} precision={} epochs_run={}", task.options, to_string(trainer.precision()), epochs);
-  parts.info.seed = options.seed;
-  parts.info.data_hash = rows.hash();
-  parts.info.train_rows = rows.rows();
-  parts.info.library_version = version();
-  parts.info.isa = to_string(active_isa());
-  parts.task = data.sample.task();
-  if (classification) parts.classes.assign(data.sample.classes().begin(), data.sample.classes().end());
-  parts.encoder = Shared<const Encoder>::make(data.encoder);
-  parts.predictor = graph;
-  return Model(std::move(parts), data.sample);
+  return learned_model(std::move(graph), data.sample, Shared<const Encoder>::make(data.encoder), options, task,
+                       {.epochs = epochs, .data_hash = rows.hash(), .rows = rows.rows()});
 }
 
 }  // namespace redoubt::detail

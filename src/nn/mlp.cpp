@@ -69,14 +69,19 @@ std::string options_text(const MlpOptions& options) {
       options.batch, options.learning_rate, options.l2, options.dropout, options.layer_norm, options.patience);
 }
 
+/// For NetworkTask::make; `options` must outlive it.
+auto maker(const MlpOptions& options) {
+  return [&options](std::size_t inputs, std::size_t outputs, bool classification) {
+    return layers(options).graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
+  };
+}
+
 }  // namespace
 
 Model Mlp::fit(const Dataset& data) const {
   data.require_trainable();
   check(options);
-  const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
-    return layers(options).graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
-  };
+  const auto make = maker(options);
   const std::string text = fmt::format("{} validation_fraction={}", options_text(options), options.validation_fraction);
   return detail::fit_network(data, training_options(options, data.task()),
                              {.algorithm = "mlp", .options = text, .make = make});
@@ -85,9 +90,7 @@ Model Mlp::fit(const Dataset& data) const {
 Model Mlp::fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const {
   sample.require_trainable();
   check(options);
-  const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
-    return layers(options).graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
-  };
+  const auto make = maker(options);
   NeuralNetworkOptions training = training_options(options, sample.task());
   training.patience = options.patience;
   const std::string text = fmt::format("{} streamed=true", options_text(options));
