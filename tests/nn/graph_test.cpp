@@ -374,6 +374,57 @@ TEST_CASE("Graph: gradients of many images are the sum over few, with equal bits
   CHECK(worst < 1e-5 * largest);
 }
 
+namespace {
+
+/// Of nine rows of 72 values in images of 6 x 6 x 2: scores, the tensors `kept`, gradients of parameters and inputs.
+std::vector<float> all_of(const std::vector<GraphNode>& nodes, const std::vector<std::uint32_t>& kept,
+                          const OpTraining* training, int threads) {
+  Graph graph({6, 6, 2}, nodes);
+  std::size_t i = 0;
+  for (const GraphParameter& p : graph.parameter_table())
+    for (std::size_t k = 0; k < p.size; ++k)
+      graph.parameters()[p.offset + k] = static_cast<float>(std::sin(static_cast<double>(++i)));
+  const Tensor<float> x = random_rows(9, 72, 4), seed = random_rows(9, 3, 5);
+  GraphWorkspace workspace(graph, 9);
+  Arena arena(threads);
+  std::vector<float> found;
+  for (const bool want_input : {false, true}) {
+    graph.forward(x, workspace, training, &arena);
+    const auto scores = graph.value(workspace, graph.score_tensor(), 9);
+    found.insert(found.end(), scores.data(), scores.data() + 27);
+    for (const std::uint32_t t : kept) {
+      const auto tensor = graph.value(workspace, t, 9);
+      found.insert(found.end(), tensor.data(), tensor.data() + 9 * tensor.cols());
+    }
+    const auto seeds = graph.gradient(workspace, graph.score_tensor(), 9);
+    std::copy(seed.flat().begin(), seed.flat().end(), seeds.data());
+    std::vector<float> gradient(graph.parameters().size());
+    graph.backward(x, workspace, gradient, want_input, training, &arena);
+    for (const GraphParameter& p : graph.parameter_table())
+      found.insert(found.end(), gradient.data() + p.offset, gradient.data() + p.offset + p.size);
+    if (!want_input) continue;
+    const auto inputs = graph.gradient(workspace, 0, 9);
+    found.insert(found.end(), inputs.data(), inputs.data() + 9 * 72);
+  }
+  return found;
+}
+
+/// `alone` and `observed` differ in readers that have no part in the scores.
+void check_equal(const std::vector<GraphNode>& alone, const std::vector<GraphNode>& observed,
+                 const std::vector<std::uint32_t>& kept) {
+  for (const auto products :
+       {kernels::ProductPrecision::fp32, kernels::ProductPrecision::fp32x3, kernels::ProductPrecision::bf16}) {
+    const OpTraining training{.products = products};
+    INFO(kernels::to_string(products));
+    const auto found = all_of(alone, kept, &training, 1);
+    CHECK(found == all_of(observed, kept, &training, 1));
+    CHECK(found == all_of(alone, kept, &training, 2));
+    CHECK(std::any_of(found.begin(), found.end(), [](float v) { return v != 0; }));
+  }
+}
+
+}  // namespace
+
 TEST_CASE("Graph: what shares memory or is done with a convolution changes no bit", "[graph][threads]") {
   for (const std::vector<double>& pool : {std::vector<double>{2, 2, 2, 0}, {3, 2, 2, 1}}) {
     for (const double groups : {1, 2, 4}) {
@@ -390,44 +441,23 @@ TEST_CASE("Graph: what shares memory or is done with a convolution changes no bi
       for (std::uint32_t t = 1; t <= 5; ++t) observed.push_back({"sigmoid", {t}});
       observed.push_back({"reshape", {5}, {values}});
       observed.push_back({"dense", {11}, {3}});
-      const auto run = [&](const std::vector<GraphNode>& nodes, const OpTraining* training, int threads) {
-        Graph graph({6, 6, 2}, nodes);
-        std::size_t i = 0;
-        for (const GraphParameter& p : graph.parameter_table())
-          for (std::size_t k = 0; k < p.size; ++k)
-            graph.parameters()[p.offset + k] = static_cast<float>(std::sin(static_cast<double>(++i)));
-        const Tensor<float> x = random_rows(9, 72, 4), seed = random_rows(9, 3, 5);
-        GraphWorkspace workspace(graph, 9);
-        Arena arena(threads);
-        std::vector<float> found;
-        for (const bool want_input : {false, true}) {
-          graph.forward(x, workspace, training, &arena);
-          const auto scores = graph.value(workspace, graph.score_tensor(), 9);
-          found.insert(found.end(), scores.data(), scores.data() + 27);
-          for (const std::uint32_t t : {2u, 4u, 5u}) {
-            const auto tensor = graph.value(workspace, t, 9);
-            found.insert(found.end(), tensor.data(), tensor.data() + 9 * tensor.cols());
-          }
-          const auto seeds = graph.gradient(workspace, graph.score_tensor(), 9);
-          std::copy(seed.flat().begin(), seed.flat().end(), seeds.data());
-          std::vector<float> gradient(graph.parameters().size());
-          graph.backward(x, workspace, gradient, want_input, training, &arena);
-          for (const GraphParameter& p : graph.parameter_table())
-            found.insert(found.end(), gradient.data() + p.offset, gradient.data() + p.offset + p.size);
-          if (!want_input) continue;
-          const auto inputs = graph.gradient(workspace, 0, 9);
-          found.insert(found.end(), inputs.data(), inputs.data() + 9 * 72);
-        }
-        return found;
-      };
-      for (const auto products : {kernels::ProductPrecision::fp32, kernels::ProductPrecision::bf16}) {
-        const OpTraining training{.products = products};
-        INFO("pad " << pool[3] << ", groups " << groups << ", " << kernels::to_string(products));
-        const auto found = run(alone, &training, 1);
-        CHECK(found == run(observed, &training, 1));
-        CHECK(found == run(alone, &training, 2));
-        CHECK(std::any_of(found.begin(), found.end(), [](float v) { return v != 0; }));
-      }
+      INFO("pad " << pool[3] << ", groups " << groups);
+      check_equal(alone, observed, {2, 4, 5});
     }
   }
+}
+
+TEST_CASE("Graph: a ReLU and a pool that are done with a dense layer change no bit", "[graph][threads]") {
+  std::vector<GraphNode> alone{{"dense", {0}, {4, 1}}, {"relu", {1}}, {"max_pool2d", {2}, {2, 2, 2, 0}}};
+  std::vector<GraphNode> observed = alone;
+  for (std::uint32_t t = 1; t <= 3; ++t) observed.push_back({"sigmoid", {t}});
+  for (auto* nodes : {&alone, &observed}) {
+    const auto count = static_cast<std::uint32_t>(nodes->size());
+    nodes->push_back({"reshape", {3}, {36}});
+    nodes->push_back({"dense", {count + 1}, {20}});
+    nodes->push_back({"relu", {count + 2}});
+    if (nodes == &observed) nodes->push_back({"sigmoid", {count + 2}});
+    nodes->push_back({"dense", {count + 3}, {3}});
+  }
+  check_equal(alone, observed, {2, 3});
 }

@@ -59,7 +59,8 @@ class Dense final : public Op {
   }
 
   void forward(const OpForward& call) const override {
-    const kernels::Epilogue bias{.bias = call.parameters[1].data()};
+    const kernels::Epilogue epilogue{.bias = call.parameters[1].data(),
+                                     .activation = call.relu ? kernels::Activation::relu : kernels::Activation::none};
     const std::size_t count = position_count(call);
     // Rows of a caller may be strided; positions inside them are not.
     const bool apart = count > 1 && call.inputs[0].stride() != call.inputs[0].cols();
@@ -68,16 +69,24 @@ class Dense final : public Op {
       const auto y = positions(apart ? call.output.slice(r, r + 1) : call.output, count);
       if (y.rows() == 1) {
         // Sizes were checked when the graph was built.
-        static_cast<void>(kernels::matvec(x.row(0), call.parameters[0], bias, y.row(0)));
+        static_cast<void>(kernels::matvec(x.row(0), call.parameters[0], epilogue, y.row(0)));
       } else {
         kernels::matmul(x, call.parameters[0], y,
-                        {.epilogue = bias, .precision = call.products(), .arena = call.arena});
+                        {.epilogue = epilogue, .precision = call.products(), .arena = call.arena});
       }
     }
+    if (call.finished) (*call.finished)(0, call.output.rows());
   }
+  bool leads() const noexcept override { return true; }
   bool assigns_gradients() const noexcept override { return true; }
   bool hands_out_gradient() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
+    if (call.slopes) {
+      rows_in_blocks(call.output_gradient.rows(), call.output_gradient.cols(), call.arena,
+                     [&](std::size_t begin, std::size_t end) {
+                       for (std::size_t r = begin; r < end; ++r) (*call.slopes)(r, nullptr);
+                     });
+    }
     const std::size_t count = position_count(call);
     const bool apart = count > 1 && call.inputs[0].stride() != call.inputs[0].cols();
     for (std::size_t r = 0; r < (apart ? call.output_gradient.rows() : 1); ++r) {
