@@ -49,6 +49,7 @@ detail::NearKernel detail::near_fp32([[maybe_unused]] Isa isa) noexcept {
 
 detail::NearKernel detail::near_bf16([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)
+  if (isa >= Isa::amx) return amx_near_tiles;
   if (isa >= Isa::avx512 && cpu_features().avx512bf16) return avx512_near_table.bf16;
 #endif
   return nullptr;

@@ -9,8 +9,8 @@ void near_bf16(const detail::NearBlocks& blocks) noexcept;
 }  // namespace naive
 
 namespace detail {
-using NearKernel = void (*)(const NearBlocks&);
-/// Kernels of the highest level that is not above `isa`. `bf16` is null where this machine has no instructions for it.
+/// Kernels of the highest level that is not above `isa`. `bf16` is null where this machine has no instructions for it,
+/// and wants `groups` by fours, `panels` by twos and the depth that near_depth gives.
 NearKernel near_fp32(Isa isa) noexcept;
 NearKernel near_bf16(Isa isa) noexcept;
 }  // namespace detail

@@ -5,7 +5,13 @@
 
 namespace redoubt::kernels::detail {
 
-enum : size_t { near_panel = 48, near_rows = 8 };
+enum : size_t { near_panel = 48, near_rows = 8, near_step = 16 };
+
+/// Depth that holds so many words, filled up with zeros: in equal steps of at most near_step words, which tiles need.
+constexpr size_t near_depth(size_t words) {
+  const size_t steps = words <= near_step ? 1 : (words + near_step - 1) / near_step;
+  return (words + steps - 1) / steps * steps;
+}
 
 /// Left: 8 * groups rows of `depth` words of 4 bytes; right: `panels` of 48 columns, for each word of the depth those
 /// of the 48 columns. A word is a float, or two bf16 (the lower half first). With s = start[j] + a_i b_j, pair (i, j)
@@ -20,12 +26,15 @@ struct NearBlocks {
   uint64_t* hits;              // panel by panel: for each row the bits of its near columns
 };
 
+using NearKernel = void (*)(const NearBlocks&);
+
 struct NearTable {
   unsigned char isa;
-  void (*fp32)(const NearBlocks&);
-  void (*bf16)(const NearBlocks&);  // null: none; needs the instructions beside the level
+  NearKernel fp32;
+  NearKernel bf16;  // null: none; needs the instructions beside the level
 };
 
 extern const NearTable avx2_near_table, avx512_near_table;
+extern const NearKernel amx_near_tiles;  // bf16; groups by fours, depth as near_depth gives it
 
 }  // namespace redoubt::kernels::detail

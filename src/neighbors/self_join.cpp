@@ -1,7 +1,7 @@
 // Nearest others of points among themselves. Each pair is looked at once, for both: its bracket (products.hpp) is
-// formed and compared in registers (kernels/near.hpp), in bf16 where the machine has it, and what may be near is
-// measured exactly. Rows are ordered so that most neighbours are met at once and blocks that are far apart in the main
-// directions are skipped, which changes no result.
+// formed and compared in registers or tiles (kernels/near.hpp), in bf16 where the machine has it, and what may be near
+// is measured exactly. Rows are ordered so that most neighbours are met at once and blocks that are far apart in the
+// main directions are skipped, which changes no result.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -24,6 +24,7 @@ using kernels::detail::bf16_of;
 using kernels::detail::float_of;
 using kernels::detail::near_panel;
 constexpr std::size_t block = 4 * near_panel;
+constexpr std::size_t line = 16;  // words
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
 class SelfJoin {
@@ -44,7 +45,8 @@ class SelfJoin {
     kernel_ = kernels::detail::near_bf16(isa);
     narrow_ = kernel_ != nullptr;
     if (!narrow_) kernel_ = kernels::detail::near_fp32(isa);
-    depth_ = narrow_ ? (points.cols() + 1) / 2 : points.cols();
+    depth_ = narrow_ ? kernels::detail::near_depth((points.cols() + 1) / 2) : points.cols();
+    left_row_ = narrow_ ? (depth_ + line - 1) / line * line : depth_;  // of tiles; no row shares a line with another
   }
 
   void run(Neighbors& out) {
@@ -135,7 +137,7 @@ class SelfJoin {
   void prepare() {
     const std::size_t slots = count_ * block, cols = points_.cols(), width = place_.coordinates.cols();
     ordered_ = Tensor<float>({slots, cols});
-    left_ = Tensor<float>({slots, depth_});
+    left_ = Tensor<float>({slots, left_row_});
     right_ = Tensor<float>({slots, depth_});
     start_.assign(slots, -infinite);
     norms_.assign(slots, 0);
@@ -240,7 +242,7 @@ class SelfJoin {
       own[i] = least - std::abs(least) * 0x1p-22f;
     }
     kernel_({.a = left_.row(a * block).data(),
-             .a_row = depth_,
+             .a_row = left_row_,
              .groups = block / kernels::detail::near_rows,
              .b = right_.row(b * block).data(),
              .panels = block / near_panel,
@@ -296,7 +298,7 @@ class SelfJoin {
   std::vector<std::mutex> locks_;  // of reach_ and best_; the order does not matter for what is nearest
   kernels::detail::NearKernel kernel_ = nullptr;
   bool narrow_ = false;
-  std::size_t depth_ = 0;
+  std::size_t depth_ = 0, left_row_ = 0;  // words of a row for the kernel, and from row to row on the left
   Tensor<float> ordered_, left_, right_, low_, high_;
   std::vector<float> start_;
   std::vector<double> norms_, misses_;        // of what is lost to bf16

@@ -9,6 +9,7 @@
 
 #include "kernels/amx_body.hpp"
 #include "kernels/conv_body.hpp"
+#include "kernels/near_body.hpp"
 #include "kernels/tile_body.hpp"
 
 // AMX without the hardware: the body of the kernels over the instructions as Intel's manual describes them (SDM volume
@@ -133,6 +134,23 @@ struct EmulatedConv : EmulatedBf16Tiles {
       c[j] = relu && sum < 0 ? 0 : sum;
     }
   }
+};
+
+/// What near_body.hpp wants beside it.
+struct EmulatedNear : EmulatedBf16Tiles {
+  struct Near {
+    const kernels::detail::NearBlocks& t;
+    std::size_t col;
+    Near(const kernels::detail::NearBlocks& blocks, std::size_t column) : t(blocks), col(column) {}
+    unsigned bits(const float* sums, std::size_t row) const {
+      unsigned found = 0;
+      for (std::size_t j = 0; j < 16; ++j) {
+        const bool far = sums[j] < t.own[row] && sums[j] + t.reach[col + j] < t.base[row];
+        found |= unsigned{!far} << j;
+      }
+      return found;
+    }
+  };
 };
 
 }  // namespace redoubt::test

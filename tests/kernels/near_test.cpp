@@ -1,11 +1,13 @@
 #include "kernels/near.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "kernels/emulated_tiles.hpp"
 #include "redoubt/core/random.hpp"
 
 using namespace redoubt;
@@ -28,8 +30,9 @@ float word(Random& random, bool narrow) {
 
 TEST_CASE("near pairs are those of the reference at every level, NaN among them", "[near]") {
   for (const bool narrow : {false, true})
-    for (const std::size_t depth : {1u, 2u, 17u, 50u}) {
-      constexpr std::size_t groups = 3, panels = 2, rows = groups * near_rows, cols = panels * near_panel;
+    for (const std::size_t words : {1u, 2u, 17u, 50u}) {
+      const std::size_t depth = narrow ? kernels::detail::near_depth(words) : words;
+      constexpr std::size_t groups = 8, panels = 2, rows = groups * near_rows, cols = panels * near_panel;
       Random random(depth);
       std::vector<float> a(rows * depth), b(cols * depth), start(cols), reach(cols), base(rows), own(rows);
       for (float& v : a) v = word(random, narrow);
@@ -64,5 +67,9 @@ TEST_CASE("near pairs are those of the reference at every level, NaN among them"
         kernel(blocks);
         CHECK(found == expected);
       }
+      if (!narrow) continue;
+      std::fill(found.begin(), found.end(), ~std::uint64_t{0});
+      kernels::detail::near_tiles<test::EmulatedNear>(blocks);
+      CHECK(found == expected);
     }
 }
