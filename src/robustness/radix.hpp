@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 namespace redoubt::detail {
@@ -19,17 +20,17 @@ class FloatOrder {
     for (auto& h : histogram_) h.fill(0);
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint32_t key = key_of(value(i));
-      entries_[i] = std::uint64_t{key} << 32 | i;
-      ++histogram_[0][key & 2047];
       ++histogram_[1][key >> 11 & 2047];
       ++histogram_[2][key >> 22];
     }
     // Values that are alike in the upper digits are few, as a rule, and neighbours after those have been sorted.
-    by_digit(1);
+    start(1, value);
     by_digit(2);
     if (insert(4 * count)) return;
-    for (std::size_t i = 0; i < count; ++i) entries_[i] = std::uint64_t{key_of(value(i))} << 32 | i;
-    for (std::size_t digit = 0; digit < 3; ++digit) by_digit(digit);
+    for (std::size_t i = 0; i < count; ++i) ++histogram_[0][key_of(value(i)) & 2047];
+    start(0, value);
+    by_digit(1);
+    by_digit(2);
   }
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -40,19 +41,28 @@ class FloatOrder {
  private:
   static std::uint32_t key_of(float value) noexcept {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value + 0.0f);  // no minus zero
-    return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+    // Without a branch, which signs at random would mislead.
+    return bits ^ (static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000u);
+  }
+  /// Where the values of each digit begin.
+  std::array<std::uint32_t, 2048> places_of(std::size_t digit) const noexcept {
+    std::array<std::uint32_t, 2048> places;
+    std::exclusive_scan(histogram_[digit].begin(), histogram_[digit].end(), places.begin(), 0u);
+    return places;
+  }
+  /// All values, by a digit.
+  template <class Value>
+  void start(std::size_t digit, Value value) {
+    auto places = places_of(digit);
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const std::uint32_t key = key_of(value(i));
+      entries_[places[key >> (11 * digit) & 2047]++] = std::uint64_t{key} << 32 | i;
+    }
   }
   void by_digit(std::size_t digit) {
-    if (entries_.empty()) return;
-    std::array<std::uint32_t, 2048> places = histogram_[digit];
     const unsigned shift = 32 + 11 * static_cast<unsigned>(digit);
-    if (places[entries_[0] >> shift & 2047] == entries_.size()) return;  // all the same
-    std::uint32_t place = 0;
-    for (auto& p : places) {
-      const std::uint32_t here = p;
-      p = place;
-      place += here;
-    }
+    if (entries_.empty() || histogram_[digit][entries_[0] >> shift & 2047] == entries_.size()) return;  // all the same
+    auto places = places_of(digit);
     for (const std::uint64_t e : entries_) other_[places[e >> shift & 2047]++] = e;
     entries_.swap(other_);
   }
