@@ -146,17 +146,35 @@ std::size_t QueryMonitor::State::bucket(std::size_t band, const std::uint8_t* sk
   return static_cast<std::size_t>(h % options.buckets);
 }
 
-QueryMonitor::State::Link QueryMonitor::State::link_and_store(const std::uint8_t* sketch, std::uint64_t exact,
-                                                              std::uint64_t caller, std::uint64_t now,
-                                                              float threshold) noexcept {
-  Link best;
+std::array<std::size_t, bands> QueryMonitor::State::fetch_slots(const std::uint8_t* sketch) const noexcept {
   std::array<std::size_t, bands> slots;
-  // All tables are fetched at once: waiting for memory is most of the cost.
   for (std::size_t b = 0; b < bands; ++b) {
     slots[b] = b * options.buckets + bucket(b, sketch);
     __builtin_prefetch(&seen[slots[b]]);
     for (std::size_t at = 0; at < width(); at += 64) __builtin_prefetch(&seen_sketch[slots[b] * width() + at]);
   }
+  return slots;
+}
+
+Caller* QueryMonitor::State::find_caller(std::size_t set, std::uint64_t id) noexcept {
+  for (std::size_t w = 0; w < ways; ++w)
+    if (Caller& candidate = callers[set * ways + w]; candidate.last != 0 && candidate.id == id) return &candidate;
+  return nullptr;
+}
+
+void QueryMonitor::State::fetch_recent(std::size_t set, std::uint64_t id) noexcept {
+  const std::lock_guard lock(caller_locks[set % lock_stripes]);
+  const Caller* const caller = find_caller(set, id);
+  if (!caller) return;
+  const std::size_t first = static_cast<std::size_t>(caller - callers.data()) * recent * width();
+  for (std::size_t at = 0; at < recent * width(); at += 64) __builtin_prefetch(&caller_sketch[first + at]);
+}
+
+QueryMonitor::State::Link QueryMonitor::State::link_and_store(const std::array<std::size_t, bands>& slots,
+                                                              const std::uint8_t* sketch, std::uint64_t exact,
+                                                              std::uint64_t caller, std::uint64_t now,
+                                                              float threshold) noexcept {
+  Link best;
   for (std::size_t b = 0; b < bands; ++b) {
     const std::size_t bucket_index = slots[b] - b * options.buckets;
     const std::lock_guard lock(band_locks[b * lock_stripes + bucket_index % lock_stripes]);
@@ -186,7 +204,11 @@ QueryVerdict QueryMonitor::State::judge(std::uint64_t caller_id, const std::uint
   QueryVerdict verdict;
   const std::size_t set = static_cast<std::size_t>(mix(caller_id + options.key) % (options.callers / ways));
   for (std::size_t w = 0; w < ways; ++w) __builtin_prefetch(&callers[set * ways + w]);
-  const Link link = link_and_store(sketch, exact, caller_id, now, static_cast<float>(calibration.chain_threshold));
+  // What is read is fetched at once: waiting for memory is most of the cost.
+  const std::array<std::size_t, bands> slots = fetch_slots(sketch);
+  fetch_recent(set, caller_id);
+  const Link link =
+      link_and_store(slots, sketch, exact, caller_id, now, static_cast<float>(calibration.chain_threshold));
   verdict.similarity = link.likeness.similarity;
   verdict.fields_changed = link.found ? link.likeness.changed : static_cast<std::uint32_t>(width());
   verdict.chain_score = link.chain / static_cast<float>(calibration.chain_limit);
@@ -197,15 +219,10 @@ QueryVerdict QueryMonitor::State::judge(std::uint64_t caller_id, const std::uint
   bool repeated = false, linked = false;
   {
     const std::lock_guard lock(caller_locks[set % lock_stripes]);
-    Caller* caller = nullptr;
-    Caller* oldest = &callers[set * ways];
-    for (std::size_t w = 0; w < ways; ++w) {
-      Caller& candidate = callers[set * ways + w];
-      if (candidate.last != 0 && candidate.id == caller_id) caller = &candidate;
-      if (candidate.last < oldest->last) oldest = &candidate;
-    }
+    Caller* caller = find_caller(set, caller_id);
     if (!caller) {
-      caller = oldest;
+      Caller* const first = &callers[set * ways];
+      caller = std::min_element(first, first + ways, [](const Caller& a, const Caller& b) { return a.last < b.last; });
       *caller = Caller{};
       caller->id = caller_id;
     }

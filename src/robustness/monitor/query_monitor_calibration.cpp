@@ -137,7 +137,7 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
     const std::uint8_t* sketch = &sketches[r * width()];
     for (std::size_t k = 1; k <= std::min(recent, r); ++k)
       own[r] = std::max(own[r], compare(sketch, sketch - k * width()).similarity);
-    global[r] = link_and_store(sketch, 1, 0, r + 1, 2.0f).likeness.similarity;
+    global[r] = link_and_store(fetch_slots(sketch), sketch, 1, 0, r + 1, 2.0f).likeness.similarity;
   }
   const auto threshold = [&](std::vector<float> values, double floor_value, double& link_rate) {
     std::vector<float> sorted = values;
@@ -198,10 +198,11 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   forget();
   float longest = 0;
   std::uint64_t now = 0;
-  for (std::size_t r = 0; r < rows; ++r)
-    longest = std::max(
-        longest,
-        link_and_store(&sketches[r * width()], 1, 0, ++now, static_cast<float>(calibration.chain_threshold)).chain);
+  const auto links = static_cast<float>(calibration.chain_threshold);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::uint8_t* const sketch = &sketches[r * width()];
+    longest = std::max(longest, link_and_store(fetch_slots(sketch), sketch, 1, 0, ++now, links).chain);
+  }
   calibration.chain_limit = std::max(fewest_chain, 2.0 * longest + 8.0);
   forget();
 }

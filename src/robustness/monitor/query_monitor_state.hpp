@@ -136,9 +136,16 @@ struct QueryMonitor::State {
     bool found = false;
   };
 
+  /// Where everybody's tables hold what is like this sketch; fetches it.
+  std::array<std::size_t, bands> fetch_slots(const std::uint8_t* sketch) const noexcept;
+  /// Null: not in its set. The set's lock is held.
+  Caller* find_caller(std::size_t set, std::uint64_t id) noexcept;
+  /// Fetches the caller's own queries.
+  void fetch_recent(std::size_t set, std::uint64_t id) noexcept;
+
   /// Nearest remembered query of anybody, then remembers this one. `threshold` decides whether the chain goes on.
-  Link link_and_store(const std::uint8_t* sketch, std::uint64_t exact, std::uint64_t caller, std::uint64_t now,
-                      float threshold) noexcept;
+  Link link_and_store(const std::array<std::size_t, bands>& slots, const std::uint8_t* sketch, std::uint64_t exact,
+                      std::uint64_t caller, std::uint64_t now, float threshold) noexcept;
   QueryVerdict judge(std::uint64_t caller_id, const std::uint8_t* sketch, std::uint64_t exact) noexcept;
   double strange_share() const noexcept;
 
