@@ -46,6 +46,8 @@ extern const NarrowTable avx512_narrow_table;
 struct AmxTable {
   void (*bf16)(const NarrowTile&);
   void (*int8)(const NarrowTile&);
+  /// Of one row, by vectors, with the bits that it has among others in tiles.
+  void (*bf16_row)(const NarrowTile&);
 };
 
 extern const AmxTable amx_narrow_table;

@@ -29,8 +29,8 @@ PackedWeights::PackedWeights(MatrixView<const float> w) : rows_(w.rows()), cols_
   }
 }
 
-void naive::packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<float> c, const Epilogue& epilogue,
-                          std::size_t first, std::size_t last) noexcept {
+void naive::packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c,
+                          const Epilogue& epilogue, std::size_t first, std::size_t last) noexcept {
   for (std::size_t i = 0; i < patches.rows; ++i) {
     for (std::size_t j = first; j < last; ++j) {
       float value = epilogue.bias ? epilogue.bias[j] : 0;
@@ -43,7 +43,7 @@ void naive::packed_matmul(const Patches& patches, const PackedWeights& w, Matrix
   }
 }
 
-void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<float> c, const Epilogue& epilogue,
+void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept {
   const detail::Table* table = detail::table();
   if (!table) return naive::packed_matmul(patches, w, c, epilogue, first, last);

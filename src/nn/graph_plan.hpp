@@ -26,8 +26,8 @@ class GraphPlan {
   }
   /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
   /// no allocation. Bits do not depend on rows or threads.
-  void run(const Graph& graph, MatrixView<const float> src, MatrixView<float> dst, std::span<float> scratch,
-           Arena* arena) const;
+  void run(const Graph& graph, const MatrixView<const float>& src, const MatrixView<float>& dst,
+           std::span<float> scratch, Arena* arena) const;
 
   /// Rows of one task of a batch; `rows` or more: one task, which may use the arena inside.
   std::size_t block(std::size_t rows, int threads) const noexcept;
@@ -90,8 +90,10 @@ class GraphPlan {
   const kernels::NarrowWeights* next(const Step& step) const noexcept {
     return step.reader == Step::none ? nullptr : &steps_[step.reader].narrow;
   }
-  void dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
-  void narrow_dense(const Step& step, MatrixView<const float> src, MatrixView<float> dst, const Frame& frame) const;
+  void dense(const Step& step, const MatrixView<const float>& src, const MatrixView<float>& dst,
+             const Frame& frame) const;
+  void narrow_dense(const Step& step, const MatrixView<const float>& src, const MatrixView<float>& dst,
+                    const Frame& frame) const;
   template <class Columns>
   void share_columns(const Step& step, std::size_t rows, std::size_t panel, const Columns& columns,
                      const Frame& frame) const;

@@ -300,6 +300,13 @@ void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size
     last.data += (m - 1) * patches.row * width, last.rows = 1;
     run(last, alone, false, product);
     for (std::size_t j = 0; j < n; ++j) REQUIRE(alone(0, j) == got(m - 1, j));
+#if defined(__x86_64__)
+    if (!int8 && detected_isa() >= Isa::avx512) {  // and by vectors
+      run(last, alone, false, kernels::detail::amx_narrow_table.bf16_row);
+      for (std::size_t j = 0; j < n; ++j) REQUIRE(alone(0, j) == got(m - 1, j));
+      for (std::size_t j = n; j < n + 5; ++j) REQUIRE(alone(0, j) == untouched);
+    }
+#endif
   };
   check(int8 ? &kernels::detail::amx_product<EmulatedInt8> : &kernels::detail::amx_product<EmulatedBf16>);
   CHECK_FALSE(EmulatedTiles::state.configured);  // released

@@ -38,7 +38,7 @@ struct Patches {
 /// c[:, columns] = activation(patches * w[:, columns] + bias) for the columns [first, last) of w; `first` is a multiple
 /// of w.panel(). Same bits as `matmul` of the gathered patches at the same level, so as one row of it. On the calling
 /// thread; noexcept, no allocation; sizes are the caller's duty: segment * segments == w.rows(), c is rows x w.cols().
-void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<float> c, const Epilogue& epilogue,
+void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept;
 
 /// dst[p][c] = the largest src[(p * step + y * src_row + x * channels) + c] for y < height, x < width: one row of
@@ -56,7 +56,7 @@ void max_pool_backward(const float* src, const float* best, const float* slopes,
 
 /// The references: plain loops, same signatures.
 namespace naive {
-void packed_matmul(const Patches& patches, const PackedWeights& w, MatrixView<float> c, const Epilogue& epilogue,
+void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept;
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
               std::size_t channels, std::size_t places, float* dst) noexcept;
