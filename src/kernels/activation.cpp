@@ -44,6 +44,11 @@ void gelu(std::span<const float> src, std::span<float> dst) noexcept {
     dst[i] = static_cast<float>(0.5 * src[i] * std::erfc(-src[i] * root_half));
 }
 
+void relu_gradient(std::span<const float> y, std::span<const float> from, std::span<float> to) noexcept {
+  const std::size_t n = std::min(common(from, to), y.size());
+  for (std::size_t i = 0; i < n; ++i) to[i] = y[i] > 0 ? from[i] : 0.0f;
+}
+
 void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {
   for (std::size_t i = 0, n = std::min(common(from, to), x.size()); i < n; ++i) {
     const double bounded = std::abs(x[i]) > 14 ? std::copysign(14.0, x[i]) : x[i];
@@ -100,6 +105,12 @@ void erf(std::span<const float> src, std::span<float> dst) noexcept {
 void gelu(std::span<const float> src, std::span<float> dst) noexcept {
   const detail::Table* table = detail::table();
   return table ? table->gelu(src.data(), dst.data(), common(src, dst)) : naive::gelu(src, dst);
+}
+
+void relu_gradient(std::span<const float> y, std::span<const float> from, std::span<float> to) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::relu_gradient(y, from, to);
+  table->relu_gradient(y.data(), from.data(), to.data(), std::min(common(from, to), y.size()));
 }
 
 void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {

@@ -186,6 +186,17 @@ void relu_kernel(const float* src, float* dst, size_t n) {
 }
 
 template <class V>
+void relu_gradient_kernel(const float* y, const float* from, float* to, size_t n) {
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width)
+    V::store(to + i, V::select(V::positive(V::load(y + i)), V::load(from + i), V::zero()));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    V::store(to + i, V::select(V::positive(V::load(y + i, mask)), V::load(from + i, mask), V::zero()), mask);
+  }
+}
+
+template <class V>
 void scale_kernel(float alpha, float* x, size_t n) {
   const typename V::Reg factor = V::set(alpha);
   map<V>(x, x, n, [=](typename V::Reg value) { return V::mul(factor, value); });
@@ -675,6 +686,7 @@ constexpr Table make_table(unsigned char isa) {
           .relu = relu_kernel<V>,
           .erf = erf_kernel<V>,
           .gelu = gelu_kernel<V>,
+          .relu_gradient = relu_gradient_kernel<V>,
           .gelu_gradient = gelu_gradient_kernel<V>,
           .adam = adam_kernel<V>,
           .affine_bounds = bounds_kernel<V>};

@@ -4,6 +4,7 @@
 
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/tensor.hpp"
+#include "redoubt/kernels/activation.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -12,14 +13,8 @@ constexpr std::size_t most_rows = 64;
 constexpr std::size_t cache_floats = 256 * 1024;  // of the tensors of a pass
 constexpr std::size_t few_channels = 8;           // up to here the gradient of an image is added from patches
 
-/// dst = src where the mask is above 0, else 0.
-void masked(const float* src, const float* mask, std::size_t count, float* dst) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < count; ++i) {  // in place or apart
-    const float value = src[i];              // read either way, or the loop is not vectorised
-    dst[i] = mask[i] > 0 ? value : 0.0f;
-  }
-}
+/// Rows of tensors follow each other.
+std::span<float> all_of(const MatrixView<float>& rows) { return {rows.data(), rows.rows() * rows.cols()}; }
 
 /// Image of height x width x channels with zeros around it; where `mask` is given, values whose mask is not above 0
 /// are zero, too.
@@ -32,7 +27,7 @@ void pad_image(const float* src, const float* mask, std::size_t height, std::siz
     std::fill_n(dst, margin, 0.0f);
     float* const to = dst + margin;
     if (mask) {
-      masked(src, mask, inside, to);
+      kernels::relu_gradient({mask, inside}, {src, inside}, {to, inside});
       mask += inside;
     } else {
       std::copy_n(src, inside, to);
@@ -223,7 +218,8 @@ void GradientPass::conv_back(const Step& s, const float* slopes, const float* ou
   float* const patches = local_.data() + places * s.filters;
   const float* from = slopes;
   if (mask) {
-    masked(slopes, mask, places * s.filters, local_.data());
+    const std::size_t count = places * s.filters;
+    kernels::relu_gradient({mask, count}, {slopes, count}, {local_.data(), count});
     from = local_.data();
   }
   kernels::packed_matmul({.data = from, .rows = places, .row = s.filters, .segment = s.filters}, s.back,
@@ -359,7 +355,7 @@ void GradientPass::backward(MatrixView<const float> rows, MatrixView<const float
     if (s.adds) to = {sums_.data(), n, sum.cols()};
     switch (s.kind) {
       case GradientPlan::Kind::dense:
-        if (s.relu) masked(slopes.data(), output.data(), n * slopes.cols(), slopes.data());
+        if (s.relu) kernels::relu_gradient(all_of(output), all_of(slopes), all_of(slopes));
         dense(s.back, s.rounded_back, slopes, to, {});
         break;
       case GradientPlan::Kind::conv:

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "nn/graph_internal.hpp"
@@ -11,6 +10,7 @@
 #include "nn/require.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/data/archive.hpp"
+#include "redoubt/kernels/vector.hpp"
 #include "redoubt/nn/graph.hpp"
 #include "redoubt/nn/training_callback.hpp"
 #include "redoubt/nn/training_objective.hpp"
@@ -28,19 +28,12 @@ struct SparseTable {
   std::vector<std::uint32_t> used;  // rows of this move, each once
 };
 
-/// An exponent of ones is infinity or NaN. In whole numbers, which the compiler turns into vectors.
-bool finite(const float* values, std::size_t count) {
-  constexpr std::uint32_t exponent = 0x7f800000u;
-  std::uint32_t bad = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & exponent) == exponent);
-  }
-  return bad == 0;
-}
+/// In double precision floats cannot add up to infinity, so the sum is finite if all are.
+bool finite(std::span<const float> values) { return std::isfinite(kernels::sum(values)); }
 
 bool finite(MatrixView<const float> values) {
   for (std::size_t r = 0; r < values.rows(); ++r) {
-    if (!finite(values.row(r).data(), values.cols())) return false;
+    if (!finite(values.row(r))) return false;
   }
   return true;
 }
@@ -164,8 +157,8 @@ struct Trainer::Impl {
                       graph.inputs(), target_columns));
     }
     for (std::size_t r = 0; r < rows.rows(); ++r) {
-      if (finite(rows.row(r).data(), rows.cols())) continue;
       const auto row = rows.row(r);
+      if (finite(row)) continue;
       const auto bad = std::find_if_not(row.begin(), row.end(), [](float v) { return std::isfinite(v); });
       detail::fail(errc::invalid_argument,
                    fmt::format("trainer: row {}, value {} is {}; rows must be finite", r, bad - row.begin(), *bad));
@@ -281,7 +274,7 @@ struct Trainer::Impl {
   std::string culprit(MatrixView<const float> rows) {
     for (const GraphParameter& entry : graph.parameter_table()) {
       const auto values = std::as_const(graph).parameters().subspan(entry.offset, entry.size);
-      if (!finite({values.data(), 1, values.size()})) {
+      if (!finite(values)) {
         return fmt::format("parameter {} holds values that are not finite", entry.name);
       }
     }
@@ -317,8 +310,8 @@ struct Trainer::Impl {
   /// Some activations turn NaN into zero, so the loss alone does not tell.
   void check_gradient() {
     for (const GraphParameter& entry : graph.parameter_table()) {
-      const bool good = finite(std::as_const(graph).parameters().data() + entry.offset, entry.size);
-      if (good && (entry.state || finite(gradient.data() + entry.offset, entry.size))) continue;
+      const bool good = finite(std::as_const(graph).parameters().subspan(entry.offset, entry.size));
+      if (good && (entry.state || finite(std::span(gradient).subspan(entry.offset, entry.size)))) continue;
       const std::string& op = graph.nodes()[entry.node].op;
       const std::uint64_t at = moves + 1;
       clear_gradient();

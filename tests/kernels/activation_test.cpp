@@ -97,6 +97,29 @@ TEST_CASE("the gradient of gelu stays within the stated error and is added", "[a
   }
 }
 
+TEST_CASE("the gradient of a ReLU passes where its output is above 0, in place or apart", "[activation]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const std::size_t n : {0u, 1u, 7u, 16u, 33u}) {
+    std::vector<float> y(n), from(n), expected(n), to(n, -1.f);
+    for (std::size_t i = 0; i < n; ++i) {
+      const float values[] = {1, 0, -2, 1e-40f, nan};
+      y[i] = values[i % 5], from[i] = i % 7 == 6 ? nan : static_cast<float>(i) - 8;
+      expected[i] = y[i] > 0 ? from[i] : 0;
+    }
+    const auto same = [&](const std::vector<float>& found) {
+      for (std::size_t i = 0; i < n; ++i)
+        CHECK((found[i] == expected[i] || (std::isnan(found[i]) && std::isnan(expected[i]))));
+    };
+    kernels::naive::relu_gradient(y, from, to);
+    same(to);
+    to.assign(n, -1.f);
+    kernels::relu_gradient(y, from, to);
+    same(to);
+    kernels::relu_gradient(y, from, from);
+    same(from);
+  }
+}
+
 TEST_CASE("the ends of the range behave", "[activation]") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const Function f : {Function(kernels::exp), Function(kernels::naive::exp)}) {

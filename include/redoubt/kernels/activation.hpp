@@ -22,6 +22,10 @@ void sigmoid(std::span<const float> src, std::span<float> dst) noexcept;
 /// dst = max(src, 0). Exact. NaN stays NaN.
 void relu(std::span<const float> src, std::span<float> dst) noexcept;
 
+/// to = from where y > 0, else 0: the gradient of a ReLU whose input or output is y. All three have equal lengths (the
+/// shortest counts); `to` may be `from`.
+void relu_gradient(std::span<const float> y, std::span<const float> from, std::span<float> to) noexcept;
+
 /// dst = erf(src). Relative error <= 4e-7, so at most 7 ULP. NaN stays NaN.
 void erf(std::span<const float> src, std::span<float> dst) noexcept;
 
@@ -47,6 +51,7 @@ void exp(std::span<const float> src, std::span<float> dst) noexcept;
 void tanh(std::span<const float> src, std::span<float> dst) noexcept;
 void sigmoid(std::span<const float> src, std::span<float> dst) noexcept;
 void relu(std::span<const float> src, std::span<float> dst) noexcept;
+void relu_gradient(std::span<const float> y, std::span<const float> from, std::span<float> to) noexcept;
 void erf(std::span<const float> src, std::span<float> dst) noexcept;
 void gelu(std::span<const float> src, std::span<float> dst) noexcept;
 void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept;

@@ -23,6 +23,7 @@ struct Avx2 {
   static Reg load(const float* p, Mask m) { return _mm256_maskload_ps(p, m); }
   static void store(float* p, Reg x) { _mm256_storeu_ps(p, x); }
   static void store(float* p, Reg x, Mask m) { _mm256_maskstore_ps(p, m, x); }
+  static Mask positive(Reg x) { return _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ)); }
   static Reg select(Mask m, Reg yes, Reg no) { return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(m)); }
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }

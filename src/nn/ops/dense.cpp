@@ -144,13 +144,11 @@ class Dense final : public Op {
     }
     if (call.parameter_gradients[1].data()) {
       const auto sums = call.parameter_gradients[1].row(0);
-      columns_in_blocks(output_gradient.rows(), sums.size(), sums.size(), call.arena,
-                        [&](std::size_t begin, std::size_t end) {
-                          for (std::size_t r = 0; r < output_gradient.rows(); ++r) {
-                            const auto gradient = output_gradient.row(r);
-                            for (std::size_t i = begin; i < end; ++i) sums[i] += gradient[i];
-                          }
-                        });
+      columns_in_blocks(
+          output_gradient.rows(), sums.size(), sums.size(), call.arena, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t r = 0; r < output_gradient.rows(); ++r)
+              kernels::axpy(1, output_gradient.row(r).subspan(begin, end - begin), sums.subspan(begin, end - begin));
+          });
     }
   }
 };

@@ -17,12 +17,8 @@ class Relu final : public ElementwiseOp {
     const auto gradient = call.input_gradients[0];
     if (gradient.data() && call.is_fresh(0)) {
       return rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = begin; r < end; ++r) {
-          const float *const y = call.output.row(r).data(), *const from = call.output_gradient.row(r).data();
-          float* const to = gradient.row(r).data();
-#pragma GCC ivdep
-          for (std::size_t i = 0; i < gradient.cols(); ++i) to[i] = (y[i] > 0 ? 1.0f : 0.0f) * from[i];
-        }
+        for (std::size_t r = begin; r < end; ++r)
+          kernels::relu_gradient(call.output.row(r), call.output_gradient.row(r), gradient.row(r));
       });
     }
     elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
