@@ -1,6 +1,6 @@
 #pragma once
 // Products of bf16 and int8 by AMX, written against a policy P: the instructions in amx/narrow.cpp, an emulation of
-// them in tests/kernels/narrow_test.cpp. Everything is in an unnamed namespace, as in body.hpp.
+// them in tests/kernels/emulated_tiles.hpp. Everything is in an unnamed namespace, as in body.hpp.
 //   P::configure(config), P::release()      LDTILECFG, TILERELEASE
 //   P::zero<T>(), P::load<T>(from, stride), P::load_once<T>(from, stride), P::store<T>(to, stride)
 //   P::dp<C, A, B>()                         TDPBF16PS or TDPBUSD

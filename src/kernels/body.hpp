@@ -3,9 +3,10 @@
 // avx512/kernels.cpp). Everything is in an unnamed namespace, so that no symbol compiled with a level's flags can be
 // taken by another translation unit. V has: Reg, Mask, width; all(), tail(n); zero(), set(x), load(p), load(p, mask)
 // (zeros elsewhere), store(p, x), store(p, x, mask); add, sub, mul, div, min, max (both return the second operand if
-// one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, sqrt, round, pow2(n) = 2^n for integral n in
-// [-126, 127], keep_if_ge(x, bound, value) = x >= bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max
-// (fixed order); sum_of_doubles(x, low, high) adds the lanes to two double accumulators; transpose_block.
+// one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, sqrt, round, positive(x) = the mask of what
+// is above 0, select(mask, yes, no), pow2(n) = 2^n for integral n in [-126, 127], keep_if_ge(x, bound, value) = x >=
+// bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max (fixed order); sum_of_doubles(x, low, high) adds
+// the lanes to two double accumulators; transpose_block.
 #include <stddef.h>
 #include <stdint.h>
 

@@ -7,9 +7,10 @@ namespace redoubt::kernels::detail {
 
 enum : size_t { near_panel = 48, near_rows = 8, near_step = 16 };
 
-/// Depth that holds so many words, filled up with zeros: in equal steps of at most near_step words, which tiles need.
+/// Depth that holds so many words, filled up with zeros: equal steps of 1 to near_step words, which tiles need.
 constexpr size_t near_depth(size_t words) {
-  const size_t steps = words <= near_step ? 1 : (words + near_step - 1) / near_step;
+  if (words == 0) return 1;
+  const size_t steps = (words + near_step - 1) / near_step;
   return (words + steps - 1) / steps * steps;
 }
 
@@ -35,6 +36,6 @@ struct NearTable {
 };
 
 extern const NearTable avx2_near_table, avx512_near_table;
-extern const NearKernel amx_near_tiles;  // bf16; groups by fours, depth as near_depth gives it
+extern const NearKernel amx_near_tiles;  // bf16; groups by fours, panels by twos, depth as near_depth gives it
 
 }  // namespace redoubt::kernels::detail

@@ -91,8 +91,9 @@ struct Table {
   void (*relu)(const float* src, float* dst, size_t n);
   void (*erf)(const float* src, float* dst, size_t n);
   void (*gelu)(const float* src, float* dst, size_t n);
-  /// to += gelu'(x) * from
+  /// to = y > 0 ? from : 0
   void (*relu_gradient)(const float* y, const float* from, float* to, size_t n);
+  /// to += gelu'(x) * from
   void (*gelu_gradient)(const float* x, const float* from, float* to, size_t n);
 
   void (*adam)(const AdamConstants& step, float* w, const float* g, float* m, float* v, size_t n);

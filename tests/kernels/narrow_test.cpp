@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
+#include <cfenv>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -16,6 +17,7 @@
 #include "kernels/random_data.hpp"
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/random.hpp"
 
 using namespace redoubt;
 using namespace redoubt::kernels;
@@ -213,6 +215,8 @@ struct EmulatedInt8 : EmulatedTiles {
   using Row = EmulatedRow<int8_value, C>;
 };
 
+[[maybe_unused]] bool has_vectors_of_bf16() { return detected_isa() >= Isa::avx512 && cpu_features().avx512bf16; }
+
 /// One product of the body, checked against the references; what lies between and behind the rows must not matter.
 void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size_t segment, std::size_t segments) {
   INFO(to_string(precision) << ": " << m << " x " << segments << " * " << segment << " x " << n);
@@ -301,7 +305,7 @@ void check_emulated(Precision precision, std::size_t m, std::size_t n, std::size
     run(last, alone, false, product);
     for (std::size_t j = 0; j < n; ++j) REQUIRE(alone(0, j) == got(m - 1, j));
 #if defined(__x86_64__)
-    if (!int8 && detected_isa() >= Isa::avx512) {  // and by vectors
+    if (!int8 && has_vectors_of_bf16()) {  // and by vectors
       run(last, alone, false, kernels::detail::amx_narrow_table.bf16_row);
       for (std::size_t j = 0; j < n; ++j) REQUIRE(alone(0, j) == got(m - 1, j));
       for (std::size_t j = n; j < n + 5; ++j) REQUIRE(alone(0, j) == untouched);
@@ -332,6 +336,71 @@ TEST_CASE("AMX products over emulated tiles are those of the reference", "[narro
       for (const std::size_t segments : {1, 3}) check_emulated(precision, 19, 37, groups * unit, segments);
   }
 }
+
+#if defined(__x86_64__)
+TEST_CASE("one row by vectors has the bits of tiles and leaves the modes of the host alone", "[narrow]") {
+  if (!has_vectors_of_bf16()) return;
+  Random random(5);
+  // Bits of bf16: ordinary values, denormals, and values whose products lie below 2^-126.
+  const auto bits = [&](std::size_t i) -> std::uint16_t {
+    const double size = i % 3 == 0 ? 1.0 : i % 3 == 1 ? 1e-20 : 1e-39;
+    return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(random.normal() * size)) >> 16);
+  };
+  constexpr std::size_t n = 70, segment = 46, segments = 2;
+  std::vector<std::uint16_t> a(segments * segment), w((n + 15) / 16 * 16 * segments * segment);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = bits(i);
+  for (std::size_t i = 0; i < w.size(); ++i) w[i] = bits(i / 2 + i);
+  std::vector<float> bias(n);
+  for (float& b : bias) b = static_cast<float>(random.normal() * 1e-3);
+  const int mode = std::fegetround();
+  for (const unsigned char to :
+       {kernels::detail::narrow_to_fp32, kernels::detail::narrow_to_bf16, kernels::detail::narrow_to_uint8}) {
+    for (const bool relu : {false, true}) {
+      const std::size_t value = to == kernels::detail::narrow_to_fp32   ? 4
+                                : to == kernels::detail::narrow_to_bf16 ? 2
+                                                                        : 1;
+      std::vector<unsigned char> tiles(n * value + 1, 0x5a), vectors(tiles);
+      kernels::detail::NarrowTile t{.a = reinterpret_cast<const unsigned char*>(a.data()),
+                                    .a_row = 0,
+                                    .segments = segments,
+                                    .segment = segment * 2,
+                                    .a_segment = segment * 2,
+                                    .b = reinterpret_cast<const unsigned char*>(w.data()),
+                                    .b_panel = segments * segment * 32,
+                                    .c = tiles.data(),
+                                    .c_row = 0,
+                                    .rows = 1,
+                                    .cols = n,
+                                    .scales = nullptr,
+                                    .bias = bias.data(),
+                                    .relu = relu,
+                                    .to = to,
+                                    .inverse = 40,
+                                    .zero = 100,
+                                    .lines = 1,
+                                    .a_line = 0,
+                                    .c_line = 0,
+                                    .pool = false};
+      kernels::detail::amx_product<EmulatedBf16>(t);
+      t.c = vectors.data();
+      kernels::detail::amx_narrow_table.bf16_row(t);
+      CHECK(vectors == tiles);
+      if (to != kernels::detail::narrow_to_fp32 || relu) continue;
+      // The sums do not depend on the host's rounding, which stays; adding the bias does.
+      std::fill(bias.begin(), bias.end(), 0.0f);
+      t.c = tiles.data();
+      kernels::detail::amx_product<EmulatedBf16>(t);
+      t.c = vectors.data();
+      std::fesetround(FE_UPWARD);
+      kernels::detail::amx_narrow_table.bf16_row(t);
+      const int kept = std::fegetround();
+      std::fesetround(mode);
+      CHECK(kept == FE_UPWARD);
+      CHECK(vectors == tiles);
+    }
+  }
+}
+#endif
 
 TEST_CASE("narrow results and pools are those of the floats", "[narrow]") {
   // Patches of 2 values from each of 2 lines below each other.

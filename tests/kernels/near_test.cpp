@@ -30,12 +30,16 @@ float word(Random& random, bool narrow) {
 
 TEST_CASE("near pairs are those of the reference at every level, NaN among them", "[near]") {
   for (const bool narrow : {false, true})
-    for (const std::size_t words : {1u, 2u, 17u, 50u}) {
+    for (const std::size_t words : {0u, 1u, 2u, 17u, 50u}) {
       const std::size_t depth = narrow ? kernels::detail::near_depth(words) : words;
       constexpr std::size_t groups = 8, panels = 2, rows = groups * near_rows, cols = panels * near_panel;
       Random random(depth);
-      std::vector<float> a(rows * depth), b(cols * depth), start(cols), reach(cols), base(rows), own(rows);
-      for (float& v : a) v = word(random, narrow);
+      // What lies between the rows on the left must not matter.
+      const std::size_t a_row = depth + 3;
+      std::vector<float> a(rows * a_row, std::numeric_limits<float>::quiet_NaN()), b(cols * depth), start(cols),
+          reach(cols), base(rows), own(rows);
+      for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t k = 0; k < depth; ++k) a[i * a_row + k] = word(random, narrow);
       for (float& v : b) v = word(random, narrow);
       for (auto* values : {&start, &reach, &base})
         for (float& v : *values) v = whole(random);
@@ -45,7 +49,7 @@ TEST_CASE("near pairs are those of the reference at every level, NaN among them"
       reach[7] = -std::numeric_limits<float>::infinity();
       std::vector<std::uint64_t> expected(rows * panels), found(rows * panels, 1);
       NearBlocks blocks{.a = a.data(),
-                        .a_row = depth,
+                        .a_row = a_row,
                         .groups = groups,
                         .b = b.data(),
                         .panels = panels,
@@ -64,6 +68,7 @@ TEST_CASE("near pairs are those of the reference at every level, NaN among them"
       for (int level = 0; level <= static_cast<int>(detected_isa()); ++level) {
         const auto kernel = narrow ? kernels::detail::near_bf16(Isa(level)) : kernels::detail::near_fp32(Isa(level));
         if (!kernel) continue;
+        std::fill(found.begin(), found.end(), ~std::uint64_t{0});
         kernel(blocks);
         CHECK(found == expected);
       }

@@ -93,6 +93,9 @@ TEST_CASE("small sets, all points, and huge and tiny values", "[neighbors]") {
       check_equal(neighbors.find(points, rows), plain(points, points, rows, false));
       check_equal(neighbors.find_others(rows - 1), plain(points, points, rows - 1, true));
     }
+    const Tensor<float> no_columns({5, 0});
+    check_equal(NearestNeighbors(no_columns, {.search = search}).find_others(2),
+                plain(no_columns, no_columns, 2, true));
     for (const double size : {1e30, 1e-30}) {
       auto points = points_of(Kind::normal, 600, 3, 6);
       for (float& v : points.flat()) v = static_cast<float>(v * size);

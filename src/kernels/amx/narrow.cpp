@@ -87,7 +87,7 @@ struct Int8 : Tiles {
 };
 
 /// One row times V panels by vectors, with the bits of the tiles: in each step the even and the odd places of the depth
-/// are summed apart, from zero, and both are added to what was before. Denormals must count as zeros meanwhile.
+/// are summed apart, from zero, and both are added to what was before. MXCSR must be as tiles work meanwhile.
 template <int V>
 [[gnu::noipa]] void row_panels(const NarrowTile& t, size_t col, __m512 (&sums)[4]) {
   const size_t step = amx_step(t.segment);
@@ -124,14 +124,14 @@ template <int V>
 
 /// The product of one row.
 void bf16_row(const NarrowTile& t) {
-  constexpr unsigned denormals_are_zeros = 0x8040;  // on the way in and out, as tiles have it
+  constexpr unsigned as_in_tiles = 0x9fc0;  // to nearest, denormals are zeros on the way in and out, nothing traps
   constexpr size_t together = 4;
   const unsigned before = _mm_getcsr();
   const size_t value = t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
   for (size_t col = 0; col < t.cols; col += together * narrow_panel) {
     const size_t left = t.cols - col, panels = left > 3 * narrow_panel ? 4 : (left + narrow_panel - 1) / narrow_panel;
     __m512 sums[together];
-    _mm_setcsr(before | denormals_are_zeros);
+    _mm_setcsr(as_in_tiles);
     switch (panels) {
       case 1: row_panels<1>(t, col, sums); break;
       case 2: row_panels<2>(t, col, sums); break;

@@ -21,7 +21,14 @@ class Relu final : public ElementwiseOp {
           kernels::relu_gradient(call.output.row(r), call.output_gradient.row(r), gradient.row(r));
       });
     }
-    elementwise_backward(call, [](float x, float) { return x > 0 ? 1.0f : 0.0f; });
+    if (!gradient.data()) return;
+    rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        const auto y = call.output.row(r), from = call.output_gradient.row(r);
+        const auto to = gradient.row(r);
+        for (std::size_t i = 0; i < to.size(); ++i) to[i] += y[i] > 0 ? from[i] : 0.0f;
+      }
+    });
   }
   void bounds(const OpBounds& call) const override { monotone_bounds(call, 0.0f, kernels::relu); }
   bool monotone() const noexcept override { return true; }
