@@ -89,7 +89,7 @@ struct Int8 : Tiles {
 /// One row times V panels by vectors, with the bits of the tiles: in each step the even and the odd places of the depth
 /// are summed apart, from zero, and both are added to what was before. MXCSR must be as tiles work meanwhile.
 template <int V>
-[[gnu::noipa]] void row_panels(const NarrowTile& t, size_t col, __m512 (&sums)[4]) {
+[[gnu::noinline]] void row_panels(const NarrowTile& t, size_t col, __m512 (&sums)[4]) {
   const size_t step = amx_step(t.segment);
   const __m512i odd_places = _mm512_set1_epi32(int(0xffff0000));
   const unsigned char* b = t.b + col / narrow_panel * t.b_panel;
@@ -122,6 +122,13 @@ template <int V>
   }
 }
 
+/// Compilers do not know that arithmetic depends on it: what must not cross lies behind a call and the memory here.
+void set_modes(unsigned mxcsr) {
+  asm volatile("" : : : "memory");
+  _mm_setcsr(mxcsr);
+  asm volatile("" : : : "memory");
+}
+
 /// The product of one row.
 void bf16_row(const NarrowTile& t) {
   constexpr unsigned as_in_tiles = 0x9fc0;  // to nearest, denormals are zeros on the way in and out, nothing traps
@@ -131,14 +138,14 @@ void bf16_row(const NarrowTile& t) {
   for (size_t col = 0; col < t.cols; col += together * narrow_panel) {
     const size_t left = t.cols - col, panels = left > 3 * narrow_panel ? 4 : (left + narrow_panel - 1) / narrow_panel;
     __m512 sums[together];
-    _mm_setcsr(as_in_tiles);
+    set_modes(as_in_tiles);
     switch (panels) {
       case 1: row_panels<1>(t, col, sums); break;
       case 2: row_panels<2>(t, col, sums); break;
       case 3: row_panels<3>(t, col, sums); break;
       default: row_panels<4>(t, col, sums);
     }
-    _mm_setcsr(before);
+    set_modes(before);
     for (size_t j = 0; j < panels; ++j) {
       const __mmask16 m = first16(left - j * narrow_panel);
       const size_t at = col + j * narrow_panel;
