@@ -16,6 +16,7 @@ namespace redoubt {
 namespace {
 
 constexpr std::size_t columns_at_once = 16;  // one cache line of a row
+constexpr std::size_t rows_turned = 16;      // and of a column
 constexpr std::size_t rows_at_once = 4096;
 
 bool all_finite(std::span<const float> row) {
@@ -108,21 +109,23 @@ std::vector<double> ecod_scores(MatrixView<const float> x, Arena* arena) {
         detail::FloatOrder order;
         for (std::size_t g = first; g < last; ++g) {
           const std::size_t begin = g * columns_at_once, count = std::min(columns_at_once, cols - begin);
-          for (std::size_t r = 0; r < n; ++r)
-            for (std::size_t c = 0; c < count; ++c) columns[c * n + r] = x(r, begin + c);
+          for (std::size_t r = 0; r < n; r += rows_turned)  // whole lines of a column at a time
+            for (std::size_t c = 0, end = std::min(n, r + rows_turned); c < count; ++c)
+              for (std::size_t i = r; i < end; ++i) columns[c * n + i] = x(i, begin + c);
           std::vector<double>& sum = sums[g];
           sum.assign(n, 0);
           for (std::size_t c = 0; c < count; ++c) {
             const float* column = columns.data() + c * n;
             const double mean = sum_of(column, n, [](double v) { return v; }) / rows;
             const double skew = sum_of(column, n, [mean](double v) { return (v - mean) * (v - mean) * (v - mean); });
+            const bool symmetric = !(skew > 0) && !(skew < 0);
             order.sort(n, [&](std::size_t r) { return column[r]; });
             if (n == 0 || order.key(0) == order.key(n - 1)) continue;  // constant: says nothing
             for (std::size_t from = 0, to = 0; from < n; from = to) {
               while (to < n && order.key(to) == order.key(from)) ++to;
+              // The largest of both tails and the one on the longer side, or both together if no side is longer.
               const double left = tail[to], right = tail[n - from];
-              const double longer = skew > 0 ? right : skew < 0 ? left : left + right;
-              const double score = std::max({left, right, longer});
+              const double score = symmetric ? left + right : std::max(left, right);
               for (std::size_t i = from; i < to; ++i) sum[order.position(i)] += score;
             }
           }
