@@ -60,7 +60,7 @@ class NearTiles {
     for (size_t j = 0; j < 2; ++j) {
       const size_t col = col_ + j * tile_side;
       const typename P::Near near(t_, col);
-      // The places of 16 columns in the 64 bits of a row, of which the first also clear what belongs to none.
+      // The places of 16 columns in the 64 bits of a row; the last ones also clear what belongs to no column.
       unsigned char* const to =
           (unsigned char*)(t_.hits + col / near_panel * near_rows * t_.groups + row_) + col % near_panel / 8;
       const bool last = col % near_panel + tile_side == near_panel;
