@@ -141,9 +141,6 @@ class AmxBlocks {
       if (!blocks.in_tiles_ || !blocks.done_) return;
       left = pool ? height / 2 : blocks.rows();
     }
-    static size_t value_bytes(const NarrowTile& t) {
-      return t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
-    }
     void make(size_t rows) {
       if (rows > left) rows = left;
       left -= rows;

@@ -1,5 +1,5 @@
 #pragma once
-// The kernels of bf16 and int8 products: plain data only, see table.hpp.
+// The kernels of bf16 and int8 products: plain data only, see table.hpp, and what is in an unnamed namespace.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +30,13 @@ struct NarrowTile {
   size_t lines, a_line, c_line;
   bool pool;
 };
+
+namespace {
+
+/// Bytes of a value of c.
+inline size_t value_bytes(const NarrowTile& t) { return t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1; }
+
+}  // namespace
 
 struct NarrowTable {
   void (*bf16_tile)(const NarrowTile&);

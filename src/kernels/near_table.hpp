@@ -5,14 +5,7 @@
 
 namespace redoubt::kernels::detail {
 
-enum : size_t { near_panel = 48, near_rows = 8, near_step = 16 };
-
-/// Depth that holds so many words, filled up with zeros: equal steps of 1 to near_step words, which tiles need.
-constexpr size_t near_depth(size_t words) {
-  if (words == 0) return 1;
-  const size_t steps = (words + near_step - 1) / near_step;
-  return (words + steps - 1) / steps * steps;
-}
+enum : size_t { near_panel = 48, near_rows = 8 };
 
 /// Left: 8 * groups rows of `depth` words of 4 bytes; right: `panels` of 48 columns, for each word of the depth those
 /// of the 48 columns. A word is a float, or two bf16 (the lower half first). With s = start[j] + a_i b_j, pair (i, j)

@@ -134,7 +134,7 @@ void bf16_row(const NarrowTile& t) {
   constexpr unsigned as_in_tiles = 0x9fc0;  // to nearest, denormals are zeros on the way in and out, nothing traps
   constexpr size_t together = 4;
   const unsigned before = _mm_getcsr();
-  const size_t value = t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
+  const size_t value = value_bytes(t);
   for (size_t col = 0; col < t.cols; col += together * narrow_panel) {
     const size_t left = t.cols - col, panels = left > 3 * narrow_panel ? 4 : (left + narrow_panel - 1) / narrow_panel;
     __m512 sums[together];

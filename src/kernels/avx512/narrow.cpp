@@ -51,7 +51,7 @@ void block(const NarrowTile& t) {
       }
     }
   }
-  const size_t value = t.to == narrow_to_fp32 ? 4 : t.to == narrow_to_bf16 ? 2 : 1;
+  const size_t value = value_bytes(t);
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 6

@@ -15,18 +15,15 @@ class Relu final : public ElementwiseOp {
   /// Where the gradient is assigned, in place or apart.
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
-    if (gradient.data() && call.is_fresh(0)) {
-      return rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t r = begin; r < end; ++r)
-          kernels::relu_gradient(call.output.row(r), call.output_gradient.row(r), gradient.row(r));
-      });
-    }
     if (!gradient.data()) return;
     rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         const auto y = call.output.row(r), from = call.output_gradient.row(r);
         const auto to = gradient.row(r);
-        for (std::size_t i = 0; i < to.size(); ++i) to[i] += y[i] > 0 ? from[i] : 0.0f;
+        if (call.is_fresh(0))
+          kernels::relu_gradient(y, from, to);
+        else
+          for (std::size_t i = 0; i < to.size(); ++i) to[i] += y[i] > 0 ? from[i] : 0.0f;
       }
     });
   }
