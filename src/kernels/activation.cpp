@@ -49,11 +49,12 @@ void relu_gradient(std::span<const float> y, std::span<const float> from, std::s
   for (std::size_t i = 0; i < n; ++i) to[i] = y[i] > 0 ? from[i] : 0.0f;
 }
 
-void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {
+void gelu_gradient(std::span<const float> x, std::span<const float> from, bool add, std::span<float> to) noexcept {
   for (std::size_t i = 0, n = std::min(common(from, to), x.size()); i < n; ++i) {
     const double bounded = std::abs(x[i]) > 14 ? std::copysign(14.0, x[i]) : x[i];
     const double density = inverse_root_two_pi * std::exp(-0.5 * bounded * bounded);
-    to[i] += static_cast<float>(0.5 * std::erfc(-bounded * root_half) + bounded * density) * from[i];
+    const float slope = static_cast<float>(0.5 * std::erfc(-bounded * root_half) + bounded * density) * from[i];
+    to[i] = add ? to[i] + slope : slope;
   }
 }
 
@@ -73,6 +74,19 @@ void softmax_rows(MatrixView<float> values) noexcept {
     for (float& value : row) total += value = std::exp(value - largest);
     for (float& value : row) value = static_cast<float>(value / total);
   }
+}
+
+float exp_sum(float factor, float shift, std::span<float> x) noexcept {
+  float total = 0;
+  for (float& value : x) value = factor * value - shift;
+  naive::exp(x, x);
+  for (const float value : x) total += value;
+  return total;
+}
+
+void softmax_gradient(std::span<const float> y, float factor, std::span<float> from) noexcept {
+  const float mean = naive::dot(y, from);
+  for (std::size_t i = 0, n = common(y, from); i < n; ++i) from[i] = factor * y[i] * (from[i] - mean);
 }
 
 }  // namespace naive
@@ -113,10 +127,10 @@ void relu_gradient(std::span<const float> y, std::span<const float> from, std::s
   table->relu_gradient(y.data(), from.data(), to.data(), std::min(common(from, to), y.size()));
 }
 
-void gelu_gradient(std::span<const float> x, std::span<const float> from, std::span<float> to) noexcept {
+void gelu_gradient(std::span<const float> x, std::span<const float> from, bool add, std::span<float> to) noexcept {
   const detail::Table* table = detail::table();
-  if (!table) return naive::gelu_gradient(x, from, to);
-  table->gelu_gradient(x.data(), from.data(), to.data(), std::min(common(from, to), x.size()));
+  if (!table) return naive::gelu_gradient(x, from, add, to);
+  table->gelu_gradient(x.data(), from.data(), add, to.data(), std::min(common(from, to), x.size()));
 }
 
 float log_sum_exp(std::span<const float> x) noexcept {
@@ -138,6 +152,17 @@ void softmax_rows(MatrixView<float> values) noexcept {
   const detail::Table* table = detail::table();
   if (!table) return naive::softmax_rows(values);
   for (std::size_t r = 0; r < values.rows(); ++r) table->softmax(values.row(r).data(), values.cols());
+}
+
+float exp_sum(float factor, float shift, std::span<float> x) noexcept {
+  const detail::Table* table = detail::table();
+  return table ? table->exp_sum(factor, shift, x.data(), x.size()) : naive::exp_sum(factor, shift, x);
+}
+
+void softmax_gradient(std::span<const float> y, float factor, std::span<float> from) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::softmax_gradient(y, factor, from);
+  table->softmax_gradient(y.data(), factor, from.data(), common(y, from));
 }
 
 }  // namespace redoubt::kernels

@@ -4,9 +4,10 @@
 // taken by another translation unit. V has: Reg, Mask, width; all(), tail(n); zero(), set(x), load(p), load(p, mask)
 // (zeros elsewhere), store(p, x), store(p, x, mask); add, sub, mul, div, min, max (both return the second operand if
 // one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, sqrt, round, positive(x) = the mask of what
-// is above 0, select(mask, yes, no), pow2(n) = 2^n for integral n in [-126, 127], keep_if_ge(x, bound, value) = x >=
-// bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max (fixed order); sum_of_doubles(x, low, high) adds
-// the lanes to two double accumulators; transpose_block.
+// is above 0, select(mask, yes, no), pow2(n) = 2^n for integral n in [-126, 127], times_pow2(x, n) = x * 2^n for
+// integral n in [-252, 254], inverse(x) = 1 / x within 2 ULP for finite normal x, keep_if_ge(x, bound, value) = x >=
+// bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max (fixed order); wide_zero(), add_wide(x, low, high)
+// adds the lanes to two double accumulators, reduce_wide; transpose.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,11 +46,8 @@ inline typename V::Reg exp_of(typename V::Reg x) {
   const typename V::Reg bounded = V::min(V::set(89.f), V::max(V::set(-88.f), x));
   typename V::Reg n, r;
   const typename V::Reg q = exp_parts<V>(bounded, n, r);
-  typename V::Reg result = V::add(V::set(1.f), V::fma(V::mul(r, r), q, r));
-  // 2^n in two factors: n reaches 128 just before the overflow.
-  const typename V::Reg half = V::round(V::mul(n, V::set(0.5f)));
-  result = V::mul(V::mul(result, V::pow2(half)), V::pow2(V::sub(n, half)));
-  return V::keep_if_ge(x, V::set(-87.33654f), result);
+  const typename V::Reg result = V::add(V::set(1.f), V::fma(V::mul(r, r), q, r));
+  return V::keep_if_ge(x, V::set(-87.33654f), V::times_pow2(result, n));
 }
 
 template <class V>
@@ -82,7 +80,7 @@ inline typename V::Reg gaussian_of(typename V::Reg x, float inverse_divisor) {
 /// e^(z^2) erfc(z) for z >= 0: t p(t) with t = 1 / (1 + 0.3 z); p has relative error 2e-9 up to z = 13.5.
 template <class V>
 inline typename V::Reg scaled_erfc_of(typename V::Reg z) {
-  const typename V::Reg t = V::div(V::set(1.f), V::fma(z, V::set(0.3f), V::set(1.f)));
+  const typename V::Reg t = V::inverse(V::fma(z, V::set(0.3f), V::set(1.f)));
   typename V::Reg p = V::set(0.05028202757239342f);
   constexpr float coefficients[] = {
       -0.2995849847793579f, 0.6547725796699524f,  -0.7006264925003052f, 0.6336774826049805f, -0.19004502892494202f,
@@ -162,22 +160,26 @@ void gelu_kernel(const float* src, float* dst, size_t n) {
   });
 }
 
-/// to[i] += gelu'(x[i]) * from[i]
+/// to[i] = gelu'(x[i]) * from[i], plus to[i] if `add`
 template <class V>
-void gelu_gradient_kernel(const float* x, const float* from, float* to, size_t n) {
-  const auto step = [](typename V::Reg value, typename V::Reg slope, typename V::Reg sum) {
+void gelu_gradient_kernel(const float* x, const float* from, bool add, float* to, size_t n) {
+  const auto slope = [](typename V::Reg value) {
     typename V::Reg gaussian;
     const typename V::Reg normal = normal_of<V>(value, gaussian);
     const typename V::Reg density = V::mul(gaussian, V::set(0.39894228f));
     // Where the density is 0, so is its product with an infinite x.
     const typename V::Reg bounded = V::min(V::set(14.f), V::max(V::set(-14.f), value));
-    return V::fma(V::fma(bounded, density, normal), slope, sum);
+    return V::fma(bounded, density, normal);
   };
   size_t i = 0;
-  for (; i + V::width <= n; i += V::width) V::store(to + i, step(V::load(x + i), V::load(from + i), V::load(to + i)));
+  for (; i + V::width <= n; i += V::width) {
+    const typename V::Reg start = add ? V::load(to + i) : V::zero();
+    V::store(to + i, V::fma(slope(V::load(x + i)), V::load(from + i), start));
+  }
   if (i < n) {
     const typename V::Mask mask = V::tail(n - i);
-    V::store(to + i, step(V::load(x + i, mask), V::load(from + i, mask), V::load(to + i, mask)), mask);
+    const typename V::Reg start = add ? V::load(to + i, mask) : V::zero();
+    V::store(to + i, V::fma(slope(V::load(x + i, mask)), V::load(from + i, mask), start), mask);
   }
 }
 
@@ -303,6 +305,137 @@ void softmax_kernel(float* x, size_t n) {
   const float largest = V::reduce_max(V::max(V::select(mask, values, lowest), lowest));
   const typename V::Reg powers = V::select(mask, exp_of<V>(V::sub(values, V::set(largest))), V::zero());
   V::store(x, V::mul(powers, V::set(1 / V::reduce_add(powers))), mask);
+}
+
+/// x = e^(factor * x - shift); returns the sum of what it wrote.
+template <class V>
+float exp_sum_kernel(float factor, float shift, float* x, size_t n) {
+  const typename V::Reg factors = V::set(factor), shifts = V::set(-shift);
+  const auto power = [=](typename V::Reg value) { return exp_of<V>(V::fma(factors, value, shifts)); };
+  typename V::Reg even = V::zero(), odd = V::zero();
+  size_t i = 0;
+  for (; i + 2 * V::width <= n; i += 2 * V::width) {
+    const typename V::Reg a = power(V::load(x + i)), b = power(V::load(x + i + V::width));
+    V::store(x + i, a);
+    V::store(x + i + V::width, b);
+    even = V::add(even, a);
+    odd = V::add(odd, b);
+  }
+  for (; i < n; i += V::width) {
+    const typename V::Mask mask = V::tail(n - i);
+    const typename V::Reg a = V::select(mask, power(V::load(x + i, mask)), V::zero());
+    V::store(x + i, a, mask);
+    even = V::add(even, a);
+  }
+  return V::reduce_add(V::add(even, odd));
+}
+
+/// from = factor * y * (from - sum of y * from)
+template <class V>
+void softmax_gradient_kernel(const float* y, float factor, float* from, size_t n) {
+  const typename V::Reg factors = V::set(factor), mean = V::set(dot_kernel<V>(y, from, n));
+  const auto slope = [=](typename V::Reg share, typename V::Reg value) {
+    return V::mul(V::mul(factors, share), V::sub(value, mean));
+  };
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) V::store(from + i, slope(V::load(y + i), V::load(from + i)));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    V::store(from + i, slope(V::load(y + i, mask), V::load(from + i, mask)), mask);
+  }
+}
+
+// Normalisation --------------------------------------------------------------------------------------------------
+
+/// x, centred: less the mean, which is the sum of two floats.
+template <class V>
+inline typename V::Reg centred(const Centre& c, typename V::Reg x) {
+  return V::sub(V::sub(x, V::set(c.high)), V::set(c.low));
+}
+
+/// Sum of the squares of the centred x, in double precision.
+template <class V>
+double square_sum_kernel(const Centre& c, const float* x, size_t n) {
+  typename V::Wide low = V::wide_zero(), high = V::wide_zero();
+  const auto add = [&](typename V::Reg value) { V::add_wide(V::mul(value, value), low, high); };
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) add(centred<V>(c, V::load(x + i)));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    add(V::select(mask, centred<V>(c, V::load(x + i, mask)), V::zero()));
+  }
+  return V::reduce_wide(low, high);
+}
+
+/// dst = scale * z + shift with z = factor * centred x
+template <class V>
+void normalise_kernel(const Centre& c, const float* x, const float* scale, const float* shift, float* dst, size_t n) {
+  const typename V::Reg factor = V::set(c.factor);
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) {
+    const typename V::Reg z = V::mul(centred<V>(c, V::load(x + i)), factor);
+    V::store(dst + i, V::fma(V::load(scale + i), z, V::load(shift + i)));
+  }
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    const typename V::Reg z = V::mul(centred<V>(c, V::load(x + i, mask)), factor);
+    V::store(dst + i, V::fma(V::load(scale + i, mask), z, V::load(shift + i, mask)), mask);
+  }
+}
+
+/// dst = factor * (g - mean of g - z * mean of g z) with g = scale * from, plus dst if `add`
+template <class V>
+void normalise_gradient_kernel(const Centre& c, const float* x, const float* scale, const float* from, bool add,
+                               float* dst, size_t n) {
+  using Reg = typename V::Reg;
+  const Reg factor = V::set(c.factor);
+  typename V::Wide low = V::wide_zero(), high = V::wide_zero(), low_lean = V::wide_zero(), high_lean = V::wide_zero();
+  const auto gather = [&](Reg value, Reg factors, Reg slopes) {
+    const Reg g = V::mul(factors, slopes);
+    V::add_wide(g, low, high);
+    V::add_wide(V::mul(g, V::mul(centred<V>(c, value), factor)), low_lean, high_lean);
+  };
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) gather(V::load(x + i), V::load(scale + i), V::load(from + i));
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    gather(V::load(x + i, mask), V::load(scale + i, mask), V::load(from + i, mask));
+  }
+  const Reg level = V::set(float(V::reduce_wide(low, high) / double(n)));
+  const Reg lean = V::set(float(V::reduce_wide(low_lean, high_lean) / double(n)));
+  const auto slope = [&](Reg value, Reg factors, Reg slopes) {
+    const Reg z = V::mul(centred<V>(c, value), factor);
+    return V::nfma(z, lean, V::sub(V::mul(factors, slopes), level));
+  };
+  i = 0;
+  for (; i + V::width <= n; i += V::width) {
+    const Reg start = add ? V::load(dst + i) : V::zero();
+    V::store(dst + i, V::fma(factor, slope(V::load(x + i), V::load(scale + i), V::load(from + i)), start));
+  }
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    const Reg start = add ? V::load(dst + i, mask) : V::zero();
+    const Reg slopes = slope(V::load(x + i, mask), V::load(scale + i, mask), V::load(from + i, mask));
+    V::store(dst + i, V::fma(factor, slopes, start), mask);
+  }
+}
+
+/// scales += from * z, shifts += from
+template <class V>
+void normalise_sums_kernel(const Centre& c, const float* x, const float* from, float* scales, float* shifts, size_t n) {
+  const typename V::Reg factor = V::set(c.factor);
+  size_t i = 0;
+  for (; i + V::width <= n; i += V::width) {
+    const typename V::Reg slopes = V::load(from + i), z = V::mul(centred<V>(c, V::load(x + i)), factor);
+    V::store(scales + i, V::fma(slopes, z, V::load(scales + i)));
+    V::store(shifts + i, V::add(slopes, V::load(shifts + i)));
+  }
+  if (i < n) {
+    const typename V::Mask mask = V::tail(n - i);
+    const typename V::Reg slopes = V::load(from + i, mask), z = V::mul(centred<V>(c, V::load(x + i, mask)), factor);
+    V::store(scales + i, V::fma(slopes, z, V::load(scales + i, mask)), mask);
+    V::store(shifts + i, V::add(slopes, V::load(shifts + i, mask)), mask);
+  }
 }
 
 // Products -----------------------------------------------------------------------------------------------------
@@ -681,7 +814,9 @@ constexpr Table make_table(unsigned char isa) {
           .max = max_kernel<V>,
           .squared_distance = squared_distance_kernel<V>,
           .exp = exp_kernel<V>,
+          .exp_sum = exp_sum_kernel<V>,
           .softmax = softmax_kernel<V>,
+          .softmax_gradient = softmax_gradient_kernel<V>,
           .tanh = tanh_kernel<V>,
           .sigmoid = sigmoid_kernel<V>,
           .relu = relu_kernel<V>,
@@ -689,6 +824,10 @@ constexpr Table make_table(unsigned char isa) {
           .gelu = gelu_kernel<V>,
           .relu_gradient = relu_gradient_kernel<V>,
           .gelu_gradient = gelu_gradient_kernel<V>,
+          .square_sum = square_sum_kernel<V>,
+          .normalise = normalise_kernel<V>,
+          .normalise_gradient = normalise_gradient_kernel<V>,
+          .normalise_sums = normalise_sums_kernel<V>,
           .adam = adam_kernel<V>,
           .affine_bounds = bounds_kernel<V>};
 }

@@ -42,6 +42,11 @@ struct AdamConstants {
   float factor, coupled, keep, first_keep, first_add, second_keep, second_add, rate, epsilon, negligible;
 };
 
+/// kernels::Moments: the mean is high + low.
+struct Centre {
+  float high, low, factor;
+};
+
 struct Table {
   unsigned char isa;  // redoubt::Isa
 
@@ -84,8 +89,12 @@ struct Table {
 
   /// dst = e^(src - shift)
   void (*exp)(const float* src, float shift, float* dst, size_t n);
+  /// x = e^(factor * x - shift); returns their sum
+  float (*exp_sum)(float factor, float shift, float* x, size_t n);
   /// x = e^x / sum of e^x
   void (*softmax)(float* x, size_t n);
+  /// from = factor * y * (from - sum of y * from)
+  void (*softmax_gradient)(const float* y, float factor, float* from, size_t n);
   void (*tanh)(const float* src, float* dst, size_t n);
   void (*sigmoid)(const float* src, float* dst, size_t n);
   void (*relu)(const float* src, float* dst, size_t n);
@@ -93,8 +102,19 @@ struct Table {
   void (*gelu)(const float* src, float* dst, size_t n);
   /// to = y > 0 ? from : 0
   void (*relu_gradient)(const float* y, const float* from, float* to, size_t n);
-  /// to += gelu'(x) * from
-  void (*gelu_gradient)(const float* x, const float* from, float* to, size_t n);
+  /// to = gelu'(x) * from, plus to if `add`
+  void (*gelu_gradient)(const float* x, const float* from, bool add, float* to, size_t n);
+
+  /// Of normalisation, z = factor * (x - mean): sum of (x - mean)^2
+  double (*square_sum)(const Centre& centre, const float* x, size_t n);
+  /// dst = scale * z + shift
+  void (*normalise)(const Centre& centre, const float* x, const float* scale, const float* shift, float* dst, size_t n);
+  /// dst = factor * (g - mean of g - z * mean of g z) with g = scale * from, plus dst if `add`
+  void (*normalise_gradient)(const Centre& centre, const float* x, const float* scale, const float* from, bool add,
+                             float* dst, size_t n);
+  /// scales += from * z, shifts += from
+  void (*normalise_sums)(const Centre& centre, const float* x, const float* from, float* scales, float* shifts,
+                         size_t n);
 
   void (*adam)(const AdamConstants& step, float* w, const float* g, float* m, float* v, size_t n);
 

@@ -76,24 +76,74 @@ TEST_CASE("erf and gelu stay within the stated relative errors", "[activation]")
   }
 }
 
-TEST_CASE("the gradient of gelu stays within the stated error and is added", "[activation]") {
+TEST_CASE("the gradient of gelu stays within the stated error, added or assigned", "[activation]") {
   auto x = grid(-1e30f, 1e30f);
   x.push_back(infinity);
   x.push_back(-infinity);
   for (const bool naive : {false, true}) {
     std::vector<float> from(x.size(), 2.f), to(x.size(), 3.f);
-    (naive ? kernels::naive::gelu_gradient : kernels::gelu_gradient)(x, from, to);
-    double worst = 0;
+    const auto gradient = naive ? kernels::naive::gelu_gradient : kernels::gelu_gradient;
+    gradient(x, from, true, to);
+    std::vector<float> alone(x.size(), std::numeric_limits<float>::quiet_NaN());
+    gradient(x, from, false, alone);
+    double worst = 0, assigned = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double value = std::min(20.0, std::max(-20.0, double(x[i])));
       const double density = std::exp(-0.5 * value * value) / std::sqrt(2 * std::acos(-1.0));
       const double exact = 0.5 * std::erfc(-value * std::sqrt(0.5)) + value * density;
       worst = std::max(worst, std::abs(to[i] - 3 - 2 * exact));
+      assigned = std::max(assigned, std::abs(alone[i] - 2 * exact));
     }
     CHECK(worst <= 2 * 5e-7 + 5 * 0x1p-24);
+    CHECK(assigned <= 2 * 5e-7);
     float single[] = {std::numeric_limits<float>::quiet_NaN()}, one[] = {1}, sum[] = {0};
-    (naive ? kernels::naive::gelu_gradient : kernels::gelu_gradient)(std::span(single), std::span(one), std::span(sum));
+    gradient(std::span(single), std::span(one), true, std::span(sum));
     CHECK(std::isnan(sum[0]));
+  }
+}
+
+TEST_CASE("the powers of a part of a softmax and its gradient match their definitions", "[activation]") {
+  for (const std::size_t n : {1u, 3u, 15u, 16u, 17u, 31u, 32u, 33u, 64u, 100u}) {
+    for (const bool naive : {false, true}) {
+      const auto x = test::random_tensor(1, n, 5, 20), slopes = test::random_tensor(1, n, 6, 3);
+      const float factor = 0.125f, shift = 1.5f;
+      std::vector<float> powers(x.data(), x.data() + n), from(slopes.data(), slopes.data() + n);
+      const float sum = (naive ? kernels::naive::exp_sum : kernels::exp_sum)(factor, shift, powers);
+      double total = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        const double argument = double(factor) * x.data()[i] - shift;
+        const double exact = std::exp(argument);
+        CHECK(std::abs(powers[i] - exact) <= (2e-7 + std::abs(argument) * 0x1p-23) * exact);
+        total += powers[i];
+      }
+      CHECK(std::abs(sum - total) <= double(n) * 0x1p-24 * total);
+
+      for (float& p : powers) p /= sum;
+      (naive ? kernels::naive::softmax_gradient : kernels::softmax_gradient)(powers, factor, from);
+      double mean = 0, size = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        mean += double(powers[i]) * slopes.data()[i];
+        size += std::abs(double(powers[i]) * slopes.data()[i]);
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        const double slope = slopes.data()[i], weight = double(factor) * powers[i];
+        CHECK(std::abs(from[i] - weight * (slope - mean)) <=
+              double(n + 4) * 0x1p-24 * weight * (std::abs(slope) + size));
+      }
+    }
+  }
+}
+
+TEST_CASE("what a softmax leaves at an infinity or NaN is seen in the sum of its powers", "[activation]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const bool naive : {false, true}) {
+    for (const std::size_t at : {0u, 15u, 16u, 34u}) {
+      std::vector<float> x(35, 1.f), low(35, 1.f);
+      x[at] = nan, low[at] = -infinity;
+      CHECK(std::isnan((naive ? kernels::naive::exp_sum : kernels::exp_sum)(1, 1, x)));
+      CHECK((naive ? kernels::naive::exp_sum : kernels::exp_sum)(1, 1, low) == 34);
+      CHECK(low[at] == 0);
+    }
   }
 }
 

@@ -40,6 +40,11 @@ struct Avx2 {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
   }
+  static Reg times_pow2(Reg x, Reg n) {
+    const Reg half = round(mul(n, set(0.5f)));  // two factors: n reaches 128 just before the overflow
+    return mul(mul(x, pow2(half)), pow2(sub(n, half)));
+  }
+  static Reg inverse(Reg x) { return _mm256_div_ps(_mm256_set1_ps(1), x); }
   static Reg keep_if_ge(Reg x, Reg bound, Reg value) {
     return _mm256_and_ps(_mm256_cmp_ps(x, bound, _CMP_NLT_UQ), value);
   }

@@ -33,9 +33,11 @@ struct Avx512 {
   static Reg abs(Reg a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.f), a); }
   static Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
   static Reg round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static Reg pow2(Reg n) {
-    const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+  static Reg pow2(Reg n) { return _mm512_scalef_ps(_mm512_set1_ps(1), n); }
+  static Reg times_pow2(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
+  static Reg inverse(Reg x) {
+    const Reg guess = _mm512_rcp14_ps(x);  // one step of Newton's: 2^-28, before its rounding
+    return _mm512_fmadd_ps(guess, _mm512_fnmadd_ps(guess, x, _mm512_set1_ps(1)), guess);
   }
   static Reg keep_if_ge(Reg x, Reg bound, Reg value) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), value);

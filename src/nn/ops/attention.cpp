@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "nn/ops/op_table.hpp"
@@ -10,13 +10,14 @@
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/kernels/activation.hpp"
 #include "redoubt/kernels/matmul.hpp"
+#include "redoubt/kernels/vector.hpp"
 
 namespace redoubt::detail {
 namespace {
 
 constexpr OpAttribute attribute_list[] = {{.name = "heads", .fallback = 1, .low = 1, .high = 1024, .whole = true},
                                           {.name = "causal", .fallback = 0, .low = 0, .high = 1, .whole = true}};
-constexpr std::size_t query_block = 64, key_block = 64;
+constexpr std::size_t query_block = 128, key_block = 128;
 
 struct Sizes {
   std::size_t queries, keys, width, heads, head;
@@ -42,7 +43,7 @@ MatrixView<T> head_of(std::span<T> row, const Sizes& s, std::size_t h, std::size
 /// Scaled dot-product attention of queries, keys and values, positions x width each, in `heads` equal parts of the
 /// width: softmax(q k' / sqrt(width / heads)) v (Vaswani et al., arXiv:1706.03762). The softmax is taken online over
 /// blocks of keys (Milakov & Gimelshein, arXiv:1805.02867): the matrix of scores never exists. With `causal` 1 position
-/// t sees positions 0 to t. Projections are dense layers with `per_position`.
+/// t sees positions 0 to t. Projections are dense layers with `per_position`. Products have the precision of training.
 class Attention final : public Op {
  public:
   std::string_view name() const noexcept override { return "attention"; }
@@ -63,7 +64,8 @@ class Attention final : public Op {
   std::size_t scratch(std::span<const OpShape> inputs, std::span<const double> attributes,
                       bool backward) const override {
     const Sizes s = sizes_of(inputs, attributes);
-    return backward ? 2 * query_block * s.keys : query_block * (key_block + s.head + 2);
+    const std::size_t queries = std::min(query_block, s.queries);
+    return backward ? 2 * queries * s.keys : queries * (std::min(key_block, s.keys) + 2);
   }
 
   void forward(const OpForward& call) const override {
@@ -81,14 +83,27 @@ class Attention final : public Op {
     if (call.output.rows() == 1) return rows(0, 1);
     parallel_for(call.output.rows(), 1, rows, call.arena);
   }
+  bool assigns_gradients() const noexcept override { return true; }
   void backward(const OpBackward& call) const override {
     const Sizes s = sizes_of(call.shapes, call.attributes);
     const std::size_t need = scratch(call.shapes, call.attributes, true);
+    // One tensor that is several inputs is cleared before any of its gradients is added.
+    std::array<bool, 3> assign;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto same = [&](std::size_t j) {
+        return j != i && call.input_gradients[i].data() == call.input_gradients[j].data();
+      };
+      const bool shared = same(0) || same(1) || same(2);
+      assign[i] = call.input_gradients[i].data() && call.is_fresh(i) && !shared;
+      if (!call.input_gradients[i].data() || !shared) continue;
+      for (std::size_t r = 0; r < call.output_gradient.rows(); ++r) clear_if_fresh(call, i, r);
+    }
     const auto rows = [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         for (std::size_t h = 0; h < s.heads; ++h) {
-          for (std::size_t q = 0; q < s.queries; q += query_block) {
-            backward_block(s, call, r, h, q, call.scratch.data() + r * need);
+          // From the end: the last queries see all keys, also if causal, and so assign all their gradients.
+          for (std::size_t block = (s.queries + query_block - 1) / query_block; block-- > 0;) {
+            backward_block(s, call, r, h, block * query_block, assign, call.scratch.data() + r * need);
           }
         }
       }
@@ -114,81 +129,71 @@ class Attention final : public Op {
  private:
   static void forward_block(const Sizes& s, const OpForward& call, std::size_t r, std::size_t h, std::size_t first,
                             float* scratch) {
-    const std::size_t count = std::min(query_block, s.queries - first);
+    const std::size_t count = std::min(query_block, s.queries - first), width = std::min(key_block, s.keys);
     float* const scores = scratch;
-    float* const part = scores + query_block * key_block;
-    float* const largest = part + query_block * s.head;
-    float* const total = largest + query_block;
+    float* const largest = scores + count * width;
+    float* const total = largest + count;
     const auto q = head_of(call.inputs[0].row(r), s, h, first, count);
     const auto out = head_of(call.output.row(r), s, h, first, count);
-    for (std::size_t i = 0; i < count; ++i) {
-      std::fill_n(out.row(i).data(), s.head, 0.0f);
-      largest[i] = -std::numeric_limits<float>::infinity();
-      total[i] = 0;
-    }
     const std::size_t reach = s.seen(first + count - 1);
     for (std::size_t at = 0; at < reach; at += key_block) {
       const std::size_t keys = std::min(key_block, reach - at);
-      const auto k = head_of(call.inputs[1].row(r), s, h, at, keys);
-      kernels::matmul_nt(q, k, {scores, count, keys, key_block}, {.arena = &serial_arena()});
+      const MatrixView<float> weights{scores, count, keys, width};
+      kernels::matmul_nt(q, head_of(call.inputs[1].row(r), s, h, at, keys), weights,
+                         {.precision = call.products(), .arena = &serial_arena()});
       for (std::size_t i = 0; i < count; ++i) {
-        float* const row = scores + i * key_block;
         const std::size_t seen = std::min(keys, s.seen(first + i) - std::min(at, s.seen(first + i)));
-        std::fill(row + seen, row + keys, 0.0f);
+        const auto row = weights.row(i).first(seen);
+        std::fill(weights.row(i).begin() + static_cast<std::ptrdiff_t>(seen), weights.row(i).end(), 0.0f);
         if (seen == 0) continue;
-        float best = largest[i];
-        for (std::size_t j = 0; j < seen; ++j) best = std::max(best, row[j] *= s.scale);
-        for (std::size_t j = 0; j < seen; ++j) row[j] -= best;
-        kernels::exp({row, seen}, {row, seen});
-        float sum = 0;
-        for (std::size_t j = 0; j < seen; ++j) sum += row[j];
-        const float keep = at == 0 ? 0.0f : std::exp(largest[i] - best);
-        total[i] = total[i] * keep + sum;
+        const float here = s.scale * kernels::max(row), best = at == 0 ? here : std::max(largest[i], here);
+        const float sum = kernels::exp_sum(s.scale, best, row);
+        if (at > 0) {
+          const float keep = std::exp(largest[i] - best);
+          kernels::scale(keep, out.row(i));
+          total[i] *= keep;
+        }
+        total[i] = (at == 0 ? 0 : total[i]) + sum;
         largest[i] = best;
-        for (float& v : out.row(i)) v *= keep;
       }
-      kernels::matmul({scores, count, keys, key_block}, head_of(call.inputs[2].row(r), s, h, at, keys),
-                      {part, count, s.head}, {.arena = &serial_arena()});
-      for (std::size_t i = 0; i < count; ++i) {
-        for (std::size_t d = 0; d < s.head; ++d) out(i, d) += part[i * s.head + d];
-      }
+      kernels::matmul(weights, head_of(call.inputs[2].row(r), s, h, at, keys), out,
+                      {.accumulate = at > 0, .precision = call.products(), .arena = &serial_arena()});
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      for (float& v : out.row(i)) v /= total[i];
-    }
+    for (std::size_t i = 0; i < count; ++i) kernels::scale(1 / total[i], out.row(i));
   }
 
   static void backward_block(const Sizes& s, const OpBackward& call, std::size_t r, std::size_t h, std::size_t first,
-                             float* scratch) {
+                             const std::array<bool, 3>& assign, float* scratch) {
     const std::size_t count = std::min(query_block, s.queries - first), keys = s.seen(first + count - 1);
-    const MatrixView<float> weights{scratch, count, keys};
-    const MatrixView<float> slopes{scratch + query_block * s.keys, count, keys};
+    const bool last = first + count == s.queries;
+    const MatrixView<float> weights{scratch, count, keys}, slopes{scratch + count * keys, count, keys};
     const auto q = head_of(call.inputs[0].row(r), s, h, first, count);
     const auto k = head_of(call.inputs[1].row(r), s, h, 0, keys), v = head_of(call.inputs[2].row(r), s, h, 0, keys);
     const auto from = head_of(call.output_gradient.row(r), s, h, first, count);
-    const kernels::MatmulOptions plain{.arena = &serial_arena()}, more{.accumulate = true, .arena = &serial_arena()};
-    kernels::matmul_nt(q, k, weights, plain);
+    const auto product = [&](bool add) {
+      return kernels::MatmulOptions{.accumulate = add, .precision = call.products(), .arena = &serial_arena()};
+    };
+    const auto gradient = [&](std::size_t i, std::size_t begin, std::size_t rows) {
+      return head_of(call.input_gradients[i].row(r), s, h, begin, rows);
+    };
+    kernels::matmul_nt(q, k, weights, product(false));
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t seen = std::min(keys, s.seen(first + i));
-      for (float& w : weights.row(i)) w *= s.scale;
-      kernels::softmax_rows({weights.row(i).data(), 1, seen});
+      const auto row = weights.row(i).first(seen);
+      kernels::scale(1 / kernels::exp_sum(s.scale, s.scale * kernels::max(row), row), row);
       std::fill(weights.row(i).begin() + static_cast<std::ptrdiff_t>(seen), weights.row(i).end(), 0.0f);
     }
     if (call.input_gradients[2].data()) {
-      kernels::matmul_tn(weights, from, head_of(call.input_gradients[2].row(r), s, h, 0, keys), more);
+      kernels::matmul_tn(weights, from, gradient(2, 0, keys), product(!(assign[2] && last)));
     }
     if (!call.input_gradients[0].data() && !call.input_gradients[1].data()) return;
-    kernels::matmul_nt(from, v, slopes, plain);
-    for (std::size_t i = 0; i < count; ++i) {
-      float mean = 0;
-      for (std::size_t j = 0; j < keys; ++j) mean += weights(i, j) * slopes(i, j);
-      for (std::size_t j = 0; j < keys; ++j) slopes(i, j) = s.scale * weights(i, j) * (slopes(i, j) - mean);
-    }
+    kernels::matmul_nt(from, v, slopes, product(false));
+    for (std::size_t i = 0; i < count; ++i) kernels::softmax_gradient(weights.row(i), s.scale, slopes.row(i));
     if (call.input_gradients[0].data()) {
-      kernels::matmul(slopes, k, head_of(call.input_gradients[0].row(r), s, h, first, count), more);
+      kernels::matmul(slopes, k, gradient(0, first, count), product(!assign[0]));
     }
     if (call.input_gradients[1].data()) {
-      kernels::matmul_tn(slopes, q, head_of(call.input_gradients[1].row(r), s, h, 0, keys), more);
+      kernels::matmul_tn(slopes, q, gradient(1, 0, keys), product(!(assign[1] && last)));
     }
   }
 

@@ -25,8 +25,7 @@ class Gelu final : public ElementwiseOp {
     if (!gradient.data()) return;
     rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
-        clear_if_fresh(call, 0, r);
-        kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), gradient.row(r));
+        kernels::gelu_gradient(call.inputs[0].row(r), call.output_gradient.row(r), !call.is_fresh(0), gradient.row(r));
       }
     });
   }

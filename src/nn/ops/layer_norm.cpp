@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/op_table.hpp"
-#include "redoubt/kernels/vector.hpp"
+#include "redoubt/kernels/normalise.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -14,38 +13,6 @@ namespace {
 constexpr OpAttribute attribute_list[] = {
     {.name = "epsilon", .fallback = 1e-5, .low = 1e-12, .high = 1},
     {.name = "per_position", .fallback = 0, .low = 0, .high = 1, .whole = true, .optional = true}};
-
-constexpr std::size_t chunk = 256;
-
-/// The mean as the sum of two floats, so that differences from it are right to a rounding also far from zero.
-struct Moments {
-  float high, low, inverse_deviation;
-  float centred(float x) const { return (x - high) - low; }
-  float operator()(float x) const { return centred(x) * inverse_deviation; }
-};
-
-Moments moments(std::span<const float> x, double epsilon) {
-  const auto size = static_cast<double>(x.size());
-  const double mean = kernels::sum(x) / size;
-  Moments m{.high = static_cast<float>(mean)};
-  m.low = static_cast<float>(mean - m.high);
-  std::array<double, 8> lanes{};
-  const std::size_t whole = x.size() / 8 * 8;
-  for (std::size_t at = 0; at < whole; at += 8) {
-    for (std::size_t l = 0; l < 8; ++l) {
-      const double c = m.centred(x[at + l]);
-      lanes[l] += c * c;
-    }
-  }
-  for (std::size_t i = whole; i < x.size(); ++i) {
-    const double c = m.centred(x[i]);
-    lanes[i - whole] += c * c;
-  }
-  double square = 0;
-  for (const double lane : lanes) square += lane;
-  m.inverse_deviation = static_cast<float>(1.0 / std::sqrt(square / size + epsilon));
-  return m;
-}
 
 template <class Visit>
 void for_each_position(std::size_t begin, std::size_t end, std::size_t cols, std::size_t width, Visit visit) {
@@ -83,8 +50,7 @@ class LayerNorm final : public Op {
       for_each_position(begin, end, call.output.cols(), scale.size(), [&](std::size_t r, std::size_t first) {
         const auto x = call.inputs[0].row(r).subspan(first, scale.size());
         const auto y = call.output.row(r).subspan(first, scale.size());
-        const Moments m = moments(x, call.attributes[0]);
-        for (std::size_t i = 0; i < x.size(); ++i) y[i] = scale[i] * m(x[i]) + shift[i];
+        kernels::normalise(x, kernels::moments(x, call.attributes[0]), scale, shift, y);
       });
     });
   }
@@ -92,51 +58,28 @@ class LayerNorm final : public Op {
   void backward(const OpBackward& call) const override {
     const auto scale = call.parameters[0].row(0);
     const std::size_t width = scale.size(), cols = call.output_gradient.cols(), rows = call.output_gradient.rows();
-    const auto size = static_cast<float>(width);
     const MatrixView<float> to = call.input_gradients[0];
     rows_in_blocks(rows, cols, call.arena, [&](std::size_t begin, std::size_t end) {
-      std::array<float, chunk> z, g;
       for_each_position(begin, end, cols, width, [&](std::size_t r, std::size_t first) {
         const auto x = call.inputs[0].row(r).subspan(first, width);
-        const auto from = call.output_gradient.row(r).subspan(first, width);
-        const Moments m = moments(x, call.attributes[0]);
+        const kernels::Moments m = kernels::moments(x, call.attributes[0]);
         float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
-        kept[0] = m.high, kept[1] = m.low, kept[2] = m.inverse_deviation;
+        kept[0] = m.mean_high, kept[1] = m.mean_low, kept[2] = m.inverse_deviation;
         if (!to.data()) return;
-        double sum = 0, projected = 0;  // of the gradient in the normalised row
-        for (std::size_t at = 0; at < width; at += chunk) {
-          const std::size_t count = std::min(chunk, width - at);
-          for (std::size_t i = 0; i < count; ++i) {
-            z[i] = m(x[at + i]);
-            g[i] = from[at + i] * scale[at + i];
-          }
-          sum += kernels::sum({g.data(), count});
-          projected += kernels::dot({g.data(), count}, {z.data(), count});
-        }
-        const float level = static_cast<float>(sum) / size, lean = static_cast<float>(projected) / size;
-        float* const dst = to.row(r).data() + first;
-        if (call.is_fresh(0)) std::fill_n(dst, width, 0.0f);
-        for (std::size_t i = 0; i < width; ++i) {
-          dst[i] += m.inverse_deviation * (from[i] * scale[i] - level - m(x[i]) * lean);
-        }
+        kernels::normalise_gradient(x, m, scale, call.output_gradient.row(r).subspan(first, width), !call.is_fresh(0),
+                                    to.row(r).subspan(first, width));
       });
     });
-    const MatrixView<float> scales = call.parameter_gradients[0], shifts = call.parameter_gradients[1];
-    if (!scales.data() && !shifts.data()) return;
+    // Both are parameters of one layer: wanted together or not at all.
+    if (!call.parameter_gradients[0].data()) return;
+    const auto scales = call.parameter_gradients[0].row(0), shifts = call.parameter_gradients[1].row(0);
     columns_in_blocks(rows, cols, width, call.arena, [&](std::size_t begin, std::size_t end) {
+      const std::size_t count = end - begin;
       for_each_position(0, rows, cols, width, [&](std::size_t r, std::size_t first) {
-        const float* const x = call.inputs[0].row(r).data() + first;
-        const float* const from = call.output_gradient.row(r).data() + first;
         const float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
-        const Moments m{kept[0], kept[1], kept[2]};
-        if (scales.data()) {
-          float* const sums = scales.data();
-          for (std::size_t i = begin; i < end; ++i) sums[i] += from[i] * m(x[i]);
-        }
-        if (shifts.data()) {
-          float* const sums = shifts.data();
-          for (std::size_t i = begin; i < end; ++i) sums[i] += from[i];
-        }
+        kernels::normalise_sums(call.inputs[0].row(r).subspan(first + begin, count), {kept[0], kept[1], kept[2]},
+                                call.output_gradient.row(r).subspan(first + begin, count), scales.subspan(begin, count),
+                                shifts.subspan(begin, count));
       });
     });
   }
