@@ -194,6 +194,20 @@ TEST_CASE("Ops: gradients agree with differences of the naive reference", "[op]"
       again.fresh = 0xff;
       bench.op.backward(again);
       for (std::size_t s = 0; s < zero.size(); ++s) CHECK(unset[s] == zero[s]);
+      // One tensor that is every input, for the first of which its gradient is unset.
+      const auto as_wide = [&](const auto& x) { return x.cols() == bench.inputs[0].cols(); };
+      if (zero.size() > 1 && std::all_of(bench.inputs.begin(), bench.inputs.end(), as_wide)) {
+        std::fill(unset[0].flat().begin(), unset[0].flat().end(), std::numeric_limits<float>::quiet_NaN());
+        const std::vector<MatrixView<float>> one(zero.size(), MatrixView<float>(unset[0]));
+        again.input_gradients = one;
+        again.fresh = 1;
+        bench.op.backward(again);
+        for (std::size_t i = 0; i < unset[0].size(); ++i) {
+          double sum = 0;
+          for (const auto& g : zero) sum += g.flat()[i];
+          CHECK(unset[0].flat()[i] == Approx(sum).epsilon(1e-5).margin(1e-5));
+        }
+      }
     }
 
     const double h = 1e-5;
