@@ -40,7 +40,6 @@ const detail::AmxTable* amx_table() noexcept {
 
 /// Bytes that one instruction on tiles takes of a left-hand side.
 constexpr std::size_t tile_bytes = 64;
-constexpr std::size_t small_bytes = 8 * 1024;  // of weights
 
 std::size_t padded_depth(std::size_t rows, std::size_t together, std::size_t width) noexcept {
   const std::size_t depth = (rows + together - 1) / together * together;
@@ -215,13 +214,12 @@ void narrow_matmul(const NarrowPatches& patches, const NarrowWeights& w, const N
             .c_line = c.line * value,
             .pool = c.pool};
   };
-  // One row reads all weights once, in int8 as fast by vectors as by tiles (measured: 7.4 us of an MLP), and tiles
-  // suffer more from a busy neighbour (27 against 10 us). In bf16 vectors take twice as long, but setting tiles up
-  // takes 100 ns.
+  // One row reads all weights once: as fast by vectors as by tiles in int8 (measured: 7.4 us of an MLP), in bf16 nearly
+  // (17 against 13 us for 1.3 MB). Tiles suffer more from a busy neighbour (27 against 10 us, and 50 against 22), and
+  // setting them up takes 100 ns.
   const bool one = patches.rows * patches.lines == 1;
   if (amx && !(one && int8)) {
-    const bool small = one && !c.pool && panel_bytes * (last - first) <= small_bytes * NarrowWeights::panel;
-    (int8 ? amx->int8 : small ? amx->bf16_row : amx->bf16)(tile(first, last - first));
+    (int8 ? amx->int8 : one && !c.pool ? amx->bf16_row : amx->bf16)(tile(first, last - first));
   } else {
     const auto block = int8 ? kernels->int8_tile : kernels->bf16_tile;
     const std::size_t groups = (patches.rows + detail::narrow_rows - 1) / detail::narrow_rows;

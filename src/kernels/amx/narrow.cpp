@@ -87,7 +87,8 @@ struct Int8 : Tiles {
 };
 
 /// One row times V panels by vectors, with the bits of the tiles: in each step the even and the odd places of the depth
-/// are summed apart, from zero, and both are added to what was before. MXCSR must be as tiles work meanwhile.
+/// are summed apart, from zero, and both are added to what was before. MXCSR must be as tiles work meanwhile. Four
+/// instructions for two ports to 64 bytes of weights: 2 cycles at best, measured 2.1 from L2.
 template <int V>
 [[gnu::noinline]] void row_panels(const NarrowTile& t, size_t col, __m512 (&sums)[4]) {
   const size_t step = amx_step(t.segment);
@@ -106,6 +107,7 @@ template <int V>
       __m512 even[V], odd[V];
 #pragma GCC unroll 4
       for (int j = 0; j < V; ++j) even[j] = odd[j] = _mm512_setzero_ps();
+#pragma GCC unroll 2
       for (size_t k = 0; k < bytes / 4; ++k, b += 4 * narrow_panel) {
         const __m512 first = _mm512_set1_ps(values[0][k]), second = _mm512_set1_ps(values[1][k]);
 #pragma GCC unroll 4
