@@ -1,10 +1,13 @@
 #pragma once
 // Order of floats by radix sort: a few passes over whole columns, several times as fast as comparing.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace redoubt::detail {
@@ -17,20 +20,15 @@ class FloatOrder {
   void sort(std::size_t count, Value value) {
     entries_.resize(count);
     other_.resize(count);
-    for (auto& h : histogram_) h.fill(0);
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint32_t key = key_of(value(i));
-      ++histogram_[1][key >> 11 & 2047];
-      ++histogram_[2][key >> 22];
+    if (count == 0) return;
+    // In places between the smallest and the largest, values that share one are few as a rule, and neighbours then. If
+    // they are not, as most values lie close together, digits of the values themselves tell them apart.
+    const auto [low, high] = range_of(count, value);
+    if (high - low <= std::numeric_limits<float>::max()) {
+      by_place(value, low, high - low);
+      if (insert(4 * count)) return;
     }
-    // Values that are alike in the upper digits are few, as a rule, and neighbours after those have been sorted.
-    start(1, value);
-    by_digit(2);
-    if (insert(4 * count)) return;
-    for (std::size_t i = 0; i < count; ++i) ++histogram_[0][key_of(value(i)) & 2047];
-    start(0, value);
-    by_digit(1);
-    by_digit(2);
+    by_digits(value);
   }
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -39,32 +37,88 @@ class FloatOrder {
   std::uint32_t key(std::size_t rank) const noexcept { return static_cast<std::uint32_t>(entries_[rank] >> 32); }
 
  private:
+  static constexpr std::size_t digits = 2048;
+
   static std::uint32_t key_of(float value) noexcept {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value + 0.0f);  // no minus zero
     // Without a branch, which signs at random would mislead.
     return bits ^ (static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000u);
   }
+  static float value_of(std::uint32_t key) noexcept {
+    return std::bit_cast<float>(key ^
+                                (~static_cast<std::uint32_t>(static_cast<std::int32_t>(key) >> 31) | 0x80000000u));
+  }
+  static std::uint64_t entry_of(float value, std::size_t i) noexcept { return std::uint64_t{key_of(value)} << 32 | i; }
+
+  template <class Value>
+  static std::pair<float, float> range_of(std::size_t count, Value value) noexcept {
+    constexpr std::size_t lanes = 16;  // none of which waits for another
+    std::array<float, lanes> low, high;
+    low.fill(value(0));
+    high.fill(value(0));
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+      for (std::size_t k = 0; k < lanes; ++k) {
+        const float v = value(i + k);
+        low[k] = v < low[k] ? v : low[k];
+        high[k] = v > high[k] ? v : high[k];
+      }
+    }
+    for (; i < count; ++i) low[0] = std::min(low[0], value(i)), high[0] = std::max(high[0], value(i));
+    return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
+  }
   /// Where the values of each digit begin.
-  std::array<std::uint32_t, 2048> places_of(std::size_t digit) const noexcept {
-    std::array<std::uint32_t, 2048> places;
+  std::array<std::uint32_t, digits> places_of(std::size_t digit) const noexcept {
+    std::array<std::uint32_t, digits> places;
     std::exclusive_scan(histogram_[digit].begin(), histogram_[digit].end(), places.begin(), 0u);
     return places;
   }
-  /// All values, by a digit.
+  void clear() {
+    for (auto& h : histogram_) h.fill(0);
+  }
+
+  /// By 2^22 places between low and low + spread.
   template <class Value>
-  void start(std::size_t digit, Value value) {
-    auto places = places_of(digit);
+  void by_place(Value value, float low, float spread) {
+    // Rounding may add 2^-22 of them.
+    const float scale = spread > 0 ? static_cast<float>(digits * digits - 8) / spread : 0;
+    // Values may lie so close together that the quotient is infinite.
+    const float bounded = std::min(scale, std::numeric_limits<float>::max());
+    const auto place_of = [=](float v) {
+      return static_cast<std::uint32_t>(static_cast<std::int32_t>((v - low) * bounded));
+    };
+    clear();
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const std::uint32_t place = place_of(value(i));
+      ++histogram_[0][place % digits];
+      ++histogram_[1][place / digits];
+    }
+    auto begins = places_of(0);
+    for (std::size_t i = 0; i < entries_.size(); ++i)
+      other_[begins[place_of(value(i)) % digits]++] = entry_of(value(i), i);
+    begins = places_of(1);
+    for (const std::uint64_t e : other_)
+      entries_[begins[place_of(value_of(static_cast<std::uint32_t>(e >> 32))) / digits]++] = e;
+  }
+
+  /// By the three digits of the keys.
+  template <class Value>
+  void by_digits(Value value) {
+    clear();
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       const std::uint32_t key = key_of(value(i));
-      entries_[places[key >> (11 * digit) & 2047]++] = std::uint64_t{key} << 32 | i;
+      for (std::size_t d = 0; d < 3; ++d) ++histogram_[d][key >> (11 * d) & (digits - 1)];
     }
-  }
-  void by_digit(std::size_t digit) {
-    const unsigned shift = 32 + 11 * static_cast<unsigned>(digit);
-    if (entries_.empty() || histogram_[digit][entries_[0] >> shift & 2047] == entries_.size()) return;  // all the same
-    auto places = places_of(digit);
-    for (const std::uint64_t e : entries_) other_[places[e >> shift & 2047]++] = e;
-    entries_.swap(other_);
+    auto begins = places_of(0);
+    for (std::size_t i = 0; i < entries_.size(); ++i)
+      entries_[begins[key_of(value(i)) & (digits - 1)]++] = entry_of(value(i), i);
+    for (std::size_t digit = 1; digit < 3; ++digit) {
+      const unsigned shift = 32 + 11 * static_cast<unsigned>(digit);
+      if (histogram_[digit][entries_[0] >> shift & (digits - 1)] == entries_.size()) continue;  // all the same
+      begins = places_of(digit);
+      for (const std::uint64_t e : entries_) other_[begins[e >> shift & (digits - 1)]++] = e;
+      entries_.swap(other_);
+    }
   }
   /// By insertion, of whole entries. False: it took more than `most` moves, and the order is some other.
   bool insert(std::size_t most) {
@@ -81,7 +135,7 @@ class FloatOrder {
   }
 
   std::vector<std::uint64_t> entries_, other_;
-  std::array<std::array<std::uint32_t, 2048>, 3> histogram_;
+  std::array<std::array<std::uint32_t, digits>, 3> histogram_;
 };
 
 }  // namespace redoubt::detail

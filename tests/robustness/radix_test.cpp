@@ -39,12 +39,14 @@ TEST_CASE("floats are ordered as a stable sort orders them", "[radix]") {
     std::vector<float> normal(n), whole(n), alike(n);
     for (float& v : normal) v = static_cast<float>(random.normal());
     for (float& v : whole) v = static_cast<float>(random.below(7)) - 3;
-    // Equal but for their lowest bits, the largest first: insertion gives up.
     for (std::size_t i = 0; i < n; ++i)
       alike[i] = std::bit_cast<float>(0x3f800000u + static_cast<std::uint32_t>((n - i) % 2048));
-    check(order, normal);
-    check(order, whole);
-    check(order, alike);
+    std::vector<float> tiny = normal, far = alike, opposite = normal;
+    for (float& v : tiny) v *= 1e-40f;
+    // One value so far away that all others share a place, the largest first: insertion gives up.
+    far.back() = 1e30f;
+    opposite.front() = -std::numeric_limits<float>::max(), opposite.back() = std::numeric_limits<float>::max();
+    for (const auto* values : {&normal, &whole, &alike, &tiny, &far, &opposite}) check(order, *values);
     std::sort(normal.begin(), normal.end());
     check(order, normal);
     std::reverse(normal.begin(), normal.end());

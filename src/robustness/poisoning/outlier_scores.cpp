@@ -94,16 +94,16 @@ void detail::require_finite(MatrixView<const float> x, const char* who) {
 }
 
 std::vector<double> ecod_scores(MatrixView<const float> x, Arena* arena) {
-  detail::require_finite(x, "ecod_scores");
   const std::size_t n = x.rows(), cols = x.cols(), groups = (cols + columns_at_once - 1) / columns_at_once;
   const double rows = static_cast<double>(n);
-  std::vector<double> tail(n + 1, 0);  // -log(i / n)
+  std::vector<double> tail(n + 1, 0);  // -log(i / n), which falls
   for (std::size_t i = 1; i <= n; ++i) tail[i] = -std::log(static_cast<double>(i) / rows);
 
-  // A sum per group of columns, added up in their order.
+  // A sum per group of columns, added up in their order. A thread has its memory once.
   std::vector<std::vector<double>> sums(groups);
+  const auto threads = static_cast<std::size_t>((arena ? *arena : Arena::default_arena()).threads());
   parallel_for(
-      groups, 1,
+      groups, (groups + threads - 1) / threads,
       [&](std::size_t first, std::size_t last) {
         std::vector<float> columns(columns_at_once * n);
         detail::FloatOrder order;
@@ -117,16 +117,19 @@ std::vector<double> ecod_scores(MatrixView<const float> x, Arena* arena) {
           for (std::size_t c = 0; c < count; ++c) {
             const float* column = columns.data() + c * n;
             const double mean = sum_of(column, n, [](double v) { return v; }) / rows;
+            if (!std::isfinite(mean)) detail::require_finite(x, "ecod_scores");
             const double skew = sum_of(column, n, [mean](double v) { return (v - mean) * (v - mean) * (v - mean); });
             const bool symmetric = !(skew > 0) && !(skew < 0);
             order.sort(n, [&](std::size_t r) { return column[r]; });
             if (n == 0 || order.key(0) == order.key(n - 1)) continue;  // constant: says nothing
             for (std::size_t from = 0, to = 0; from < n; from = to) {
-              while (to < n && order.key(to) == order.key(from)) ++to;
+              const std::uint32_t key = order.key(from);
+              for (to = from + 1; to < n && order.key(to) == key;) ++to;
               // The largest of both tails and the one on the longer side, or both together if no side is longer.
-              const double left = tail[to], right = tail[n - from];
-              const double score = symmetric ? left + right : std::max(left, right);
-              for (std::size_t i = from; i < to; ++i) sum[order.position(i)] += score;
+              const double score = symmetric ? tail[to] + tail[n - from] : tail[std::min(to, n - from)];
+              std::size_t i = from;  // a loop that ends before it begins would cost as much as the sum
+              do sum[order.position(i)] += score;
+              while (++i < to);
             }
           }
         }
