@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "redoubt/data/text.hpp"
 #include "robustness/monitor/query_monitor_state.hpp"
@@ -17,20 +18,62 @@ struct Agreement {
   std::uint32_t weight, changed;
 };
 
-/// Weights of the bytes that differ by no more than is tolerated, and how many differ at all. Bytes and 16-bit sums
-/// (all weights together fit) without aliases: compilers then work on 16 bytes at once, which counts: ten calls a
-/// query.
-Agreement agreement_of(const std::uint8_t* __restrict a, const std::uint8_t* __restrict b,
-                       const std::uint8_t* __restrict tolerance, const std::uint16_t* __restrict weight,
-                       std::size_t n) noexcept {
-  std::uint16_t sum = 0, changed = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint8_t difference = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
-    const std::uint16_t agrees = difference <= tolerance[i] ? 0xffff : 0;
-    sum += agrees & weight[i];
-    changed += difference != 0;
+constexpr std::size_t block = 16;
+using Bytes [[gnu::vector_size(block)]] = std::uint8_t;
+using Words [[gnu::vector_size(block)]] = std::uint16_t;
+
+template <class Vector, std::size_t bytes = block>
+Vector load(const void* from) noexcept {
+  using Halves [[gnu::vector_size(block)]] = std::uint64_t;
+  if constexpr (bytes == block / 2) {
+    std::uint64_t half;  // straight to a register, zeros behind it
+    std::memcpy(&half, from, sizeof half);
+    return reinterpret_cast<Vector>(Halves{half, 0});
+  } else {
+    Vector v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
   }
-  return {sum, changed};
+}
+
+/// Weights of the bytes that differ by no more than is tolerated, and how many differ at all: sums of 16 bits, as all
+/// weights together fit. Vectors as compilers have them for every CPU; it counts: ten calls a query, 20 ns instead of
+/// 40 for 100 fields.
+struct Agreeing {
+  Words sum{};
+  Bytes same{};  // counts, at most widest_sketch / block
+
+  /// The next `bytes`; weights are there for a whole block.
+  template <std::size_t bytes = block>
+  void add(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* tolerance, const std::uint16_t* weight) {
+    const auto x = load<Bytes, bytes>(a), y = load<Bytes, bytes>(b), tolerated = load<Bytes, bytes>(tolerance);
+    const Bytes difference = (x > y ? x : y) - (x > y ? y : x);
+    same -= reinterpret_cast<Bytes>(difference == 0);
+    const auto agrees = reinterpret_cast<Bytes>((difference > tolerated ? difference : tolerated) == tolerated);
+    // Each byte twice: a mask of 16 bits.
+    const Bytes low = __builtin_shufflevector(agrees, agrees, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const Bytes high =
+        __builtin_shufflevector(agrees, agrees, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
+    sum += reinterpret_cast<Words>(low) & load<Words>(weight);
+    sum += reinterpret_cast<Words>(high) & load<Words>(weight + block / 2);
+  }
+};
+
+/// Of n bytes, a multiple of sketch_block.
+Agreement agreement_of(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* tolerance,
+                       const std::uint16_t* weight, std::size_t n) noexcept {
+  static_assert(widest_sketch / block < 256 && 2 * sketch_block == block);
+  Agreeing agreeing;
+  std::size_t i = 0;
+  for (; i + block <= n; i += block) agreeing.add(a + i, b + i, tolerance + i, weight + i);
+  if (i < n) {
+    agreeing.add<sketch_block>(a + i, b + i, tolerance + i, weight + i);
+    i += block;
+  }
+  Agreement found{0, static_cast<std::uint32_t>(i)};
+  for (std::size_t k = 0; k < block / 2; ++k) found.weight += agreeing.sum[k];
+  for (std::size_t k = 0; k < block; ++k) found.changed -= agreeing.same[k];
+  return found;
 }
 
 }  // namespace
@@ -47,26 +90,30 @@ const char* to_string(ProbeKind kind) noexcept {
   return "unknown";
 }
 
-std::uint8_t QueryMonitor::State::numeric_byte(const Field& field, float value) const noexcept {
-  if (!(value == value)) return missing_value;
-  // This order of arguments maps an infinity to an end of the range and never casts a NaN.
-  return static_cast<std::uint8_t>(std::min(253.0f, std::max(0.0f, (value - field.low) * field.inverse_step)));
+void QueryMonitor::State::numeric_bytes(const float* values, std::size_t first, std::size_t end,
+                                        std::uint8_t* out) const noexcept {
+  const float *const lowest = low.data(), *const inverse = inverse_step.data();
+  for (std::size_t i = first; i < end; ++i) {
+    const float value = values[i - first];
+    // This order of arguments maps an infinity to an end of the range and never casts a NaN.
+    const float place = std::min(253.0f, std::max(0.0f, (value - lowest[i]) * inverse[i]));
+    const int byte = static_cast<int>(place);
+    out[i] = static_cast<std::uint8_t>(value == value ? byte : int{missing_value});
+  }
 }
 
 std::uint64_t QueryMonitor::State::sketch(std::span<const float> row, std::uint8_t* out) const noexcept {
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    const Field& field = fields[i];
-    const float value = row[field.column];
-    if (field.type == ColumnType::text) {
-      out[i] = missing_value;
-    } else if (field.type == ColumnType::categorical) {
-      const auto& table = category_bytes[field.column];
-      out[i] = value >= 0 && value < static_cast<float>(table.size()) ? table[static_cast<std::size_t>(value)]
-                                                                      : missing_value;
-    } else {
-      out[i] = numeric_byte(field, value);
-    }
+  std::array<float, widest_sketch> values;
+  for (std::size_t i = 0; i < width(); ++i) values[i] = row[fields[i].column];
+  numeric_bytes(values.data(), 0, width(), out);
+  for (const std::uint32_t i : other_fields) {
+    const float value = values[i];
+    const auto& table = category_bytes[fields[i].column];
+    const bool known =
+        fields[i].type == ColumnType::categorical && value >= 0 && value < static_cast<float>(table.size());
+    out[i] = known ? table[static_cast<std::size_t>(value)] : missing_value;
   }
+  std::fill(out + width(), out + stride(), std::uint8_t{0});
   return hash64(std::as_bytes(row), options.key) | 1;
 }
 
@@ -88,14 +135,17 @@ std::uint64_t QueryMonitor::State::sketch(const RowView& row, std::uint8_t* out)
       continue;
     }
     const Column& column = data.column(at);
+    float number = 0;
     switch (spec.type) {
       case ColumnType::numeric:
-        out[i] = numeric_byte(fields[i], static_cast<float>(column.numbers[r]));
+        number = static_cast<float>(column.numbers[r]);
+        numeric_bytes(&number, i, i + 1, out);
         exact = mix(exact ^ std::bit_cast<std::uint64_t>(column.numbers[r]));
         break;
       case ColumnType::timestamp: {
         const std::int64_t time = column.times[r];
-        out[i] = numeric_byte(fields[i], time == missing_time ? std::nanf("") : static_cast<float>(time * 1e-6));
+        number = time == missing_time ? std::nanf("") : static_cast<float>(time * 1e-6);
+        numeric_bytes(&number, i, i + 1, out);
         exact = mix(exact ^ static_cast<std::uint64_t>(time));
         break;
       }
@@ -114,6 +164,7 @@ std::uint64_t QueryMonitor::State::sketch(const RowView& row, std::uint8_t* out)
     }
     i = end;
   }
+  std::fill(out + width(), out + stride(), std::uint8_t{0});
   return exact | 1;
 }
 
@@ -132,7 +183,7 @@ void QueryMonitor::State::min_hashes(std::string_view text, std::span<const Fiel
 }
 
 Likeness QueryMonitor::State::compare(const std::uint8_t* a, const std::uint8_t* b) const noexcept {
-  const Agreement found = agreement_of(a, b, tolerance.data(), weight.data(), fields.size());
+  const Agreement found = agreement_of(a, b, tolerance.data(), weight.data(), stride());
   return {static_cast<float>(found.weight) / all_weight, found.changed};
 }
 
@@ -151,7 +202,7 @@ std::array<std::size_t, bands> QueryMonitor::State::fetch_slots(const std::uint8
   for (std::size_t b = 0; b < bands; ++b) {
     slots[b] = b * options.buckets + bucket(b, sketch);
     __builtin_prefetch(&seen[slots[b]]);
-    for (std::size_t at = 0; at < width(); at += 64) __builtin_prefetch(&seen_sketch[slots[b] * width() + at]);
+    for (std::size_t at = 0; at < stride(); at += 64) __builtin_prefetch(&seen_sketch[slots[b] * stride() + at]);
   }
   return slots;
 }
@@ -166,8 +217,8 @@ void QueryMonitor::State::fetch_recent(std::size_t set, std::uint64_t id) noexce
   const std::lock_guard lock(caller_locks[set % lock_stripes]);
   const Caller* const caller = find_caller(set, id);
   if (!caller) return;
-  const std::size_t first = static_cast<std::size_t>(caller - callers.data()) * recent * width();
-  for (std::size_t at = 0; at < recent * width(); at += 64) __builtin_prefetch(&caller_sketch[first + at]);
+  const std::size_t first = static_cast<std::size_t>(caller - callers.data()) * recent * stride();
+  for (std::size_t at = 0; at < recent * stride(); at += 64) __builtin_prefetch(&caller_sketch[first + at]);
 }
 
 QueryMonitor::State::Link QueryMonitor::State::link_and_store(const std::array<std::size_t, bands>& slots,
@@ -175,12 +226,14 @@ QueryMonitor::State::Link QueryMonitor::State::link_and_store(const std::array<s
                                                               std::uint64_t caller, std::uint64_t now,
                                                               float threshold) noexcept {
   Link best;
+  // All slots at once, by everybody in the order of the bands: half the locking of looking and storing apart.
+  std::array<std::unique_lock<std::mutex>, bands> locks;
   for (std::size_t b = 0; b < bands; ++b) {
     const std::size_t bucket_index = slots[b] - b * options.buckets;
-    const std::lock_guard lock(band_locks[b * lock_stripes + bucket_index % lock_stripes]);
+    locks[b] = std::unique_lock(band_locks[b * lock_stripes + bucket_index % lock_stripes]);
     const Seen& entry = seen[slots[b]];
     if (entry.exact == 0) continue;
-    const Likeness likeness = compare(sketch, &seen_sketch[slots[b] * width()]);
+    const Likeness likeness = compare(sketch, &seen_sketch[slots[b] * stride()]);
     if (best.found && likeness.similarity < best.likeness.similarity) continue;
     const float aged =
         entry.chain * static_cast<float>(std::exp(-static_cast<double>(now - std::min(now, entry.when)) / horizon));
@@ -190,10 +243,8 @@ QueryMonitor::State::Link QueryMonitor::State::link_and_store(const std::array<s
   }
   best.chain = best.found && best.likeness.similarity >= threshold ? best.chain + 1.0f : 0.0f;
   for (std::size_t b = 0; b < bands; ++b) {
-    const std::size_t stripe = (slots[b] - b * options.buckets) % lock_stripes;
-    const std::lock_guard lock(band_locks[b * lock_stripes + stripe]);
     seen[slots[b]] = {exact, caller, now, best.chain};
-    std::copy(sketch, sketch + width(), &seen_sketch[slots[b] * width()]);
+    std::copy(sketch, sketch + stride(), &seen_sketch[slots[b] * stride()]);
   }
   return best;
 }
@@ -204,16 +255,16 @@ QueryVerdict QueryMonitor::State::judge(std::uint64_t caller_id, const std::uint
   QueryVerdict verdict;
   const std::size_t set = static_cast<std::size_t>(mix(caller_id + options.key) % (options.callers / ways));
   for (std::size_t w = 0; w < ways; ++w) __builtin_prefetch(&callers[set * ways + w]);
-  // What is read is fetched at once: waiting for memory is most of the cost.
+  // What is read is fetched at once, and comes while the row's density is looked up: waiting for memory is most of the
+  // cost.
   const std::array<std::size_t, bands> slots = fetch_slots(sketch);
   fetch_recent(set, caller_id);
+  verdict.strange = density.surprise(sketch) >= static_cast<float>(calibration.strange_threshold);
   const Link link =
       link_and_store(slots, sketch, exact, caller_id, now, static_cast<float>(calibration.chain_threshold));
   verdict.similarity = link.likeness.similarity;
   verdict.fields_changed = link.found ? link.likeness.changed : static_cast<std::uint32_t>(width());
   verdict.chain_score = link.chain / static_cast<float>(calibration.chain_limit);
-
-  verdict.strange = density.surprise(sketch) >= static_cast<float>(calibration.strange_threshold);
 
   Likeness own;
   bool repeated = false, linked = false;
@@ -230,7 +281,7 @@ QueryVerdict QueryMonitor::State::judge(std::uint64_t caller_id, const std::uint
     bool compared = false;
     for (std::size_t k = 0; k < recent; ++k) {
       if (caller->exact[k] == 0) continue;
-      const Likeness likeness = compare(sketch, &caller_sketch[(base + k) * width()]);
+      const Likeness likeness = compare(sketch, &caller_sketch[(base + k) * stride()]);
       if (!compared || likeness.similarity > own.similarity) own = likeness;
       compared = true;
       repeated = repeated || caller->exact[k] == exact;
@@ -242,7 +293,7 @@ QueryVerdict QueryMonitor::State::judge(std::uint64_t caller_id, const std::uint
     caller->strange = std::clamp(caller->strange + step_of_strange(verdict.strange, now - caller->last), 0.0f, 2.0f);
     verdict.strange_score = caller->strange;
     caller->exact[caller->next] = exact;
-    std::copy(sketch, sketch + width(), &caller_sketch[(base + caller->next) * width()]);
+    std::copy(sketch, sketch + stride(), &caller_sketch[(base + caller->next) * stride()]);
     caller->next = (caller->next + 1) % recent;
     caller->last = now;
   }

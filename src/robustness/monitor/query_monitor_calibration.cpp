@@ -43,11 +43,18 @@ void QueryMonitor::State::choose_fields(std::span<const ColumnType> types) {
     all = std::move(chosen);
   }
   fields = std::move(all);
-  for (const Field& f : fields)
-    tolerance.push_back(f.type == ColumnType::numeric || f.type == ColumnType::timestamp ? 1 : 0);
+  low.assign(width(), 0);
+  inverse_step.assign(width(), 0);
+  tolerance.assign(stride(), 0);
+  for (std::uint32_t i = 0; i < width(); ++i) {
+    if (fields[i].type == ColumnType::numeric || fields[i].type == ColumnType::timestamp)
+      tolerance[i] = 1;
+    else
+      other_fields.push_back(i);
+  }
 }
 
-void QueryMonitor::State::set_steps(Field& field, std::vector<float> values) const {
+void QueryMonitor::State::set_steps(std::size_t field, std::vector<float> values) {
   std::erase_if(values, [](float v) { return !std::isfinite(v); });
   double mean = 0, square = 0;
   for (float v : values) mean += v;
@@ -57,16 +64,16 @@ void QueryMonitor::State::set_steps(Field& field, std::vector<float> values) con
   // A column that never varied still needs a scale: one percent of its size.
   if (!(deviation > 0)) deviation = std::max(std::abs(mean), 1.0) * 0.01;
   const double step = this->step * deviation;
-  field.low = static_cast<float>(mean - 127.0 * step);
-  field.inverse_step = static_cast<float>(1.0 / step);
+  low[field] = static_cast<float>(mean - 127.0 * step);
+  inverse_step[field] = static_cast<float>(1.0 / step);
 }
 
 void QueryMonitor::State::allocate() {
   options.callers -= options.callers % ways;
   seen.resize(bands * options.buckets);
-  seen_sketch.resize(seen.size() * width());
+  seen_sketch.resize(seen.size() * stride());
   callers.resize(options.callers);
-  caller_sketch.resize(callers.size() * recent * width());
+  caller_sketch.resize(callers.size() * recent * stride());
   alarms.reserve(most_alarms);
 }
 
@@ -78,11 +85,12 @@ void QueryMonitor::State::forget() {
 template <class Values, class Sketch>
 void QueryMonitor::State::learn(std::size_t rows, Values&& values_of, Sketch&& sketch_of) {
   allocate();
-  std::vector<std::uint8_t> sketches(rows * width());
+  std::vector<std::uint8_t> sketches(rows * stride());
   for (;;) {
-    for (Field& field : fields)
-      if (field.type == ColumnType::numeric || field.type == ColumnType::timestamp) set_steps(field, values_of(field));
-    for (std::size_t r = 0; r < rows; ++r) sketch_of(r, &sketches[r * width()]);
+    for (std::size_t f = 0; f < fields.size(); ++f)
+      if (fields[f].type == ColumnType::numeric || fields[f].type == ColumnType::timestamp)
+        set_steps(f, values_of(fields[f]));
+    for (std::size_t r = 0; r < rows; ++r) sketch_of(r, &sketches[r * stride()]);
     calibrate(sketches, rows);
     if (std::max(calibration.caller_link_rate, calibration.chain_link_rate) <= repetitive ||
         step * step_shrinks < options.step * finest_step)
@@ -99,7 +107,7 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   for (std::size_t p = 0; p < pairs; ++p) {
     const std::size_t a = random.below(rows), b = (a + 1 + random.below(rows - 1)) % rows;
     for (std::size_t i = 0; i < width(); ++i)
-      agree[i] += std::abs(sketches[a * width() + i] - sketches[b * width() + i]) <= tolerance[i];
+      agree[i] += std::abs(sketches[a * stride() + i] - sketches[b * stride() + i]) <= tolerance[i];
   }
   std::vector<double> information(width());
   double total = 0;
@@ -109,7 +117,7 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   }
   for (auto& chosen : band_fields) chosen.clear();
   forget();
-  weight.resize(width());
+  weight.resize(stride() + sketch_block);
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < width(); ++i)
     sum += weight[i] = static_cast<std::uint16_t>(std::lround(1 + information[i] / total * 60000));
@@ -134,9 +142,9 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   horizon = static_cast<double>(std::min<std::size_t>(4096, rows));
   std::vector<float> own(rows, 0), global(rows, 0);
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::uint8_t* sketch = &sketches[r * width()];
+    const std::uint8_t* sketch = &sketches[r * stride()];
     for (std::size_t k = 1; k <= std::min(recent, r); ++k)
-      own[r] = std::max(own[r], compare(sketch, sketch - k * width()).similarity);
+      own[r] = std::max(own[r], compare(sketch, sketch - k * stride()).similarity);
     global[r] = link_and_store(fetch_slots(sketch), sketch, 1, 0, r + 1, 2.0f).likeness.similarity;
   }
   const auto threshold = [&](std::vector<float> values, double floor_value, double& link_rate) {
@@ -175,10 +183,10 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   for (const Field& f : fields) use.push_back(f.type != ColumnType::text);
   std::vector<std::uint8_t> even;
   for (std::size_t r = 0; r < rows; r += 2)
-    even.insert(even.end(), &sketches[r * width()], &sketches[r * width()] + width());
+    even.insert(even.end(), &sketches[r * stride()], &sketches[r * stride()] + width());
   density.fit(even, (rows + 1) / 2, use);
   std::vector<float> surprise;
-  for (std::size_t r = 1; r < rows; r += 2) surprise.push_back(density.surprise(&sketches[r * width()]));
+  for (std::size_t r = 1; r < rows; r += 2) surprise.push_back(density.surprise(&sketches[r * stride()]));
   std::vector<float> sorted = surprise;
   std::sort(sorted.begin(), sorted.end());
   const float usual = sorted[sorted.size() / 2];
@@ -200,7 +208,7 @@ void QueryMonitor::State::calibrate(const std::vector<std::uint8_t>& sketches, s
   std::uint64_t now = 0;
   const auto links = static_cast<float>(calibration.chain_threshold);
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::uint8_t* const sketch = &sketches[r * width()];
+    const std::uint8_t* const sketch = &sketches[r * stride()];
     longest = std::max(longest, link_and_store(fetch_slots(sketch), sketch, 1, 0, ++now, links).chain);
   }
   calibration.chain_limit = std::max(fewest_chain, 2.0 * longest + 8.0);

@@ -23,6 +23,7 @@ constexpr std::size_t ways = 4;              // callers per set of the caller ta
 constexpr std::size_t lock_stripes = 64;     // per table
 constexpr std::size_t text_fields = 16;      // min-hash fields per text column
 constexpr std::size_t widest_sketch = 1024;  // bytes; bound of max_fields
+constexpr std::size_t sketch_block = 8;      // bytes compared at once, or twice as many
 constexpr std::size_t most_alarms = 1024;
 constexpr std::size_t most_reference = 8192;
 constexpr std::size_t fewest_reference = 100;
@@ -49,12 +50,11 @@ inline std::uint8_t category_byte(std::string_view name) noexcept {
   return static_cast<std::uint8_t>(hash64(name) % missing_value);
 }
 
-/// One compared byte of a sketch, and how a raw value becomes it.
+/// One compared byte of a sketch.
 struct Field {
   std::uint32_t column = 0;  // index into the feature columns
   ColumnType type = ColumnType::numeric;
   std::uint32_t part = 0;  // text: which min-hash
-  float low = 0, inverse_step = 0;
 };
 
 /// Sketch header; the bytes lie in a separate array.
@@ -88,8 +88,10 @@ struct QueryMonitor::State {
   Schema schema;  // feature columns; empty if made from a matrix
   std::size_t columns = 0;
   std::vector<Field> fields;
-  std::vector<std::uint8_t> tolerance;                    // per field
-  std::vector<std::uint16_t> weight;                      // per field, of all_weight
+  std::vector<std::uint32_t> other_fields;                // that are no numbers
+  std::vector<float> low, inverse_step;                   // per field: how a number becomes its byte
+  std::vector<std::uint8_t> tolerance;                    // per byte
+  std::vector<std::uint16_t> weight;                      // per field, of all_weight; zeros for two blocks behind
   float all_weight = 1;                                   // at most 65535: sums fit 16 bits
   std::vector<std::vector<std::uint8_t>> category_bytes;  // per column: code -> byte
   struct BandField {
@@ -106,9 +108,9 @@ struct QueryMonitor::State {
   double horizon = 4096;                             // queries after which a chain link has decayed to 1/e
 
   std::vector<Seen> seen;                   // bands x buckets
-  std::vector<std::uint8_t> seen_sketch;    // bands x buckets x fields
+  std::vector<std::uint8_t> seen_sketch;    // bands x buckets x stride
   std::vector<Caller> callers;              // sets x ways
-  std::vector<std::uint8_t> caller_sketch;  // callers x recent x fields
+  std::vector<std::uint8_t> caller_sketch;  // callers x recent x stride
   std::array<std::mutex, bands * lock_stripes> band_locks;
   std::array<std::mutex, lock_stripes> caller_locks;
   std::atomic<std::uint64_t> queries{0}, suspicious{0};
@@ -118,9 +120,13 @@ struct QueryMonitor::State {
 
   explicit State(const QueryMonitorOptions& o);
   std::size_t width() const noexcept { return fields.size(); }
+  /// Bytes from sketch to sketch: whole blocks, zeros behind the fields.
+  std::size_t stride() const noexcept { return (width() + sketch_block - 1) / sketch_block * sketch_block; }
 
   // --- sketches -------------------------------------------------------------------------------------
-  std::uint8_t numeric_byte(const Field& field, float value) const noexcept;
+  /// `out` of the numbers of fields [first, end).
+  void numeric_bytes(const float* values, std::size_t first, std::size_t end, std::uint8_t* out) const noexcept;
+  /// Writes a sketch, stride() bytes; returns a hash of the raw row.
   std::uint64_t sketch(std::span<const float> row, std::uint8_t* out) const noexcept;
   std::uint64_t sketch(const RowView& row, std::uint8_t* out) const noexcept;
 
@@ -162,7 +168,7 @@ struct QueryMonitor::State {
   void choose_fields(std::span<const ColumnType> types);
 
   /// Steps of a numeric column from its finite values.
-  void set_steps(Field& field, std::vector<float> values) const;
+  void set_steps(std::size_t field, std::vector<float> values);
   void allocate();
   void forget();
 

@@ -10,13 +10,18 @@ namespace {
 
 constexpr double nat = 64;  // units of the tables
 constexpr std::uint8_t missing = 255;
-constexpr double coarse = 8;  // values; a pair of them is met often enough to be missed
+constexpr double coarse = 8;               // values; a pair of them is met often enough to be missed
+constexpr std::size_t coarse_values = 16;  // room for them, and for missing
 constexpr std::size_t rows_for_tree = 2048;
 
 std::size_t rest_of(float slope, float start, int parent, int own) noexcept {
   const float rest = static_cast<float>(own) - (slope * static_cast<float>(parent) + start) + 128.5f;
   return static_cast<std::size_t>(std::min(255.0f, std::max(0.0f, rest)));
 }
+
+// Of an entry of own_.
+int units_of(std::int16_t entry) noexcept { return entry >> 4; }
+std::size_t bin_of(std::int16_t entry) noexcept { return static_cast<std::size_t>(entry) % coarse_values; }
 
 std::int16_t units(double nats) { return static_cast<std::int16_t>(std::lround(std::clamp(nats, -20.0, 20.0) * nat)); }
 
@@ -30,7 +35,6 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
   const std::size_t n = fields_.size();
   own_.assign(n * 256, 0);
   pair_.assign(n * 256, 0);
-  coarse_.assign(n * 256, 0);
   parent_.resize(n);
   const double total = static_cast<double>(rows);
   std::vector<std::uint8_t> bins(n * rows);  // coarse bytes, by field
@@ -40,14 +44,15 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
     for (std::size_t r = 0; r < rows; ++r) ++count[sketches[r * width + fields_[f]]];
     double below = 0;
     for (std::size_t b = 0; b < 256; ++b) {
-      own_[f * 256 + b] = units(-std::log((count[b] + 0.5) / (total + 128)));
       const double middle = (below + count[b] / 2) / total;
-      coarse_[f * 256 + b] = b == missing ? 15 : static_cast<std::uint8_t>(std::min(coarse - 1.0, coarse * middle));
+      const int bin = b == missing ? 15 : static_cast<int>(std::min(coarse - 1.0, coarse * middle));
+      own_[f * 256 + b] =
+          static_cast<std::int16_t>(units(-std::log((count[b] + 0.5) / (total + 128))) * coarse_values + bin);
       below += count[b];
     }
     share[f].fill(0);
     for (std::size_t r = 0; r < rows; ++r) {
-      bins[f * rows + r] = coarse_[f * 256 + sketches[r * width + fields_[f]]];
+      bins[f * rows + r] = static_cast<std::uint8_t>(bin_of(own_[f * 256 + sketches[r * width + fields_[f]]]));
       share[f][bins[f * rows + r]] += 1 / total;
     }
   }
@@ -111,8 +116,8 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
       const auto [a, b] = bytes_at(r);
       if (a == missing || b == missing) continue;
       ++count, x += a, y += b, xx += double(a) * a, xy += double(a) * b;
-      table +=
-          own_[f * 256 + static_cast<std::size_t>(b)] + pair_[f * 256 + bins[p * rows + r] * 16u + bins[f * rows + r]];
+      table += units_of(own_[f * 256 + static_cast<std::size_t>(b)]) +
+               pair_[f * 256 + bins[p * rows + r] * 16u + bins[f * rows + r]];
     }
     const double spread = xx - x * x / std::max(count, 1.0);
     if (count < 16 || !(spread > 0)) continue;
@@ -131,16 +136,16 @@ void RowDensity::fit(std::span<const std::uint8_t> sketches, std::size_t rows, s
 }
 
 float RowDensity::surprise(const std::uint8_t* sketch) const noexcept {
-  std::array<std::uint8_t, 1024> bin;
+  std::array<std::int16_t, 1024> alone;
   int sum = 0;
   const std::size_t n = fields_.size();
-  for (std::size_t f = 0; f < n; ++f) bin[f] = coarse_[f * 256 + sketch[fields_[f]]];
+  for (std::size_t f = 0; f < n; ++f) alone[f] = own_[f * 256 + sketch[fields_[f]]];
   for (std::size_t f = 0; f < n; ++f) {
     const int parent = sketch[fields_[parent_[f]]], own = sketch[fields_[f]];
     if (line_[f].used && parent != missing && own != missing)
       sum += rest_[f * 256 + rest_of(line_[f].slope, line_[f].start, parent, own)];
     else
-      sum += own_[f * 256 + static_cast<std::size_t>(own)] + pair_[f * 256 + bin[parent_[f]] * 16u + bin[f]];
+      sum += units_of(alone[f]) + pair_[f * 256 + bin_of(alone[parent_[f]]) * coarse_values + bin_of(alone[f])];
   }
   return static_cast<float>(sum) * static_cast<float>(1 / nat);
 }

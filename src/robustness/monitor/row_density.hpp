@@ -18,16 +18,15 @@ class RowDensity {
   /// Minus the log density, in nats; larger is stranger. 0 before `fit`.
   float surprise(const std::uint8_t* sketch) const noexcept;
   std::size_t memory_bytes() const noexcept {
-    return own_.size() * sizeof(own_[0]) + pair_.size() * sizeof(pair_[0]) + coarse_.size() + 4 * parent_.size() +
+    return own_.size() * sizeof(own_[0]) + pair_.size() * sizeof(pair_[0]) + 4 * parent_.size() +
            rest_.size() * sizeof(rest_[0]) + line_.size() * sizeof(Line);
   }
 
  private:
   std::vector<std::uint32_t> fields_;  // that count
   std::vector<std::uint32_t> parent_;  // per field that counts: index into fields_; itself at a root
-  std::vector<std::int16_t> own_;      // x 256: minus log frequency, in 1/64 nat
+  std::vector<std::int16_t> own_;      // x 256: minus log frequency, in 1/64 nat, above 4 bits for byte -> 0 to 15
   std::vector<std::int16_t> pair_;     // x 256: minus log ratio of joint and independent frequency
-  std::vector<std::uint8_t> coarse_;   // x 256: byte -> 0 to 15
   struct Line {
     float slope = 0, start = 0;
     bool used = false;
