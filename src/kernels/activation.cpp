@@ -78,7 +78,7 @@ void softmax_rows(MatrixView<float> values) noexcept {
 
 float exp_sum(float factor, float shift, std::span<float> x) noexcept {
   float total = 0;
-  for (float& value : x) value = factor * value - shift;
+  for (float& value : x) value = factor * (value - shift);
   naive::exp(x, x);
   for (const float value : x) total += value;
   return total;

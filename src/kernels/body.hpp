@@ -1,13 +1,13 @@
 #pragma once
 // The kernels, written once over a vector type V that each instruction-set level defines (avx2/kernels.cpp,
 // avx512/kernels.cpp). Everything is in an unnamed namespace, so that no symbol compiled with a level's flags can be
-// taken by another translation unit. V has: Reg, Mask, width; all(), tail(n); zero(), set(x), load(p), load(p, mask)
+// taken by another translation unit. V has: Reg, Mask, Wide, width; tail(n); zero(), set(x), load(p), load(p, mask)
 // (zeros elsewhere), store(p, x), store(p, x, mask); add, sub, mul, div, min, max (both return the second operand if
 // one is a NaN), fma(a, b, c) = a * b + c, nfma(a, b, c) = c - a * b, abs, sqrt, round, positive(x) = the mask of what
 // is above 0, select(mask, yes, no), pow2(n) = 2^n for integral n in [-126, 127], times_pow2(x, n) = x * 2^n for
 // integral n in [-252, 254], inverse(x) = 1 / x within 2 ULP for finite normal x, keep_if_ge(x, bound, value) = x >=
 // bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max (fixed order); wide_zero(), add_wide(x, low, high)
-// adds the lanes to two double accumulators, reduce_wide; transpose.
+// adds the lanes to two double accumulators, add_wide_squares their squares, reduce_wide; transpose.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -307,11 +307,12 @@ void softmax_kernel(float* x, size_t n) {
   V::store(x, V::mul(powers, V::set(1 / V::reduce_add(powers))), mask);
 }
 
-/// x = e^(factor * x - shift); returns the sum of what it wrote.
+/// x = e^(factor * (x - shift)); returns the sum of what it wrote.
 template <class V>
 float exp_sum_kernel(float factor, float shift, float* x, size_t n) {
-  const typename V::Reg factors = V::set(factor), shifts = V::set(-shift);
-  const auto power = [=](typename V::Reg value) { return exp_of<V>(V::fma(factors, value, shifts)); };
+  const typename V::Reg factors = V::set(factor), shifts = V::set(shift);
+  // In this order the largest x, which is the shift, gives 1 however large it is.
+  const auto power = [=](typename V::Reg value) { return exp_of<V>(V::mul(factors, V::sub(value, shifts))); };
   typename V::Reg even = V::zero(), odd = V::zero();
   size_t i = 0;
   for (; i + 2 * V::width <= n; i += 2 * V::width) {
@@ -357,12 +358,11 @@ inline typename V::Reg centred(const Centre& c, typename V::Reg x) {
 template <class V>
 double square_sum_kernel(const Centre& c, const float* x, size_t n) {
   typename V::Wide low = V::wide_zero(), high = V::wide_zero();
-  const auto add = [&](typename V::Reg value) { V::add_wide(V::mul(value, value), low, high); };
   size_t i = 0;
-  for (; i + V::width <= n; i += V::width) add(centred<V>(c, V::load(x + i)));
+  for (; i + V::width <= n; i += V::width) V::add_wide_squares(centred<V>(c, V::load(x + i)), low, high);
   if (i < n) {
     const typename V::Mask mask = V::tail(n - i);
-    add(V::select(mask, centred<V>(c, V::load(x + i, mask)), V::zero()));
+    V::add_wide_squares(V::select(mask, centred<V>(c, V::load(x + i, mask)), V::zero()), low, high);
   }
   return V::reduce_wide(low, high);
 }
@@ -390,16 +390,17 @@ void normalise_gradient_kernel(const Centre& c, const float* x, const float* sca
   using Reg = typename V::Reg;
   const Reg factor = V::set(c.factor);
   typename V::Wide low = V::wide_zero(), high = V::wide_zero(), low_lean = V::wide_zero(), high_lean = V::wide_zero();
-  const auto gather = [&](Reg value, Reg factors, Reg slopes) {
+  const auto gather = [&](Reg distance, Reg factors, Reg slopes) {
     const Reg g = V::mul(factors, slopes);
     V::add_wide(g, low, high);
-    V::add_wide(V::mul(g, V::mul(centred<V>(c, value), factor)), low_lean, high_lean);
+    V::add_wide(V::mul(g, V::mul(distance, factor)), low_lean, high_lean);
   };
   size_t i = 0;
-  for (; i + V::width <= n; i += V::width) gather(V::load(x + i), V::load(scale + i), V::load(from + i));
+  for (; i + V::width <= n; i += V::width) gather(centred<V>(c, V::load(x + i)), V::load(scale + i), V::load(from + i));
   if (i < n) {
     const typename V::Mask mask = V::tail(n - i);
-    gather(V::load(x + i, mask), V::load(scale + i, mask), V::load(from + i, mask));
+    const Reg distance = V::select(mask, centred<V>(c, V::load(x + i, mask)), V::zero());
+    gather(distance, V::load(scale + i, mask), V::load(from + i, mask));
   }
   const Reg level = V::set(float(V::reduce_wide(low, high) / double(n)));
   const Reg lean = V::set(float(V::reduce_wide(low_lean, high_lean) / double(n)));
@@ -420,21 +421,21 @@ void normalise_gradient_kernel(const Centre& c, const float* x, const float* sca
   }
 }
 
-/// scales += from * z, shifts += from
+/// scales += from * z, shifts += from, unless they are null
 template <class V>
 void normalise_sums_kernel(const Centre& c, const float* x, const float* from, float* scales, float* shifts, size_t n) {
   const typename V::Reg factor = V::set(c.factor);
   size_t i = 0;
   for (; i + V::width <= n; i += V::width) {
     const typename V::Reg slopes = V::load(from + i), z = V::mul(centred<V>(c, V::load(x + i)), factor);
-    V::store(scales + i, V::fma(slopes, z, V::load(scales + i)));
-    V::store(shifts + i, V::add(slopes, V::load(shifts + i)));
+    if (scales) V::store(scales + i, V::fma(slopes, z, V::load(scales + i)));
+    if (shifts) V::store(shifts + i, V::add(slopes, V::load(shifts + i)));
   }
   if (i < n) {
     const typename V::Mask mask = V::tail(n - i);
     const typename V::Reg slopes = V::load(from + i, mask), z = V::mul(centred<V>(c, V::load(x + i, mask)), factor);
-    V::store(scales + i, V::fma(slopes, z, V::load(scales + i, mask)), mask);
-    V::store(shifts + i, V::add(slopes, V::load(shifts + i, mask)), mask);
+    if (scales) V::store(scales + i, V::fma(slopes, z, V::load(scales + i, mask)), mask);
+    if (shifts) V::store(shifts + i, V::add(slopes, V::load(shifts + i, mask)), mask);
   }
 }
 

@@ -60,8 +60,8 @@ void normalise_gradient(std::span<const float> x, const Moments& moments, std::s
 void normalise_sums(std::span<const float> x, const Moments& moments, std::span<const float> from,
                     std::span<float> scales, std::span<float> shifts) noexcept {
   for (std::size_t i = 0; i < x.size(); ++i) {
-    scales[i] += from[i] * (centred(x[i], moments) * moments.inverse_deviation);
-    shifts[i] += from[i];
+    if (!scales.empty()) scales[i] += from[i] * (centred(x[i], moments) * moments.inverse_deviation);
+    if (!shifts.empty()) shifts[i] += from[i];
   }
 }
 

@@ -89,7 +89,7 @@ struct Table {
 
   /// dst = e^(src - shift)
   void (*exp)(const float* src, float shift, float* dst, size_t n);
-  /// x = e^(factor * x - shift); returns their sum
+  /// x = e^(factor * (x - shift)); returns their sum
   float (*exp_sum)(float factor, float shift, float* x, size_t n);
   /// x = e^x / sum of e^x
   void (*softmax)(float* x, size_t n);
@@ -112,7 +112,7 @@ struct Table {
   /// dst = factor * (g - mean of g - z * mean of g z) with g = scale * from, plus dst if `add`
   void (*normalise_gradient)(const Centre& centre, const float* x, const float* scale, const float* from, bool add,
                              float* dst, size_t n);
-  /// scales += from * z, shifts += from
+  /// scales += from * z, shifts += from, unless they are null
   void (*normalise_sums)(const Centre& centre, const float* x, const float* from, float* scales, float* shifts,
                          size_t n);
 

@@ -24,11 +24,10 @@ class FloatOrder {
     // In places between the smallest and the largest, values that share one are few as a rule, and neighbours then. If
     // they are not, as most values lie close together, digits of the values themselves tell them apart.
     const auto [low, high] = range_of(count, value);
-    if (high - low <= std::numeric_limits<float>::max()) {
-      by_place(value, low, high - low);
-      if (insert(4 * count)) return;
-    }
-    by_digits(value);
+    if (by_place(value, low, high - low) && insert(4 * count)) return;
+    by_digits(value, 1);
+    if (insert(4 * count)) return;
+    by_digits(value, 0);
   }
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -77,15 +76,16 @@ class FloatOrder {
     for (auto& h : histogram_) h.fill(0);
   }
 
-  /// By 2^22 places between low and low + spread.
+  /// By 2^22 places between low and low + spread, fewer if that is tiny. False, and nothing was done: too many values
+  /// would share a place, as those of a long tail leave the others little room.
   template <class Value>
-  void by_place(Value value, float low, float spread) {
-    // Rounding may add 2^-22 of them.
-    const float scale = spread > 0 ? static_cast<float>(digits * digits - 8) / spread : 0;
-    // Values may lie so close together that the quotient is infinite.
-    const float bounded = std::min(scale, std::numeric_limits<float>::max());
+  bool by_place(Value value, float low, float spread) {
+    if (!(spread <= std::numeric_limits<float>::max())) return false;
+    // Rounding may add 2^-22 of them. Values may lie so close together that the quotient is infinite.
+    const float scale =
+        spread > 0 ? std::min(static_cast<float>(digits * digits - 8) / spread, std::numeric_limits<float>::max()) : 0;
     const auto place_of = [=](float v) {
-      return static_cast<std::uint32_t>(static_cast<std::int32_t>((v - low) * bounded));
+      return static_cast<std::uint32_t>(static_cast<std::int32_t>((v - low) * scale));
     };
     clear();
     for (std::size_t i = 0; i < entries_.size(); ++i) {
@@ -93,30 +93,36 @@ class FloatOrder {
       ++histogram_[0][place % digits];
       ++histogram_[1][place / digits];
     }
+    // Moves of the insertion, if values are even within a digit: a quarter of the pairs in a place.
+    double moves = 0;
+    for (const double c : histogram_[1]) moves += c * c / (4 * digits);
+    if (spread > 0 && moves > 2 * static_cast<double>(entries_.size())) return false;
     auto begins = places_of(0);
     for (std::size_t i = 0; i < entries_.size(); ++i)
       other_[begins[place_of(value(i)) % digits]++] = entry_of(value(i), i);
     begins = places_of(1);
     for (const std::uint64_t e : other_)
       entries_[begins[place_of(value_of(static_cast<std::uint32_t>(e >> 32))) / digits]++] = e;
+    return true;
   }
 
-  /// By the three digits of the keys.
+  /// By the digits of the keys, from `first` on, the last of which is 2.
   template <class Value>
-  void by_digits(Value value) {
+  void by_digits(Value value, std::size_t first) {
+    const auto digit_of = [](std::uint32_t key, std::size_t d) { return key >> (11 * d) & (digits - 1); };
     clear();
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       const std::uint32_t key = key_of(value(i));
-      for (std::size_t d = 0; d < 3; ++d) ++histogram_[d][key >> (11 * d) & (digits - 1)];
+      for (std::size_t d = first; d < 3; ++d) ++histogram_[d][digit_of(key, d)];
     }
-    auto begins = places_of(0);
+    auto begins = places_of(first);
     for (std::size_t i = 0; i < entries_.size(); ++i)
-      entries_[begins[key_of(value(i)) & (digits - 1)]++] = entry_of(value(i), i);
-    for (std::size_t digit = 1; digit < 3; ++digit) {
-      const unsigned shift = 32 + 11 * static_cast<unsigned>(digit);
-      if (histogram_[digit][entries_[0] >> shift & (digits - 1)] == entries_.size()) continue;  // all the same
-      begins = places_of(digit);
-      for (const std::uint64_t e : entries_) other_[begins[e >> shift & (digits - 1)]++] = e;
+      entries_[begins[digit_of(key_of(value(i)), first)]++] = entry_of(value(i), i);
+    for (std::size_t d = first + 1; d < 3; ++d) {
+      const auto digit = [&](std::uint64_t e) { return digit_of(static_cast<std::uint32_t>(e >> 32), d); };
+      if (histogram_[d][digit(entries_[0])] == entries_.size()) continue;  // all the same
+      begins = places_of(d);
+      for (const std::uint64_t e : entries_) other_[begins[digit(e)]++] = e;
       entries_.swap(other_);
     }
   }

@@ -1,5 +1,6 @@
 #include "redoubt/kernels/normalise.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
@@ -61,9 +62,9 @@ TEST_CASE("normalising keeps the stated errors and writes nothing else", "[norma
       (naive ? kernels::naive::normalise : kernels::normalise)(s.x, m, s.scale, s.shift, std::span(dst).first(n));
       for (std::size_t i = 0; i < n; ++i) {
         const double part = s.scale[i] * s.z(i, 1e-5);
-        // A vector of one value has no deviation: its z is the rounding of its mean over that of epsilon.
         CHECK(std::abs(dst[i] - (part + s.shift[i])) <=
-              8 * u * std::abs(part) + u * std::abs(dst[i]) + 0x1p-46 * 3 * m.inverse_deviation);
+              8 * u * std::abs(part) + u * std::abs(dst[i]) +
+                  0x1p-46 * std::abs(s.mean * s.scale[i]) * m.inverse_deviation);
       }
       for (std::size_t i = n; i < n + 16; ++i) CHECK(dst[i] == -7);
       auto place = s.x;
@@ -108,6 +109,42 @@ TEST_CASE("gradients of a normalisation keep the stated errors, added or assigne
       }
       for (std::size_t i = n; i < n + 16; ++i) CHECK((scales[i] == 1 && shifts[i] == 2));
     }
+  }
+}
+
+TEST_CASE("normalisation of large and of equal values is finite", "[normalise]") {
+  for (const bool naive : {false, true}) {
+    // Squares beyond fp32, in whole vectors and in the rest.
+    for (const std::size_t n : {2u, 16u, 33u}) {
+      std::vector<float> x(n, 2e19f), z(n);
+      for (std::size_t i = 0; i < n; i += 2) x[i] = -2e19f;
+      const std::vector<float> one(n, 1.f), zero(n, 0.f);
+      const Moments m = (naive ? kernels::naive::moments : kernels::moments)(x, 1e-5);
+      (naive ? kernels::naive::normalise : kernels::normalise)(x, m, one, zero, z);
+      for (std::size_t i = 0; i < n; ++i) CHECK(z[i] == Approx(i % 2 ? 1 : -1).epsilon(0.05));
+    }
+    // No deviation at all, far from zero: z is 0.
+    for (const std::size_t n : {1u, 17u}) {
+      const std::vector<float> x(n, 2e36f), from(n, 2.f), scale(n, 3.f);
+      std::vector<float> dst(n, 1.f);
+      const Moments m = (naive ? kernels::naive::moments : kernels::moments)(x, 1e-5);
+      (naive ? kernels::naive::normalise_gradient : kernels::normalise_gradient)(x, m, scale, from, false, dst);
+      for (const float v : dst) CHECK(v == 0);
+    }
+  }
+}
+
+TEST_CASE("sums of a normalisation that are not wanted are left out", "[normalise]") {
+  const Sample s(20);
+  const Moments m = kernels::moments(s.x, 1e-5);
+  for (const bool naive : {false, true}) {
+    const auto sums = naive ? kernels::naive::normalise_sums : kernels::normalise_sums;
+    std::vector<float> scales(20, 1.f), shifts(20, 1.f), both_scales(20, 1.f), both_shifts(20, 1.f);
+    sums(s.x, m, s.from, scales, {});
+    sums(s.x, m, s.from, {}, shifts);
+    sums(s.x, m, s.from, both_scales, both_shifts);
+    CHECK(scales == both_scales);
+    CHECK(shifts == both_shifts);
   }
 }
 

@@ -305,6 +305,7 @@ inline std::vector<OpCase> op_cases() {
       {"add", {{2, 3}, {2, 3}}, {}, sum, "rank 2"},
       {"attention", {{3, 4}, {5, 4}, {5, 4}}, {2}, naive_attention(3, 5, 4), "two heads", false, false},
       {"attention", {{4, 3}, {4, 3}, {4, 3}}, {1, 1}, naive_attention(4, 4, 3), "causal", false, false},
+      {"attention", {{130, 2}, {3, 2}, {3, 2}}, {}, naive_attention(130, 3, 2), "few keys", false, false},
       {"attention", {{2, 2}, {130, 2}, {130, 2}}, {}, naive_attention(2, 130, 2), "two blocks of keys", false, false},
       {"attention",
        {{130, 2}, {130, 2}, {130, 2}},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -41,12 +42,14 @@ TEST_CASE("floats are ordered as a stable sort orders them", "[radix]") {
     for (float& v : whole) v = static_cast<float>(random.below(7)) - 3;
     for (std::size_t i = 0; i < n; ++i)
       alike[i] = std::bit_cast<float>(0x3f800000u + static_cast<std::uint32_t>((n - i) % 2048));
-    std::vector<float> tiny = normal, far = alike, opposite = normal;
+    std::vector<float> tiny = normal, far = alike, opposite = normal, tailed = normal, two = normal;
+    for (float& v : tailed) v = std::exp(4 * v);
+    for (float& v : two) v = v > 0 ? 1.0f : 0.0f;
     for (float& v : tiny) v *= 1e-40f;
-    // One value so far away that all others share a place, the largest first: insertion gives up.
+    // One value so far away that all others share a place, the largest first.
     far.back() = 1e30f;
     opposite.front() = -std::numeric_limits<float>::max(), opposite.back() = std::numeric_limits<float>::max();
-    for (const auto* values : {&normal, &whole, &alike, &tiny, &far, &opposite}) check(order, *values);
+    for (const auto* values : {&normal, &whole, &alike, &tiny, &far, &opposite, &tailed, &two}) check(order, *values);
     std::sort(normal.begin(), normal.end());
     check(order, normal);
     std::reverse(normal.begin(), normal.end());

@@ -45,8 +45,8 @@ float log_sum_exp(std::span<const float> x) noexcept;
 /// for probabilities above 1e-30. Rows with an infinity or NaN become NaN.
 void softmax_rows(MatrixView<float> values) noexcept;
 
-/// x = e^(factor * x - shift), with the errors of `exp` at the rounded argument; returns the sum of what it wrote, with
-/// relative error <= n * 2^-24: a part of a softmax that is taken online.
+/// x = e^(factor * (x - shift)), with the errors of `exp` at the rounded argument; returns the sum of what it wrote,
+/// with relative error <= n * 2^-24: a part of a softmax that is taken online. 0 for an empty vector.
 float exp_sum(float factor, float shift, std::span<float> x) noexcept;
 
 /// from = factor * y * (from - sum of y * from): the gradient of a softmax y of factor * x. Absolute error

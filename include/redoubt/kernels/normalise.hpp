@@ -17,7 +17,8 @@ struct Moments {
 /// 2^-46 * |mean| / deviation.
 Moments moments(std::span<const float> x, double epsilon) noexcept;
 
-/// dst = scale * z + shift. |error| <= 8u * |scale z| + u * |dst| per element. `dst` may be `x`.
+/// dst = scale * z + shift. |error| <= 8u * |scale z| + u * |dst| + 2^-46 * |mean scale| * inverse_deviation per
+/// element. `dst` may be `x`.
 void normalise(std::span<const float> x, const Moments& moments, std::span<const float> scale,
                std::span<const float> shift, std::span<float> dst) noexcept;
 
@@ -27,8 +28,8 @@ void normalise(std::span<const float> x, const Moments& moments, std::span<const
 void normalise_gradient(std::span<const float> x, const Moments& moments, std::span<const float> scale,
                         std::span<const float> from, bool add, std::span<float> dst) noexcept;
 
-/// Adds this vector's part of the gradients in scale and shift: scales += from * z, shifts += from. Vectors may be any
-/// part of what was normalised. |error| <= 8u * |from z| + 2u * |sum| per element.
+/// Adds this vector's part of the gradients in scale and shift: scales += from * z, shifts += from. One that is empty
+/// is not wanted. Vectors may be any part of what was normalised. |error| <= 8u * |from z| + 2u * |sum| per element.
 void normalise_sums(std::span<const float> x, const Moments& moments, std::span<const float> from,
                     std::span<float> scales, std::span<float> shifts) noexcept;
 

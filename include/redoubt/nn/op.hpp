@@ -59,7 +59,7 @@ enum class Initialiser : std::uint8_t {
 struct OpTraining {
   std::uint64_t seed = 0;
   std::uint64_t step = 0;
-  kernels::ProductPrecision products = kernels::ProductPrecision::fp32;  ///< of dense layers, convolutions
+  kernels::ProductPrecision products = kernels::ProductPrecision::fp32;  ///< of dense layers, convolutions, attention
 };
 
 /// What every pass hands to an op. Tensors are rows x values; parameters of rank 1 are 1 x n.

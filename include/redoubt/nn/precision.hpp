@@ -3,10 +3,10 @@
 
 namespace redoubt {
 
-/// What the products of training round their operands to: those of dense layers (from two rows on), of conv2d and of
-/// conv_transpose2d, forward and backward. Sums, weights, moments, gradients and everything else stay fp32, and so does
-/// prediction. Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 * 2^-16 more of
-/// fp32x3, 2^-7 more of bf16.
+/// What the products of training round their operands to: those of dense layers (from two rows on), of conv2d, of
+/// conv_transpose2d and of attention, forward and backward. Sums, weights, moments, gradients and everything else stay
+/// fp32, and so does prediction. Errors of a product, relative to sum |a||b|: at most 2^-23 (k + 1) of strict_fp32, 3 *
+/// 2^-16 more of fp32x3, 2^-7 more of bf16.
 enum class TrainingPrecision : std::uint8_t {
   automatic,    ///< fp32x3 where its products outrun those of fp32 (AMX at the active level), else strict_fp32
   strict_fp32,  ///< nothing

@@ -67,6 +67,12 @@ struct Avx2 {
     low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
     high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
   }
+  static void add_wide_squares(Reg x, Wide& low, Wide& high) {
+    const Wide first = _mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+               second = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    low = _mm256_fmadd_pd(first, first, low);
+    high = _mm256_fmadd_pd(second, second, high);
+  }
   static double reduce_wide(Wide low, Wide high) {
     const __m256d all = _mm256_add_pd(low, high);
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(all), _mm256_extractf128_pd(all, 1));

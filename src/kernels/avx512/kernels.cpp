@@ -55,6 +55,12 @@ struct Avx512 {
     low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
     high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
   }
+  static void add_wide_squares(Reg x, Wide& low, Wide& high) {
+    const Wide first = _mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+               second = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    low = _mm512_fmadd_pd(first, first, low);
+    high = _mm512_fmadd_pd(second, second, high);
+  }
   static double reduce_wide(Wide low, Wide high) { return _mm512_reduce_add_pd(_mm512_add_pd(low, high)); }
 
   /// dst[j][i] = src[i][j] for a 16 x 16 block: pairs of rows, of pairs, then of 128-bit lanes.

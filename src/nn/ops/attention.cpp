@@ -146,10 +146,10 @@ class Attention final : public Op {
         const auto row = weights.row(i).first(seen);
         std::fill(weights.row(i).begin() + static_cast<std::ptrdiff_t>(seen), weights.row(i).end(), 0.0f);
         if (seen == 0) continue;
-        const float here = s.scale * kernels::max(row), best = at == 0 ? here : std::max(largest[i], here);
+        const float here = kernels::max(row), best = at == 0 ? here : std::max(largest[i], here);
         const float sum = kernels::exp_sum(s.scale, best, row);
         if (at > 0) {
-          const float keep = std::exp(largest[i] - best);
+          const float keep = std::exp(s.scale * (largest[i] - best));
           kernels::scale(keep, out.row(i));
           total[i] *= keep;
         }
@@ -180,7 +180,7 @@ class Attention final : public Op {
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t seen = std::min(keys, s.seen(first + i));
       const auto row = weights.row(i).first(seen);
-      kernels::scale(1 / kernels::exp_sum(s.scale, s.scale * kernels::max(row), row), row);
+      kernels::scale(1 / kernels::exp_sum(s.scale, kernels::max(row), row), row);
       std::fill(weights.row(i).begin() + static_cast<std::ptrdiff_t>(seen), weights.row(i).end(), 0.0f);
     }
     if (call.input_gradients[2].data()) {

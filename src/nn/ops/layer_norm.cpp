@@ -70,16 +70,22 @@ class LayerNorm final : public Op {
                                     to.row(r).subspan(first, width));
       });
     });
-    // Both are parameters of one layer: wanted together or not at all.
-    if (!call.parameter_gradients[0].data()) return;
-    const auto scales = call.parameter_gradients[0].row(0), shifts = call.parameter_gradients[1].row(0);
+    const auto wanted = [&](std::size_t p) {
+      const MatrixView<float> gradient = call.parameter_gradients[p];
+      return gradient.data() ? gradient.row(0) : std::span<float>{};
+    };
+    const auto scales = wanted(0), shifts = wanted(1);
+    if (scales.empty() && shifts.empty()) return;
+    const auto part = [](std::span<float> sums, std::size_t begin, std::size_t count) {
+      return sums.empty() ? sums : sums.subspan(begin, count);
+    };
     columns_in_blocks(rows, cols, width, call.arena, [&](std::size_t begin, std::size_t end) {
       const std::size_t count = end - begin;
       for_each_position(0, rows, cols, width, [&](std::size_t r, std::size_t first) {
         const float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
         kernels::normalise_sums(call.inputs[0].row(r).subspan(first + begin, count), {kept[0], kept[1], kept[2]},
-                                call.output_gradient.row(r).subspan(first + begin, count), scales.subspan(begin, count),
-                                shifts.subspan(begin, count));
+                                call.output_gradient.row(r).subspan(first + begin, count), part(scales, begin, count),
+                                part(shifts, begin, count));
       });
     });
   }

@@ -88,11 +88,11 @@ struct QueryMonitor::State {
   Schema schema;  // feature columns; empty if made from a matrix
   std::size_t columns = 0;
   std::vector<Field> fields;
-  std::vector<std::uint32_t> other_fields;                // that are no numbers
-  std::vector<float> low, inverse_step;                   // per field: how a number becomes its byte
-  std::vector<std::uint8_t> tolerance;                    // per byte
-  std::vector<std::uint16_t> weight;                      // per field, of all_weight; zeros for two blocks behind
-  float all_weight = 1;                                   // at most 65535: sums fit 16 bits
+  std::vector<std::uint32_t> other_fields;  // that are no numbers
+  std::vector<float> low, inverse_step;     // per field: how a number becomes its byte
+  std::vector<std::uint8_t> tolerance;      // per byte
+  std::vector<std::uint16_t> weight;        // per field, of all_weight; then zeros, a block beyond stride()
+  float all_weight = 1;                     // at most 65535: sums fit 16 bits
   std::vector<std::vector<std::uint8_t>> category_bytes;  // per column: code -> byte
   struct BandField {
     std::uint32_t field, offset;
@@ -176,7 +176,7 @@ struct QueryMonitor::State {
   template <class Values, class Sketch>
   void learn(std::size_t rows, Values&& values_of, Sketch&& sketch_of);
 
-  /// `sketches`: reference rows x width(), in their order.
+  /// `sketches`: reference rows x stride(), in their order.
   void calibrate(const std::vector<std::uint8_t>& sketches, std::size_t rows);
 };
 

@@ -83,8 +83,8 @@ struct QueryMonitorCalibration {
 /// queries thinly over time and callers, or moves more than about half a standard deviation per step in most fields, is
 /// not seen.
 ///
-/// Memory is fixed at construction (`memory_bytes`). Thread-safe: striped locks, each held for well under a
-/// microsecond.
+/// Memory is fixed at construction (`memory_bytes`). Thread-safe: striped locks, those of the slots of one query held
+/// together while it is compared with what they hold, for less than a microsecond as a rule.
 class QueryMonitor {
  public:
   /// `reference`: benign rows, at least 100, with the model's feature columns; up to 8192 of them are used.
