@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -594,6 +595,102 @@ TEST_CASE("BatchNorm: training uses the batch, moves the running moments, and it
     CHECK(graph.parameters()[table[2].offset + channel] == Approx(0.25 * mean).margin(1e-6));
     CHECK(graph.parameters()[table[3].offset + channel] == Approx(0.75 + 0.25 * square));
     CHECK(graph.parameters()[table[0].offset + channel] == 1.0f);
+  }
+}
+
+namespace {
+
+/// The gradients of an attention in its queries, keys and values, where `tensor` says which tensor each of them is;
+/// those that are not wanted stay empty.
+std::array<Tensor<float>, 3> attention_gradients(const Bench& bench, std::array<std::size_t, 3> tensor,
+                                                 std::array<bool, 3> wanted, const OpTraining* training = nullptr) {
+  const Tensor<float> y = bench.forward(bench.inputs);
+  Tensor<float> seed{rows, bench.width};
+  Random random(4);
+  for (float& v : seed.flat()) v = static_cast<float>(random.normal());
+  const std::vector<MatrixView<const float>> views(bench.inputs.begin(), bench.inputs.end());
+  std::array<Tensor<float>, 3> found;
+  std::array<MatrixView<float>, 3> to;
+  auto call = bench.call<OpBackward>(true);
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (!wanted[i]) continue;
+    const std::size_t t = tensor[i];
+    if (t == i) {
+      found[i] = Tensor<float>{rows, bench.inputs[i].cols()};
+      std::fill(found[i].flat().begin(), found[i].flat().end(), std::numeric_limits<float>::quiet_NaN());
+      call.fresh |= static_cast<std::uint8_t>(1u << i);
+    }
+    to[i] = found[t];
+  }
+  call.inputs = views;
+  call.output = y;
+  call.output_gradient = seed;
+  call.input_gradients = to;
+  call.training = training;
+  bench.op.backward(call);
+  return found;
+}
+
+double largest_difference(const Tensor<float>& a, const Tensor<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(double(a.flat()[i]) - b.flat()[i]));
+  return most;
+}
+
+}  // namespace
+
+TEST_CASE("Attention: gradients of some of its inputs, and of one tensor that is keys and values", "[op]") {
+  for (const std::uint32_t keys : {5u, 140u}) {
+    for (const double causal : {0.0, 1.0}) {
+      const OpShape shape{keys, 6};
+      const Bench bench({"attention", {shape, shape, shape}, {2, causal}, nullptr}, 7);
+      const auto apart = attention_gradients(bench, {0, 1, 2}, {true, true, true});
+      for (std::size_t i = 0; i < 3; ++i) {
+        std::array<bool, 3> one{};
+        one[i] = true;
+        CHECK(attention_gradients(bench, {0, 1, 2}, one)[i] == apart[i]);
+      }
+      const auto shared = attention_gradients(bench, {0, 1, 1}, {true, true, true});
+      CHECK(shared[0] == apart[0]);
+      Tensor<float> sum = apart[1];
+      for (std::size_t i = 0; i < sum.size(); ++i) sum.flat()[i] += apart[2].flat()[i];
+      CHECK(largest_difference(shared[1], sum) < 1e-5);
+    }
+  }
+}
+
+TEST_CASE("Attention: products have the precision of training", "[op]") {
+  const OpShape shape{70, 32};
+  const Bench bench({"attention", {shape, shape, shape}, {2}, nullptr}, 8);
+  const Tensor<float> exact = bench.forward(bench.inputs);
+  const auto slopes = attention_gradients(bench, {0, 1, 2}, {true, true, true});
+  for (const auto& [precision, most] :
+       {std::pair{kernels::ProductPrecision::fp32x3, 2e-3}, {kernels::ProductPrecision::bf16, 0.5}}) {
+    const OpTraining training{.products = precision};
+    const double error = largest_difference(bench.forward(bench.inputs, &training), exact);
+    CHECK(error > 0);
+    CHECK(error < most);
+    const auto rounded = attention_gradients(bench, {0, 1, 2}, {true, true, true}, &training);
+    for (std::size_t i = 0; i < 3; ++i) {
+      CHECK(largest_difference(rounded[i], slopes[i]) > 0);
+      CHECK(largest_difference(rounded[i], slopes[i]) < 4 * most);
+    }
+  }
+}
+
+TEST_CASE("Attention: scores may be large", "[op]") {
+  const OpShape shape{1, 2};
+  Bench bench({"attention", {shape, shape, shape}, {1}, nullptr}, 9);
+  for (const float size : {60001.f, 60005.f, 1e15f}) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      bench.inputs[0](r, 0) = bench.inputs[1](r, 0) = size;
+      bench.inputs[0](r, 1) = bench.inputs[1](r, 1) = 0;
+    }
+    CHECK(bench.forward(bench.inputs) == bench.inputs[2]);
+    const auto slopes = attention_gradients(bench, {0, 1, 2}, {true, true, true});
+    for (const std::size_t i : {0u, 1u})
+      for (const float v : slopes[i].flat()) CHECK(v == 0);
   }
 }
 

@@ -147,6 +147,29 @@ TEST_CASE("repeats, few-field variation and small changes are told apart", "[que
         }) == ProbeKind::nearby);
 }
 
+TEST_CASE("fields that differ from the nearest query are counted, whatever the number of fields", "[query_monitor]") {
+  for (const std::size_t cols : {2u, 7u, 8u, 9u, 15u, 16u, 17u, 24u, 33u, 100u}) {
+    INFO(cols);
+    Tensor<float> reference({std::size_t{200}, cols});
+    Random random(5);
+    for (float& v : reference.flat()) v = static_cast<float>(random.normal());
+    for (const std::size_t moved : {std::size_t{0}, cols / 2, cols - 1}) {
+      QueryMonitor monitor{MatrixView<const float>(reference)};
+      std::vector<float> row(reference.row(0).begin(), reference.row(0).end());
+      CHECK(monitor.observe(1, row).fields_changed == cols);  // there was none before
+      auto verdict = monitor.observe(1, row);
+      CHECK(verdict.fields_changed == 0);
+      CHECK(verdict.similarity == 1);
+      row[moved] += 3;
+      verdict = monitor.observe(1, row);
+      CHECK(verdict.fields_changed == 1);
+      CHECK(verdict.similarity < 1);
+      for (float& v : row) v += 3;
+      CHECK(monitor.observe(1, row).fields_changed == cols);
+    }
+  }
+}
+
 TEST_CASE("an attacker who spreads over callers is seen as a chain", "[query_monitor]") {
   const auto reference = benign_rows(4000, 30, 1), fresh = benign_rows(6000, 30, 2);
   QueryMonitor monitor{MatrixView<const float>(reference)};
