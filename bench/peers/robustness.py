@@ -24,7 +24,7 @@ from trees_forests import ADBENCH, anomaly_case
 
 HERE = pathlib.Path(__file__).resolve().parent
 METHODS = ("ecod", "hbos", "knn", "lof", "mcd", "iforest")
-QUICK_ROWS = 4_000  # of the sets with more, with --quick: the same rows for both sides
+QUICK_ROWS = 10_000  # of the sets with more, with --quick: the same rows for both sides
 SEEDED = ("mcd", "iforest")
 
 
