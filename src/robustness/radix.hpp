@@ -15,7 +15,7 @@ namespace redoubt::detail {
 /// Orders values ascending, equal ones by position. Keeps its memory for the next call.
 class FloatOrder {
  public:
-  /// value(i) is finite. Afterwards entries()[r] is the r-th smallest.
+  /// value(i) is finite. Afterwards position(r) and key(r) are those of the r-th smallest.
   template <class Value>
   void sort(std::size_t count, Value value) {
     entries_.resize(count);

@@ -46,7 +46,8 @@ TEST_CASE("floats are ordered as a stable sort orders them", "[radix]") {
     for (float& v : tailed) v = std::exp(4 * v);
     for (float& v : two) v = v > 0 ? 1.0f : 0.0f;
     for (float& v : tiny) v *= 1e-40f;
-    // One value so far away that all others share a place, the largest first.
+    // One value so far away that all others share a place; they differ in their lowest bits, the largest first:
+    // insertion gives up.
     far.back() = 1e30f;
     opposite.front() = -std::numeric_limits<float>::max(), opposite.back() = std::numeric_limits<float>::max();
     for (const auto* values : {&normal, &whole, &alike, &tiny, &far, &opposite, &tailed, &two}) check(order, *values);

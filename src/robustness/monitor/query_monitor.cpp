@@ -76,6 +76,13 @@ Agreement agreement_of(const std::uint8_t* a, const std::uint8_t* b, const std::
   return found;
 }
 
+/// Of a number, in a field whose bytes begin at `low`.
+std::uint8_t byte_of(float value, float low, float inverse_step) noexcept {
+  // This order of arguments maps an infinity to an end of the range and never casts a NaN.
+  const int byte = static_cast<int>(std::min(253.0f, std::max(0.0f, (value - low) * inverse_step)));
+  return static_cast<std::uint8_t>(value == value ? byte : int{missing_value});
+}
+
 }  // namespace
 
 const char* to_string(ProbeKind kind) noexcept {
@@ -90,22 +97,13 @@ const char* to_string(ProbeKind kind) noexcept {
   return "unknown";
 }
 
-void QueryMonitor::State::numeric_bytes(const float* values, std::size_t first, std::size_t end,
-                                        std::uint8_t* out) const noexcept {
-  const float *const lowest = low.data(), *const inverse = inverse_step.data();
-  for (std::size_t i = first; i < end; ++i) {
-    const float value = values[i - first];
-    // This order of arguments maps an infinity to an end of the range and never casts a NaN.
-    const float place = std::min(253.0f, std::max(0.0f, (value - lowest[i]) * inverse[i]));
-    const int byte = static_cast<int>(place);
-    out[i] = static_cast<std::uint8_t>(value == value ? byte : int{missing_value});
-  }
-}
-
 std::uint64_t QueryMonitor::State::sketch(std::span<const float> row, std::uint8_t* out) const noexcept {
   std::array<float, widest_sketch> values;
   for (std::size_t i = 0; i < width(); ++i) values[i] = row[fields[i].column];
-  numeric_bytes(values.data(), 0, width(), out);
+  // Locals, as a byte that is written might be any of the members: else it is not vectorised.
+  const float *const lowest = low.data(), *const inverse = inverse_step.data();
+  const std::size_t count = width();
+  for (std::size_t i = 0; i < count; ++i) out[i] = byte_of(values[i], lowest[i], inverse[i]);
   for (const std::uint32_t i : other_fields) {
     const float value = values[i];
     const auto& table = category_bytes[fields[i].column];
@@ -135,17 +133,15 @@ std::uint64_t QueryMonitor::State::sketch(const RowView& row, std::uint8_t* out)
       continue;
     }
     const Column& column = data.column(at);
-    float number = 0;
     switch (spec.type) {
       case ColumnType::numeric:
-        number = static_cast<float>(column.numbers[r]);
-        numeric_bytes(&number, i, i + 1, out);
+        out[i] = byte_of(static_cast<float>(column.numbers[r]), low[i], inverse_step[i]);
         exact = mix(exact ^ std::bit_cast<std::uint64_t>(column.numbers[r]));
         break;
       case ColumnType::timestamp: {
         const std::int64_t time = column.times[r];
-        number = time == missing_time ? std::nanf("") : static_cast<float>(time * 1e-6);
-        numeric_bytes(&number, i, i + 1, out);
+        const float seconds = time == missing_time ? std::nanf("") : static_cast<float>(time * 1e-6);
+        out[i] = byte_of(seconds, low[i], inverse_step[i]);
         exact = mix(exact ^ static_cast<std::uint64_t>(time));
         break;
       }

@@ -124,8 +124,6 @@ struct QueryMonitor::State {
   std::size_t stride() const noexcept { return (width() + sketch_block - 1) / sketch_block * sketch_block; }
 
   // --- sketches -------------------------------------------------------------------------------------
-  /// `out` of the numbers of fields [first, end).
-  void numeric_bytes(const float* values, std::size_t first, std::size_t end, std::uint8_t* out) const noexcept;
   /// Writes a sketch, stride() bytes; returns a hash of the raw row.
   std::uint64_t sketch(std::span<const float> row, std::uint8_t* out) const noexcept;
   std::uint64_t sketch(const RowView& row, std::uint8_t* out) const noexcept;
