@@ -62,7 +62,7 @@ def numbers(answer):
 def accuracy(network):
     """Robust accuracy under our bundle less that under AutoAttack's APGD-CE, targeted APGD and Square: not above 0."""
     def run(context):
-        contest = Contest(context, network, 500 if context.quick else 1000, threads=2)
+        contest = Contest(context, network, 300 if context.quick else 1000, threads=2)
         found = contest.folder / "found.npy"
         seconds, ours, gradients, queries = numbers(contest.ours.ask(f"bundle {RADIUS} 100 {found}"))
         in_torch, = numbers(contest.peer.ask(f"accuracy {found} {RADIUS}"))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <unordered_map>
 #include <vector>
 
@@ -57,11 +58,15 @@ struct Blacklight::State {
       steps[c] = v == v ? static_cast<std::int16_t>(std::clamp(v, -30000.0f, 30000.0f)) : std::int16_t{32000};
     }
     std::vector<std::uint64_t> hashes;
+    hashes.reserve(row.size());
     for (std::size_t c = 0; c + options.window <= row.size(); ++c)
       // The place of the window counts, too: equal values elsewhere are another fingerprint.
       hashes.push_back(hash64(std::as_bytes(std::span(steps).subspan(c, options.window)), options.key + c));
-    std::sort(hashes.begin(), hashes.end(), [](auto a, auto b) { return a > b; });
-    if (hashes.size() > options.keep) hashes.resize(options.keep);
+    if (hashes.size() > options.keep) {
+      const auto kept = hashes.begin() + static_cast<std::ptrdiff_t>(options.keep);
+      std::nth_element(hashes.begin(), kept, hashes.end(), std::greater<>());
+      hashes.erase(kept, hashes.end());
+    }
     return hashes;
   }
 
