@@ -224,6 +224,8 @@ def main():
     if arguments.list:
         print("\n".join(name for names, _ in parts() for name in names))
         return 0
+    if not trees_data.SOURCE.is_dir():
+        sys.exit(f"{trees_data.SOURCE} is no folder: REDOUBT_TEST_DATA names the one with the data sets")
     context = Context(arguments.build, arguments.quick)
     print(f"cpu: {cpu_name()}\npeers: " + ", ".join(
         f"{p} {importlib.metadata.version(p)}" for p in ("pyod", "cleanlab", "scikit-learn", "numpy")), flush=True)

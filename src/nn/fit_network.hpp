@@ -7,6 +7,7 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/row_stream.hpp"
 #include "redoubt/nn/neural_network.hpp"
+#include "redoubt/nn/trainer.hpp"
 
 namespace redoubt::detail {
 
@@ -26,13 +27,19 @@ struct StreamedRows {
   const Dataset& held_out;
 };
 
-/// The same on rows that pass, epochs times. Of `options`: epochs, batch, optimizer, precision, loss, patience, seed,
-/// progress and arena. Does not check them.
+/// The same on rows that pass, epochs times, in their order; of `options` all but validation_fraction and encoder, and
+/// no L-BFGS. Checks them except those of the task.
 Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task);
 
 /// The loss for the target of `data`, whose classes are counted if they are to be balanced. Error(invalid_argument) if
 /// they do not fit.
 NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what);
+
+/// Of batches of `batch` rows, `rows` in an epoch, with which the schedule reckons.
+TrainerOptions trainer_options(const NeuralNetworkOptions& options, std::size_t batch, std::uint64_t rows);
+
+/// The task's graph, which Error(shape_mismatch) says if it does not fit so many encoded columns and the target.
+Shared<Graph> network_graph(const Dataset& data, std::size_t inputs, const NetworkTask& task);
 
 /// What a fit did.
 struct Learned {

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <span>
 
+#include "nn/epochs.hpp"
 #include "nn/fit_network.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/hash.hpp"
-#include "redoubt/core/progress.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/row_stream.hpp"
 #include "redoubt/nn/streaming.hpp"
@@ -39,8 +38,18 @@ class Passing final : public RowStream {
     if (passes_ == 1) rows_ += count;
     return count;
   }
+  /// The first pass, for nothing but to count and hash.
+  void look_through(std::size_t block) {
+    Tensor<float> rows({block, inputs()}), targets({block, this->targets()});
+    rewind();
+    while (read(rows, targets) > 0) continue;
+  }
+  /// Of the first pass, after it.
   std::uint64_t rows() const noexcept { return rows_; }
-  std::string hash() { return to_hex(hash_.finish()); }
+  const std::string& hash() {
+    if (hash_text_.empty()) hash_text_ = to_hex(hash_.finish());
+    return hash_text_;
+  }
 
  private:
   RowStream& from_;
@@ -48,6 +57,7 @@ class Passing final : public RowStream {
   int passes_ = 0;
   std::uint64_t rows_ = 0;
   Sha256 hash_;
+  std::string hash_text_;
 };
 
 /// Mean and deviation of the targets; 0 and 1 if they are learned as they are.
@@ -103,72 +113,43 @@ class HeldOut {
   std::vector<float> targets_;
 };
 
-/// Returns the number of epochs that were run.
-int run_epochs(Trainer& trainer, Graph& graph, Passing& rows, const HeldOut& held_out,
-               const NeuralNetworkOptions& options, std::string_view what) {
-  std::vector<float> best;
-  double best_loss = std::numeric_limits<double>::max();
-  const auto progress = [&](int done) {
-    if (!options.progress) return;
-    options.progress->update("epochs", static_cast<std::size_t>(done), static_cast<std::size_t>(options.epochs));
-  };
-  int epoch = 0;
-  for (int stale = 0; epoch < options.epochs && (options.patience == 0 || stale < options.patience);) {
-    ++epoch;
-    try {
-      train_stream(trainer, rows);
-    } catch (const Error& error) {
-      if (error.code() != errc::invalid_argument) throw;
-      fail(error.code(), fmt::format("{}: in epoch {}: {}", what, epoch, error.what()));
-    }
-    progress(epoch);
-    if (!held_out.any()) continue;
-    const double loss = held_out.loss(trainer);
-    if (!std::isfinite(loss)) {
-      fail(errc::invalid_argument,
-           fmt::format("{}: the loss of the held-out rows is {} in epoch {}; training diverged. Lower the learning "
-                       "rate ({}) or scale the inputs",
-                       what, loss, epoch, options.optimizer.learning_rate));
-    }
-    ++stale;
-    if (loss >= best_loss) continue;
-    best_loss = loss;
-    best.assign(graph.parameters().begin(), graph.parameters().end());
-    stale = 0;
-  }
-  if (epoch < options.epochs) progress(options.epochs);
-  if (!best.empty()) std::copy(best.begin(), best.end(), graph.parameters().begin());
-  return epoch;
-}
-
 }  // namespace
 
 Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task) {
+  data.sample.require_trainable();
+  check_options(options, task.algorithm);
+  if (options.optimizer.kind == OptimizerKind::lbfgs)
+    fail(errc::invalid_argument,
+         fmt::format("{}: lbfgs needs all rows at once; they cannot be streamed", task.algorithm));
   const std::size_t width = data.encoder.width();
   if (data.rows.inputs() != width) {
     fail(errc::shape_mismatch, fmt::format("{}: the rows of the stream have {} values, those of the encoder {}",
                                            task.algorithm, data.rows.inputs(), width));
   }
-  const bool classification = data.sample.task() == Task::classification;
-  auto graph = Shared<Graph>::make(
-      task.make(width, classification ? data.sample.classes().size() : std::size_t{1}, classification));
-  const bool standardise = !classification && graph->nodes().back().op == "dense";
+  auto graph = network_graph(data.sample, width, task);
+  const bool standardise = data.sample.task() != Task::classification && graph->nodes().back().op == "dense";
   const auto scale = target_scale(data.sample, standardise);
   graph->initialise(options.seed);
-  Trainer trainer(*graph, choose_loss(data.sample, options, task.algorithm),
-                  {.batch = options.batch,
-                   .optimizer = options.optimizer,
-                   .precision = options.precision,
-                   .seed = options.seed,
-                   .arena = options.arena});
   Passing rows(data.rows, scale.first, scale.second);
+  // What has to be known of all rows before the first step: how many there are, or which.
+  const bool scheduled = options.schedule.kind != ScheduleKind::constant || options.schedule.warmup > 0;
+  if (scheduled || !options.checkpoint.empty()) rows.look_through(options.batch);
+  Trainer trainer(*graph, choose_loss(data.sample, options, task.algorithm),
+                  trainer_options(options, options.batch, rows.rows()));
   const HeldOut held_out(data, scale, task.algorithm, options.arena);
-  const int epochs = run_epochs(trainer, *graph, rows, held_out, options, task.algorithm);
+  const auto pass = [&](int) { return train_stream(trainer, rows); };
+  const auto loss_held_out = [&] { return held_out.loss(trainer); };
+  const function_ref<double()> held_out_loss(loss_held_out);
+  Epochs epochs(
+      options, task.algorithm, trainer, *graph,
+      {.pass = pass, .held_out_loss = held_out.any() ? &held_out_loss : nullptr},
+      options.checkpoint.empty() ? "" : fingerprint(rows.hash(), options, task.algorithm, task.options, *graph));
+  const int run = epochs.run();
   if (standardise) restore_target_scale(*graph, scale.first, scale.second);
   graph->compile();
 
   return learned_model(std::move(graph), data.sample, Shared<const Encoder>::make(data.encoder), options, task,
-                       {.epochs = epochs, .data_hash = rows.hash(), .rows = rows.rows()});
+                       {.epochs = run, .data_hash = rows.hash(), .rows = rows.rows()});
 }
 
 }  // namespace redoubt::detail

@@ -88,11 +88,11 @@ Model Mlp::fit(const Dataset& data) const {
 }
 
 Model Mlp::fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const {
-  sample.require_trainable();
   check(options);
   const auto make = maker(options);
   NeuralNetworkOptions training = training_options(options, sample.task());
   training.patience = options.patience;
+  training.validation_fraction = 0;  // held_out takes its place
   const std::string text = fmt::format("{} streamed=true", options_text(options));
   return detail::fit_network({.rows = rows, .encoder = encoder, .sample = sample, .held_out = held_out}, training,
                              {.algorithm = "mlp", .options = text, .make = make});

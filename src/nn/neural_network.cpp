@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <functional>
 
 #include "nn/fit_network.hpp"
+#include "nn/require.hpp"
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/version.hpp"
@@ -50,13 +52,25 @@ NeuralNetwork::NeuralNetwork(Sequential layers, NeuralNetworkOptions o)
 NeuralNetwork::NeuralNetwork(Graph graph, NeuralNetworkOptions o)
     : options(std::move(o)), graph_(Shared<const Graph>::make(std::move(graph))) {}
 
+Graph NeuralNetwork::graph(std::size_t inputs, std::size_t outputs, bool classification) const {
+  if (graph_) return *graph_;
+  return layers_.graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
+}
+
 Model NeuralNetwork::fit(const Dataset& data) const {
-  const auto make = [&](std::size_t inputs, std::size_t outputs, bool classification) {
-    if (graph_) return *graph_;
-    return layers_.graph({static_cast<std::uint32_t>(inputs)}, outputs, classification);
-  };
+  const auto make = std::bind_front(&NeuralNetwork::graph, this);
   return detail::fit_network(data, options,
                              {.algorithm = "neural_network", .options = options_text(options), .make = make});
+}
+
+Model NeuralNetwork::fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample,
+                                const Dataset& held_out) const {
+  detail::require(options.validation_fraction == 0, "neural_network", "validation_fraction",
+                  options.validation_fraction, "0 with streamed rows: give the held-out rows themselves");
+  const auto make = std::bind_front(&NeuralNetwork::graph, this);
+  return detail::fit_network(
+      {.rows = rows, .encoder = encoder, .sample = sample, .held_out = held_out}, options,
+      {.algorithm = "neural_network", .options = fmt::format("{} streamed=true", options_text(options)), .make = make});
 }
 
 Model network_model(Graph graph, const Dataset& sample, std::string_view algorithm) {

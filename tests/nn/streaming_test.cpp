@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "redoubt/nn/neural_network.hpp"
 #include "redoubt/nn/sequential.hpp"
 #include "redoubt/nn/trainer.hpp"
+#include "redoubt/nn/training_callback.hpp"
 #include "support/allocations.hpp"  // REDOUBT_SANITIZED
 #include "support/child.hpp"
 #include "support/test_data.hpp"
@@ -217,6 +219,104 @@ TEST_CASE("Streaming: an MLP learns from rows that pass", "[streaming][threads]"
                     Catch::Contains("row id 1 has no target"));
   options.learning_rate = -1;
   CHECK_THROWS_AS((Mlp{options}.fit_stream(stream, encoder, all, {})), Error);
+}
+
+TEST_CASE("Streaming: any network learns from rows that pass, and goes on where it was stopped",
+          "[streaming][threads]") {
+  const test::TempDir folder;
+  const std::string path = folder / "rows.csv";
+  {
+    Random random(6);
+    std::ofstream text(path);
+    text << "a,b,c,d,rare\n";
+    for (int r = 0; r < 2000; ++r) {
+      const double a = random.normal(), b = random.normal();
+      text << a << ',' << b << ',' << random.normal() << ',' << random.normal() << (a * b > 1 ? ",yes\n" : ",no\n");
+    }
+  }
+  const CsvOptions form{.target = "rare"};
+  const auto [sample, held_out] = read_csv_sample(path, form, 1000).split(0.3, 1);
+  const Encoder encoder = Encoder::fit(sample, EncoderOptions::dense());
+  CsvRowStream stream(path, sample.schema(), encoder, form, {held_out.row_ids().begin(), held_out.row_ids().end()});
+  NeuralNetworkOptions options{.epochs = 6,
+                               .batch = 64,
+                               .accumulate = 2,
+                               .optimizer = {.learning_rate = 1e-2},
+                               .schedule = {.kind = ScheduleKind::cosine, .warmup = 0.1},
+                               .balanced = true,
+                               .clip_norm = 1,
+                               .seed = 3};
+  const auto network_of = [](const NeuralNetworkOptions& o) {
+    return NeuralNetwork(
+        Sequential{Reshape{{2, 2, 1}}, Conv2d{8, 2}, ReLU{}, Flatten{}, Dense{16}, ReLU{}, Output{}}, o);
+  };
+  const auto fit = [&](const NeuralNetworkOptions& o) {
+    return network_of(o).fit_stream(stream, encoder, sample, held_out);
+  };
+  const Model model = fit(options);
+  CHECK(model.evaluate(held_out).value("roc_auc") > 0.9);
+  CHECK(model.info().train_rows == 2000 - held_out.rows());
+  CHECK_THAT(model.info().options,
+             Catch::Contains("schedule=cosine") && Catch::Contains("streamed=true") && Catch::Contains("epochs_run=6"));
+
+  // The same weights as steps of a Trainer told how many there will be.
+  NeuralNetworkOptions plain = options;
+  plain.balanced = false;
+  Graph graph = Sequential{Dense{8}, ReLU{}, Output{}}.graph({4}, 2, true);
+  const Model all_epochs = NeuralNetwork(graph, plain).fit_stream(stream, encoder, sample, {});
+  graph.initialise(3);
+  const std::uint64_t rows = 2000 - held_out.rows(), moves = ((rows + 63) / 64 + 1) / 2;
+  Trainer trainer(graph, NetworkLoss{.kind = LossKind::cross_entropy},
+                  {.batch = 64,
+                   .accumulate = 2,
+                   .optimizer = options.optimizer,
+                   .schedule = options.schedule,
+                   .steps = 6 * moves,
+                   .clip_norm = 1,
+                   .seed = 3});
+  for (int epoch = 0; epoch < 6; ++epoch) train_stream(trainer, stream);
+  CHECK(network_model(graph, sample, encoder).predict_proba(held_out) == all_epochs.predict_proba(held_out));
+
+  // Stopped by its callback's exception in the fourth epoch, then taken up from the file.
+  struct Watcher final : TrainingCallback {
+    int fail_after = 100;
+    std::vector<double> held_out_losses;
+    bool after_epoch(const TrainingEpoch& epoch) override {
+      held_out_losses.push_back(epoch.validation_loss);
+      if (epoch.epoch > fail_after) throw std::runtime_error("out of power");
+      return true;
+    }
+  } watcher;
+  NeuralNetworkOptions kept = options;
+  kept.checkpoint = folder / "training.checkpoint";
+  kept.callback = &watcher;
+  watcher.fail_after = 3;
+  CHECK_THROWS_WITH(fit(kept), "out of power");
+  watcher.fail_after = 100;
+  Arena two(2);
+  kept.arena = &two;
+  CHECK(fit(kept).predict_proba(held_out) == model.predict_proba(held_out));
+  CHECK(watcher.held_out_losses.size() == 4 + 3);
+  CHECK(watcher.held_out_losses[3] == watcher.held_out_losses[4]);  // the fourth, again
+  CsvRowStream more(path, sample.schema(), encoder, form);
+  CHECK_THROWS_WITH(network_of(kept).fit_stream(more, encoder, sample, held_out), Catch::Contains("other data"));
+
+  const auto refuses = [&](const NeuralNetworkOptions& bad, const char* why) {
+    CHECK_THROWS_WITH(fit(bad), Catch::Contains(why));
+  };
+  options.validation_fraction = 0.1;
+  refuses(options, "validation_fraction");
+  options.validation_fraction = 0;
+  options.accumulate = 0;
+  refuses(options, "accumulate is 0");
+  options.accumulate = 1;
+  options.epochs = 0;
+  refuses(options, "epochs");
+  options = {.optimizer = {.kind = OptimizerKind::lbfgs}};
+  refuses(options, "lbfgs");
+  const Graph wide = Sequential{Dense{3}}.graph({4}, 3, true);
+  CHECK_THROWS_WITH(NeuralNetwork(wide, {}).fit_stream(stream, encoder, sample, {}),
+                    Catch::Contains("the network maps [4] to 3 values"));
 }
 
 TEST_CASE("prints the most memory that a pass took", "[.streamed-memory]") {

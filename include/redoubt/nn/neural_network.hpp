@@ -15,6 +15,7 @@
 
 namespace redoubt {
 
+class RowStream;
 class TrainingCallback;
 class TrainingObjective;
 
@@ -68,7 +69,19 @@ class NeuralNetwork {
   /// the data.
   Model fit(const Dataset& data) const;
 
+  /// The same from rows that need not fit in memory: every epoch passes over `rows`, the encoded rows of `encoder` (for
+  /// example a `CsvRowStream`), in their order, so shuffle the file. Rows weigh the same. `sample` gives the schema,
+  /// the classes and how many rows each has (`balanced`), mean and deviation of a regression target, and the self-test.
+  /// `held_out`, which `rows` should not have, takes the place of `validation_fraction`; without rows, all epochs are
+  /// run. `encoder` takes the place of `options.encoder`. A schedule or a checkpoint costs one more pass, first, to
+  /// count and hash the rows. ModelInfo::data_hash is the SHA-256 of the encoded values and targets in order. Throws
+  /// what `fit` and `train_stream` do; Error(shape_mismatch) if `rows` are not of the encoder's width;
+  /// Error(invalid_argument) for L-BFGS, for a validation_fraction, or if `held_out` has another target than `sample`.
+  Model fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const;
+
  private:
+  Graph graph(std::size_t inputs, std::size_t outputs, bool classification) const;
+
   Sequential layers_;
   Shared<const Graph> graph_;
 };
