@@ -5,6 +5,7 @@ AUC minus PyOD's.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import importlib.metadata
 import pathlib
 import statistics
@@ -49,7 +50,14 @@ class Context:
 
 def auc_of_set(context, name):
     """A line to print, and our AUC minus PyOD's of each method, on one set of ADBench: one thread a side."""
-    workers = [context.ours("outliers", threads=1), context.peer()]
+    with contextlib.ExitStack() as stack:
+        workers = [context.ours("outliers", threads=1), context.peer()]
+        for worker in workers:
+            stack.callback(worker.close)
+        return auc_of_workers(context, name, workers)
+
+
+def auc_of_workers(context, name, workers):
     path = context.file(f"{name}-scores.npy")
     folder = anomaly_case(name)
     y = np.load(folder / "y.npy")
@@ -83,8 +91,6 @@ def auc_of_set(context, name):
         deltas[method] = means[0] - means[1]
         shown.append(f"{method} {deltas[method]:+.4f}" +
                      (f" +- {error:.4f} in {len(values[0])} seeds" if most > 1 else "") + f" (pyod {means[1]:.3f})")
-    for worker in workers:
-        worker.close()
     return f"  {name}, {rows}: " + ", ".join(shown), deltas
 
 

@@ -10,13 +10,15 @@
 
 namespace redoubt::detail {
 
-/// Error(invalid_argument) naming the option that is out of range. What rows are held out is not looked at.
+/// Error(invalid_argument) naming the option that is out of range. That patience needs held-out rows is left to the
+/// caller.
 void check_options(const NeuralNetworkOptions& options, std::string_view what);
 
 /// L-BFGS takes its gradients in fp32.
 TrainingPrecision precision_of(const NeuralNetworkOptions& options);
 
-/// Of everything that the weights depend on: a checkpoint of another one is refused. `data_hash` is of the rows.
+/// Of everything that the weights depend on: a checkpoint of another one is refused. `data_hash` is of all rows that
+/// have a say.
 std::string fingerprint(std::string_view data_hash, const NeuralNetworkOptions& options, std::string_view algorithm,
                         std::string_view options_text, const Graph& graph);
 
@@ -29,7 +31,7 @@ class Epochs {
     const function_ref<double()>* held_out_loss = nullptr;
   };
 
-  /// Everything is held by reference. The fingerprint is only needed with a checkpoint.
+  /// All but the fingerprint, which only a checkpoint needs, is held by reference: also what `work` calls.
   Epochs(const NeuralNetworkOptions& options, std::string_view algorithm, Trainer& trainer, Graph& graph, Work work,
          std::string fingerprint);
 

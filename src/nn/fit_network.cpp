@@ -220,9 +220,8 @@ NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options
   for (const auto label : data.labels()) ++counts[static_cast<std::size_t>(label)];
   loss.class_weights.resize(counts.size(), 1.0);
   const double even = static_cast<double>(data.rows()) / static_cast<double>(counts.size());
-  for (std::size_t k = 0; k < counts.size(); ++k) {
-    if (counts[k] > 0) loss.class_weights[k] *= even / counts[k];
-  }
+  // A class without rows, as a sample may have one, is taken to be as rare as can be.
+  for (std::size_t k = 0; k < counts.size(); ++k) loss.class_weights[k] *= even / std::max(counts[k], 1.0);
   return loss;
 }
 

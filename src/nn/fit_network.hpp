@@ -27,15 +27,15 @@ struct StreamedRows {
   const Dataset& held_out;
 };
 
-/// The same on rows that pass, epochs times, in their order; of `options` all but validation_fraction and encoder, and
-/// no L-BFGS. Checks them except those of the task.
+/// The fit of every network on rows that pass, epochs times, in their order; of `options` all but validation_fraction
+/// and encoder, and no L-BFGS. Checks them except those of the task.
 Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options, const NetworkTask& task);
 
 /// The loss for the target of `data`, whose classes are counted if they are to be balanced. Error(invalid_argument) if
 /// they do not fit.
 NetworkLoss choose_loss(const Dataset& data, const NeuralNetworkOptions& options, std::string_view what);
 
-/// Of batches of `batch` rows, `rows` in an epoch, with which the schedule reckons.
+/// Of batches of `batch` rows, `rows` in an epoch, with which the schedule reckons; 0 rows: no schedule.
 TrainerOptions trainer_options(const NeuralNetworkOptions& options, std::size_t batch, std::uint64_t rows);
 
 /// The task's graph, which Error(shape_mismatch) says if it does not fit so many encoded columns and the target.
@@ -58,7 +58,7 @@ void check_inputs(const Dataset& data, std::string_view what, const Encoder& enc
 /// The last layer learned (y - mean) / deviation; afterwards it answers y.
 void restore_target_scale(Graph& graph, double mean, double deviation);
 
-/// The fit of every network. Checks `options` except those of the task.
+/// The same on rows in memory.
 Model fit_network(const Dataset& data, const NeuralNetworkOptions& options, const NetworkTask& task);
 
 }  // namespace redoubt::detail

@@ -39,7 +39,8 @@ class Passing final : public RowStream {
     return count;
   }
   /// The first pass, for nothing but to count and hash.
-  void look_through(std::size_t block) {
+  void look_through() {
+    constexpr std::size_t block = 1024;
     Tensor<float> rows({block, inputs()}), targets({block, this->targets()});
     rewind();
     while (read(rows, targets) > 0) continue;
@@ -126,24 +127,33 @@ Model fit_network(const StreamedRows& data, const NeuralNetworkOptions& options,
     fail(errc::shape_mismatch, fmt::format("{}: the rows of the stream have {} values, those of the encoder {}",
                                            task.algorithm, data.rows.inputs(), width));
   }
+  if (data.rows.targets() != 1) {
+    fail(errc::shape_mismatch,
+         fmt::format("{}: targets of the stream have {} values, not 1", task.algorithm, data.rows.targets()));
+  }
   auto graph = network_graph(data.sample, width, task);
   const bool standardise = data.sample.task() != Task::classification && graph->nodes().back().op == "dense";
   const auto scale = target_scale(data.sample, standardise);
   graph->initialise(options.seed);
-  Passing rows(data.rows, scale.first, scale.second);
-  // What has to be known of all rows before the first step: how many there are, or which.
-  const bool scheduled = options.schedule.kind != ScheduleKind::constant || options.schedule.warmup > 0;
-  if (scheduled || !options.checkpoint.empty()) rows.look_through(options.batch);
-  Trainer trainer(*graph, choose_loss(data.sample, options, task.algorithm),
-                  trainer_options(options, options.batch, rows.rows()));
+  // What can be said before the rows are read is said now.
+  NetworkLoss loss = choose_loss(data.sample, options, task.algorithm);
+  check(options.optimizer);
+  check(options.schedule);
   const HeldOut held_out(data, scale, task.algorithm, options.arena);
+  Passing rows(data.rows, scale.first, scale.second);
+  // Schedules, and objectives whose demands rise, go by the number of steps; a checkpoint by the rows themselves.
+  const bool scheduled = options.schedule.kind != ScheduleKind::constant || options.schedule.warmup > 0;
+  if (scheduled || options.objective || !options.checkpoint.empty()) rows.look_through();
+  Trainer trainer(*graph, std::move(loss), trainer_options(options, options.batch, rows.rows()));
   const auto pass = [&](int) { return train_stream(trainer, rows); };
   const auto loss_held_out = [&] { return held_out.loss(trainer); };
   const function_ref<double()> held_out_loss(loss_held_out);
-  Epochs epochs(
-      options, task.algorithm, trainer, *graph,
-      {.pass = pass, .held_out_loss = held_out.any() ? &held_out_loss : nullptr},
-      options.checkpoint.empty() ? "" : fingerprint(rows.hash(), options, task.algorithm, task.options, *graph));
+  Epochs epochs(options, task.algorithm, trainer, *graph,
+                {.pass = pass, .held_out_loss = held_out.any() ? &held_out_loss : nullptr},
+                options.checkpoint.empty()
+                    ? ""
+                    : fingerprint(fmt::format("{} {} {}", rows.hash(), data.sample.hash(), data.held_out.hash()),
+                                  options, task.algorithm, task.options, *graph));
   const int run = epochs.run();
   if (standardise) restore_target_scale(*graph, scale.first, scale.second);
   graph->compile();

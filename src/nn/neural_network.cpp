@@ -36,12 +36,13 @@ std::string options_text(const NeuralNetworkOptions& o) {
   const std::string objective = o.objective ? fmt::format(" objective={{{}}}", o.objective->name()) : "";
   return fmt::format(
       "optimizer={} learning_rate={} weight_decay={} momentum={} nesterov={} beta1={} beta2={} alpha={} epsilon={} "
-      "schedule={} warmup={} final={} every={} factor={} loss={} smoothing={} gamma={} delta={} class_weights={} "
+      "schedule={} warmup={} final={} every={} factor={} loss={} weight={} smoothing={} gamma={} delta={} "
+      "class_weights={} "
       "balanced={} epochs={} batch={} accumulate={} clip_norm={} patience={} validation_fraction={}{}{}",
       name_of(optimizer_names, p.kind), p.learning_rate, p.weight_decay, p.momentum, p.nesterov, p.beta1, p.beta2,
       p.alpha, p.epsilon, name_of(schedule_names, s.kind), s.warmup, s.final, s.every, s.factor,
-      name_of(loss_names, l.kind), l.smoothing, l.gamma, l.delta, fmt::join(l.class_weights, ","), o.balanced, o.epochs,
-      o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction, history, objective);
+      name_of(loss_names, l.kind), l.weight, l.smoothing, l.gamma, l.delta, fmt::join(l.class_weights, ","), o.balanced,
+      o.epochs, o.batch, o.accumulate, o.clip_norm, o.patience, o.validation_fraction, history, objective);
 }
 
 }  // namespace
@@ -67,6 +68,8 @@ Model NeuralNetwork::fit_stream(RowStream& rows, const Encoder& encoder, const D
                                 const Dataset& held_out) const {
   detail::require(options.validation_fraction == 0, "neural_network", "validation_fraction",
                   options.validation_fraction, "0 with streamed rows: give the held-out rows themselves");
+  detail::require(options.patience == 0 || held_out.rows() > 0, "neural_network", "patience", options.patience,
+                  "0 without held-out rows");
   const auto make = std::bind_front(&NeuralNetwork::graph, this);
   return detail::fit_network(
       {.rows = rows, .encoder = encoder, .sample = sample, .held_out = held_out}, options,

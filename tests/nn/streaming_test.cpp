@@ -1,5 +1,6 @@
 #include "redoubt/nn/streaming.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
@@ -23,6 +24,7 @@
 #include "redoubt/nn/sequential.hpp"
 #include "redoubt/nn/trainer.hpp"
 #include "redoubt/nn/training_callback.hpp"
+#include "redoubt/nn/training_objective.hpp"
 #include "support/allocations.hpp"  // REDOUBT_SANITIZED
 #include "support/child.hpp"
 #include "support/test_data.hpp"
@@ -247,8 +249,8 @@ TEST_CASE("Streaming: any network learns from rows that pass, and goes on where 
                                .clip_norm = 1,
                                .seed = 3};
   const auto network_of = [](const NeuralNetworkOptions& o) {
-    return NeuralNetwork(
-        Sequential{Reshape{{2, 2, 1}}, Conv2d{8, 2}, ReLU{}, Flatten{}, Dense{16}, ReLU{}, Output{}}, o);
+    return NeuralNetwork(Sequential{Reshape{{2, 2, 1}}, Conv2d{8, 2}, ReLU{}, Flatten{}, Dense{16}, ReLU{}, Output{}},
+                         o);
   };
   const auto fit = [&](const NeuralNetworkOptions& o) {
     return network_of(o).fit_stream(stream, encoder, sample, held_out);
@@ -277,6 +279,40 @@ TEST_CASE("Streaming: any network learns from rows that pass, and goes on where 
   for (int epoch = 0; epoch < 6; ++epoch) train_stream(trainer, stream);
   CHECK(network_model(graph, sample, encoder).predict_proba(held_out) == all_epochs.predict_proba(held_out));
 
+  // Balanced: the classes of the sample weigh the same.
+  plain = {.epochs = 1, .batch = 64, .optimizer = options.optimizer, .balanced = true, .seed = 3};
+  const auto rare = static_cast<double>(std::count(sample.labels().begin(), sample.labels().end(), 1));
+  const auto half = static_cast<double>(sample.rows()) / 2;
+  graph.initialise(3);
+  Trainer weighted(graph, {.kind = LossKind::cross_entropy, .class_weights = {half / (2 * half - rare), half / rare}},
+                   {.batch = 64, .optimizer = options.optimizer, .seed = 3});
+  train_stream(weighted, stream);
+  CHECK(network_model(graph, sample, encoder).predict_proba(held_out) ==
+        NeuralNetwork(graph, plain).fit_stream(stream, encoder, sample, {}).predict_proba(held_out));
+
+  // An objective is told how many steps there will be; held-out rows and a callback may stop.
+  struct Plan final : TrainingObjective {
+    std::uint64_t steps = 0;
+    std::string name() const override { return "plan"; }
+    double step(TrainingPass& pass) override {
+      steps = pass.steps;
+      return pass.learn(pass.rows);
+    }
+  } plan;
+  plain.balanced = false;
+  plain.objective = &plan;
+  NeuralNetwork(graph, plain).fit_stream(stream, encoder, sample, {});
+  CHECK(plan.steps == (rows + 63) / 64);
+  struct Stopper final : TrainingCallback {
+    bool after_epoch(const TrainingEpoch& epoch) override { return epoch.epoch < 2; }
+  } stopper;
+  plain = {.epochs = 9, .batch = 64, .callback = &stopper};
+  CHECK_THAT(NeuralNetwork(graph, plain).fit_stream(stream, encoder, sample, {}).info().options,
+             Catch::Contains("epochs_run=2"));
+  plain = {.epochs = 200, .batch = 64, .optimizer = {.learning_rate = 0.1}, .patience = 1};
+  CHECK_THAT(NeuralNetwork(graph, plain).fit_stream(stream, encoder, sample, held_out).info().options,
+             !Catch::Contains("epochs_run=200"));
+
   // Stopped by its callback's exception in the fourth epoch, then taken up from the file.
   struct Watcher final : TrainingCallback {
     int fail_after = 100;
@@ -296,8 +332,14 @@ TEST_CASE("Streaming: any network learns from rows that pass, and goes on where 
   Arena two(2);
   kept.arena = &two;
   CHECK(fit(kept).predict_proba(held_out) == model.predict_proba(held_out));
+  REQUIRE(watcher.held_out_losses.size() == 4 + 3);
+  CHECK(watcher.held_out_losses[3] == watcher.held_out_losses[4]);            // the fourth, again
+  CHECK(fit(kept).predict_proba(held_out) == model.predict_proba(held_out));  // it is complete: no epoch is run
   CHECK(watcher.held_out_losses.size() == 4 + 3);
-  CHECK(watcher.held_out_losses[3] == watcher.held_out_losses[4]);  // the fourth, again
+  const auto [other_sample, other_held_out] = held_out.split(0.5, 1);
+  for (const auto& [a, b] :
+       {std::pair(sample, other_held_out), std::pair(other_sample, held_out), std::pair(sample, Dataset())})
+    CHECK_THROWS_WITH(network_of(kept).fit_stream(stream, encoder, a, b), Catch::Contains("other data"));
   CsvRowStream more(path, sample.schema(), encoder, form);
   CHECK_THROWS_WITH(network_of(kept).fit_stream(more, encoder, sample, held_out), Catch::Contains("other data"));
 
@@ -311,9 +353,14 @@ TEST_CASE("Streaming: any network learns from rows that pass, and goes on where 
   refuses(options, "accumulate is 0");
   options.accumulate = 1;
   options.epochs = 0;
-  refuses(options, "epochs");
+  refuses(options, "epochs is 0");
   options = {.optimizer = {.kind = OptimizerKind::lbfgs}};
-  refuses(options, "lbfgs");
+  refuses(options, "cannot be streamed");
+  options = {};
+  options.patience = 1;
+  CHECK_THROWS_WITH(network_of(options).fit_stream(stream, encoder, sample, {}), Catch::Contains("patience"));
+  options.patience = 0, options.schedule = {.kind = ScheduleKind::cosine, .warmup = 2};
+  refuses(options, "warmup");
   const Graph wide = Sequential{Dense{3}}.graph({4}, 3, true);
   CHECK_THROWS_WITH(NeuralNetwork(wide, {}).fit_stream(stream, encoder, sample, {}),
                     Catch::Contains("the network maps [4] to 3 values"));

@@ -17,7 +17,7 @@ struct ModelInfo {
   std::string algorithm;  ///< "gradient_boosting", "mlp", ...
   std::string options;    ///< the estimator's options as one readable line
   std::uint64_t seed = 0;
-  std::string data_hash;  ///< Dataset::hash() of the training rows; of streamed rows see Mlp::fit_stream
+  std::string data_hash;  ///< Dataset::hash() of the training rows; of streamed rows see NeuralNetwork::fit_stream
   std::uint64_t train_rows = 0;
   std::string lineage_id;  ///< run id in a Workspace; empty if fitted outside one
   std::string library_version;

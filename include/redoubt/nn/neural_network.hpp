@@ -70,13 +70,15 @@ class NeuralNetwork {
   Model fit(const Dataset& data) const;
 
   /// The same from rows that need not fit in memory: every epoch passes over `rows`, the encoded rows of `encoder` (for
-  /// example a `CsvRowStream`), in their order, so shuffle the file. Rows weigh the same. `sample` gives the schema,
-  /// the classes and how many rows each has (`balanced`), mean and deviation of a regression target, and the self-test.
-  /// `held_out`, which `rows` should not have, takes the place of `validation_fraction`; without rows, all epochs are
-  /// run. `encoder` takes the place of `options.encoder`. A schedule or a checkpoint costs one more pass, first, to
-  /// count and hash the rows. ModelInfo::data_hash is the SHA-256 of the encoded values and targets in order. Throws
+  /// example a `CsvRowStream`), in their order, so shuffle the file. Rows weigh the same, weights of `sample` and
+  /// `held_out` are not used. `sample` gives the schema, the classes and how many rows each has (`balanced`; a class
+  /// without one counts as 1), mean and deviation of a regression target, and the self-test. `held_out`, which `rows`
+  /// should not have, takes the place of `validation_fraction`; without rows, all epochs are run. `encoder` takes the
+  /// place of `options.encoder`. A schedule, an objective or a checkpoint costs one more pass, first, to count and hash
+  /// the rows. ModelInfo::data_hash is the SHA-256 of the encoded values and targets in order. Throws
   /// what `fit` and `train_stream` do; Error(shape_mismatch) if `rows` are not of the encoder's width;
-  /// Error(invalid_argument) for L-BFGS, for a validation_fraction, or if `held_out` has another target than `sample`.
+  /// Error(invalid_argument) for L-BFGS, a validation_fraction, patience without held-out rows, or if `held_out` has
+  /// another target than `sample`; Error(refused) for a checkpoint of other options, rows, sample or held-out rows.
   Model fit_stream(RowStream& rows, const Encoder& encoder, const Dataset& sample, const Dataset& held_out) const;
 
  private:
