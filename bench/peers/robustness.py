@@ -176,15 +176,18 @@ def f1(found, flipped):
     return 2 * hit / max(1, np.count_nonzero(found) + np.count_nonzero(flipped))
 
 
+FLIP_METHODS = ("knn_shapley", "data_oob", "check_knn_shapley", "check_deep_knn", "check_data_oob")
+
+
 def flips(context):
     """A fifth of the labels of 1000 rows flipped, 100 clean rows to value them, as OpenDataVal does; means over draws.
-    F1 of the fifth of lowest value, and of what the checks flag without clean rows."""
+    F1 of the fifth of lowest value (Data-OOB needs no clean rows), and of what the checks flag without clean rows."""
     worker = context.ours("flips", threads=1)
     folder = pathlib.Path(context.file("flips"))
     folder.mkdir()
     for name in ("adult", "spambase"):
         x, y = labelled(name)
-        results = {"knn_shapley": [], "check_knn_shapley": [], "check_deep_knn": []}
+        results = {method: [] for method in FLIP_METHODS}
         for seed in range(10 if context.quick else 30):
             random = np.random.default_rng(seed)
             rows = random.permutation(len(y))
@@ -196,11 +199,11 @@ def flips(context):
             np.save(folder / "vx.npy", np.ascontiguousarray(x[valid], np.float32))
             np.save(folder / "vy.npy", y[valid])
             worker.ask(f"run {folder}")
-            values = np.load(folder / "shapley.npy")
-            found = np.zeros(1000, bool)
-            found[np.argsort(values, kind="stable")[:200]] = True
-            results["knn_shapley"].append(f1(found, flipped))
-            for check in ("knn_shapley", "deep_knn"):
+            for method, values in (("knn_shapley", "shapley.npy"), ("data_oob", "oob.npy")):
+                found = np.zeros(1000, bool)
+                found[np.argsort(np.load(folder / values), kind="stable")[:200]] = True
+                results[method].append(f1(found, flipped))
+            for check in ("knn_shapley", "deep_knn", "data_oob"):
                 found = np.load(folder / f"flagged_{check}.npy") > 0
                 results["check_" + check].append(f1(found, flipped))
         for method, values in results.items():
@@ -209,7 +212,7 @@ def flips(context):
 
 
 FLIPS = [f"robust.flips.{name}.{method}.f1" for name in ("adult", "spambase")
-         for method in ("knn_shapley", "check_knn_shapley", "check_deep_knn")]
+         for method in FLIP_METHODS]
 
 
 def parts():

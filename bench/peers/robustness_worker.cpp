@@ -1,7 +1,8 @@
 // Our side of bench/peers/robustness.sh. Usage: peer_robustness_worker MODE KEY=VALUE...
 //   outliers  lines "load FOLDER" (x.npy), "run METHOD" -> seconds, "scores FILE" of the last run   threads [seed]
-//   flips     value of labels by knn_shapley, and what the checks flag: lines "run FOLDER" (x.npy, y.npy, vx.npy,
-//             vy.npy) -> seconds; writes shapley.npy and flagged_CHECK.npy there   threads k
+//   flips     value of labels by knn_shapley and Data-OOB, and what the checks flag: lines "run FOLDER" (x.npy, y.npy,
+//   vx.npy,
+//             vy.npy) -> seconds; writes shapley.npy, oob.npy and flagged_CHECK.npy there   threads k
 //   shapley   the same without the checks
 #include <cstdio>
 #include <string>
@@ -13,11 +14,13 @@
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/data/npy.hpp"
+#include "redoubt/robustness/poisoning/data_oob.hpp"
 #include "redoubt/robustness/poisoning/deep_knn.hpp"
 #include "redoubt/robustness/poisoning/knn_shapley.hpp"
 #include "redoubt/robustness/poisoning/outlier_scores.hpp"
 #include "redoubt/trees/forest.hpp"
 #include "redoubt/trees/isolation_forest.hpp"
+#include "redoubt/trees/random_forest.hpp"
 
 namespace {
 
@@ -78,6 +81,12 @@ void flag(const Tensor<float>& x, const Tensor<std::int32_t>& y, const std::stri
   batch.arena = &arena;
   write_flags(run_check(KnnShapley{}, batch), x.rows(), folder + "flagged_knn_shapley.npy");
   write_flags(run_check(DeepKnn{}, batch), x.rows(), folder + "flagged_deep_knn.npy");
+  write_flags(run_check(DataOob{}, batch), x.rows(), folder + "flagged_data_oob.npy");
+  const auto fit = RandomForest{{.trees = 800, .arena = &arena}}.fit_encoded(
+      x, {}, {.task = Task::classification, .labels = y.flat(), .classes = 2, .values = {}, .weights = {}});
+  Tensor<double> values({x.rows()});
+  std::copy(fit.oob_correct.begin(), fit.oob_correct.end(), values.data());
+  write_npy<double>(values, folder + "oob.npy");
 }
 
 int flips(const Settings& settings, bool checks) {

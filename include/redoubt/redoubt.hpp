@@ -51,6 +51,7 @@
 #include "redoubt/robustness/monitor/input_guard.hpp"
 #include "redoubt/robustness/monitor/query_monitor.hpp"
 #include "redoubt/robustness/poisoning/activation_clustering.hpp"
+#include "redoubt/robustness/poisoning/data_oob.hpp"
 #include "redoubt/robustness/poisoning/deep_knn.hpp"
 #include "redoubt/robustness/poisoning/dense_blocks.hpp"
 #include "redoubt/robustness/poisoning/knn_shapley.hpp"
