@@ -11,11 +11,15 @@
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/hash.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/core/tensor.hpp"
 #include "redoubt/data/dataset.hpp"
 #include "redoubt/model/model.hpp"
+#include "robustness/certify/election.hpp"
 
 namespace redoubt {
 namespace {
+
+constexpr std::size_t scores_at_once = std::size_t{1} << 24;  // 64 MiB
 
 struct Part {
   std::string hash;   // of its rows
@@ -90,29 +94,46 @@ struct PartitionEnsemble::State {
   std::vector<Part> parts;
   std::size_t trained = 0;
 
-  /// [part * rows + row]: index into classes, or classes.size() for no vote.
-  std::vector<std::uint32_t> votes(const Dataset& data, Arena* arena) const {
-    const auto class_at = [&](const std::string& name) {
-      const auto at = std::lower_bound(classes.begin(), classes.end(), name);
-      return static_cast<std::uint32_t>(
-          at != classes.end() && *at == name ? at - classes.begin() : static_cast<std::ptrdiff_t>(classes.size()));
-    };
-    std::vector<std::uint32_t> result(parts.size() * data.rows());
+  std::uint32_t class_at(const std::string& name) const {
+    const auto at = std::lower_bound(classes.begin(), classes.end(), name);
+    return static_cast<std::uint32_t>(at != classes.end() && *at == name ? at - classes.begin()
+                                                                         : static_cast<std::ptrdiff_t>(classes.size()));
+  }
+
+  /// What every model says of every row.
+  struct Ballots {
+    /// [row * parts + part]: index into classes, or classes.size() for no vote.
+    std::vector<std::uint32_t> votes;
+    /// [row * parts + part] x classes, 0 where a model does not know the class; if they are asked for.
+    Tensor<float> scores;
+  };
+  Ballots ballots(const Dataset& data, bool with_scores, Arena* arena) const {
+    const std::size_t n = data.rows(), k = parts.size();
+    Ballots result{std::vector<std::uint32_t>(n * k), {}};
+    if (with_scores) {
+      result.scores = Tensor<float>({n * k, classes.size()});
+      std::fill(result.scores.flat().begin(), result.scores.flat().end(), 0.0f);
+    }
     parallel_for(
-        parts.size(), 1,
+        k, 1,
         [&](std::size_t begin, std::size_t end) {
           for (std::size_t p = begin; p < end; ++p) {
-            std::uint32_t* const mine = result.data() + p * data.rows();
             if (!parts[p].model) {
-              std::fill_n(mine, data.rows(), class_at(parts[p].label));
+              const std::uint32_t vote = class_at(parts[p].label);
+              for (std::size_t r = 0; r < n; ++r) {
+                result.votes[r * k + p] = vote;
+                if (with_scores && vote < classes.size()) result.scores(r * k + p, vote) = 1;
+              }
               continue;
             }
             const Tensor<float> scores = parts[p].model.predict_proba(data);
             std::vector<std::uint32_t> known;
             for (const std::string& name : parts[p].model.classes()) known.push_back(class_at(name));
-            for (std::size_t r = 0; r < data.rows(); ++r) {
-              const float* row = scores.data() + r * scores.cols();
-              mine[r] = known[static_cast<std::size_t>(std::max_element(row, row + scores.cols()) - row)];
+            for (std::size_t r = 0; r < n; ++r) {
+              const auto row = scores.row(r);
+              const auto top = static_cast<std::size_t>(std::max_element(row.begin(), row.end()) - row.begin());
+              result.votes[r * k + p] = known[top];
+              for (std::size_t c = 0; with_scores && c < known.size(); ++c) result.scores(r * k + p, known[c]) = row[c];
             }
           }
         },
@@ -188,36 +209,33 @@ std::size_t PartitionEnsemble::partition_of(const RowView& row) const {
   return group_hash(row.dataset(), row.index(), state_->options) % partitions();
 }
 
-std::vector<CertifiedPrediction> PartitionEnsemble::predict(const Dataset& data, Arena* arena) const {
-  const std::size_t n = data.rows(), classes = state_->classes.size();
-  const auto votes = state_->votes(data, arena);
-  std::vector<CertifiedPrediction> result(n);
-  std::vector<std::size_t> count(classes + 1);
-  for (std::size_t r = 0; r < n; ++r) {
-    std::fill(count.begin(), count.end(), 0);
-    for (std::size_t p = 0; p < partitions(); ++p) ++count[votes[p * n + r]];
-    const std::size_t best = static_cast<std::size_t>(std::max_element(count.begin(), count.end() - 1) - count.begin());
-    CertifiedPrediction& answer = result[r];
-    answer.label = state_->classes[best];
-    answer.votes = count[best];
-    if (answer.votes == 0) continue;
-    // A change moves at most one vote from the winner to another; a tie goes to the class that is first. Poison may
-    // bring a class that nobody votes for yet, with a name that wins a tie.
-    std::size_t threshold = 1;
-    for (std::size_t k = 0; k < classes; ++k)
-      if (k != best) {
-        answer.runner_up = std::max(answer.runner_up, count[k]);
-        threshold = std::max(threshold, count[k] + (k < best));
-      }
-    answer.tolerated = (answer.votes - threshold) / 2;
+std::vector<CertifiedPrediction> PartitionEnsemble::predict(const Dataset& data, PartitionVote vote,
+                                                            Arena* arena) const {
+  const std::size_t n = data.rows(), k = partitions(), classes = state_->classes.size();
+  const bool scored = vote == PartitionVote::run_off;
+  const std::size_t block =
+      scored ? std::max<std::size_t>(1, scores_at_once / (k * classes)) : std::max<std::size_t>(1, n);
+  std::vector<CertifiedPrediction> result;
+  result.reserve(n);
+  for (std::size_t first = 0; first < n; first += block) {
+    std::vector<std::size_t> rows(std::min(block, n - first));
+    std::iota(rows.begin(), rows.end(), first);
+    const auto ballots = state_->ballots(rows.size() == n ? data : data.take(rows), scored, arena);
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const std::span<const std::uint32_t> votes = std::span(ballots.votes).subspan(r * k, k);
+      const detail::Elected elected =
+          scored ? detail::run_off(votes, MatrixView<const float>(ballots.scores).slice(r * k, (r + 1) * k))
+                 : detail::majority(votes, classes);
+      result.push_back({state_->classes[elected.winner], elected.votes, elected.runner_up, elected.tolerated});
+    }
   }
   return result;
 }
 
-PartitionEvaluation PartitionEnsemble::evaluate(const Dataset& data, Arena* arena) const {
+PartitionEvaluation PartitionEnsemble::evaluate(const Dataset& data, PartitionVote vote, Arena* arena) const {
   if (data.task() != Task::classification)
     detail::fail(errc::invalid_argument, "PartitionEnsemble::evaluate: the data has no class labels");
-  const auto predictions = predict(data, arena);
+  const auto predictions = predict(data, vote, arena);
   PartitionEvaluation result;
   std::vector<std::size_t> tolerated;
   std::vector<std::size_t> at_least(partitions() / 2 + 1, 0);
@@ -246,7 +264,7 @@ std::vector<double> PartitionEnsemble::out_of_partition_agreement(const Dataset&
   if (data.task() != Task::classification)
     detail::fail(errc::invalid_argument, "PartitionEnsemble: agreement needs class labels, the data has none");
   const std::size_t n = data.rows();
-  const auto votes = state_->votes(data, arena);
+  const auto votes = state_->ballots(data, false, arena).votes;
   std::vector<double> result(n, std::numeric_limits<double>::quiet_NaN());
   for (std::size_t r = 0; r < n; ++r) {
     const std::int32_t label = data.labels()[r];
@@ -255,7 +273,7 @@ std::vector<double> PartitionEnsemble::out_of_partition_agreement(const Dataset&
     const std::size_t own = partition_of(data.row(r));
     std::size_t agree = 0, voted = 0;
     for (std::size_t p = 0; p < partitions(); ++p) {
-      const std::uint32_t vote = votes[p * n + r];
+      const std::uint32_t vote = votes[r * partitions() + p];
       if (p == own || vote == state_->classes.size()) continue;
       ++voted;
       agree += state_->classes[vote] == name;
