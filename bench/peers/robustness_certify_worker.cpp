@@ -108,12 +108,12 @@ void flood(const Dataset& all, std::size_t partitions, PartitionVote vote, Arena
   std::set<std::size_t> hit;
   // The attacker knows the key, hits a new partition with each source, and floods it with the test rows wrongly
   // labelled.
-  for (int k = 0; hit.size() < partitions / 2; ++k) {
+  for (int k = 0; hit.size() < partitions / 2 + 1; ++k) {
     const Dataset poison =
         with_wrong_labels(with_sources(bare_test, "poisoner" + std::to_string(k) + "-", 1, Random(3)));
     if (!hit.insert(ensemble.partition_of(poison.row(0))).second) continue;
     poisoned = Dataset::concat(poisoned, poison);
-    if (!std::has_single_bit(hit.size()) && hit.size() != partitions / 2) continue;
+    if (partitions > 25 && !std::has_single_bit(hit.size()) && hit.size() <= partitions / 2) continue;
     const auto after = ensemble.refit(poisoned, trees).predict(test, vote, &arena);
     for (std::size_t r = 0; r < test.rows(); ++r) {
       const bool changed = after[r].label != before[r].label;

@@ -9,6 +9,7 @@
 
 #include "redoubt/core/error.hpp"
 #include "redoubt/data/archive.hpp"
+#include "redoubt/data/transform.hpp"
 
 namespace redoubt {
 namespace {
@@ -79,7 +80,7 @@ void LinearForm::scores(std::span<const float> src, std::span<float> dst) const 
       const double x = src[i];
       for (std::size_t k = 0; k < n; ++k) sums[k] += x * w[k];
     }
-    for (std::size_t k = 0; k < n; ++k) dst[first + k] = static_cast<float>(sums[k]);
+    for (std::size_t k = 0; k < n; ++k) dst[first + k] = to_float(sums[k]);
   }
 }
 
@@ -151,18 +152,18 @@ std::string LinearForm::to_source(std::string_view name) const {
   const std::size_t count = bias_.size();
   std::string link;
   if (link_ == LinearLink::identity) {
-    link = "  for (int k = 0; k < scores; ++k) dst[k] = (float)sums[k];\n";
+    link = "  for (int k = 0; k < scores; ++k) dst[k] = score(k);\n";
   } else if (link_ == LinearLink::sigmoid) {
     link =
-        "  dst[0] = 1.0f / (1.0f + std::exp((float)sums[0]));\n"
-        "  dst[1] = 1.0f / (1.0f + std::exp(-(float)sums[0]));\n";
+        "  dst[0] = 1.0f / (1.0f + std::exp(score(0)));\n"
+        "  dst[1] = 1.0f / (1.0f + std::exp(-score(0)));\n";
   } else {
     link =
-        "  float top = (float)sums[0];\n"
-        "  for (int k = 1; k < scores; ++k) top = (float)sums[k] > top ? (float)sums[k] : top;\n"
+        "  float top = score(0);\n"
+        "  for (int k = 1; k < scores; ++k) top = score(k) > top ? score(k) : top;\n"
         "  double total = 0;\n"
         "  for (int k = 0; k < scores; ++k) {\n"
-        "    dst[k] = std::exp((float)sums[k] - top);\n"
+        "    dst[k] = std::exp(score(k) - top);\n"
         "    total += dst[k];\n"
         "  }\n"
         "  for (int k = 0; k < scores; ++k) dst[k] = (float)(dst[k] / total);\n";
@@ -178,6 +179,10 @@ std::string LinearForm::to_source(std::string_view name) const {
       "    if (src[i] == 0.0f) continue;\n"
       "    for (int k = 0; k < scores; ++k) sums[k] += (double)src[i] * weights[i * scores + k];\n"
       "  }}\n"
+      "  const auto score = [&](int k) {{  // clamped to finite values\n"
+      "    constexpr double limit = 3.4028234663852886e38;\n"
+      "    return (float)(sums[k] > limit ? limit : sums[k] < -limit ? -limit : sums[k]);\n"
+      "  }};\n"
       "{5}"
       "}}\n",
       name, inputs(), count, number_list(weights_), number_list(bias_), link);

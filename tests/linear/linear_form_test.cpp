@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -85,6 +86,12 @@ TEST_CASE("Linear form: extreme scores stay probabilities", "[linear_form]") {
     CHECK(std::isfinite(form.loss_gradient(std::vector<float>{std::min(score, 1e6f)}, 0, gradient)));
     CHECK(std::isfinite(gradient[0]));
   }
+  // Scores beyond the range of float are clamped: inf - inf would be no probability.
+  const LinearForm classes({-8.0f, 4.0f, 8.0f}, {0.0f, 0.0f, 0.0f}, LinearLink::softmax);
+  CHECK(predict(classes, std::vector<float>{3e38f}) == std::vector<float>{0.0f, 0.5f, 0.5f});
+  CHECK(predict(classes, std::vector<float>{-3e38f}) == std::vector<float>{1.0f, 0.0f, 0.0f});
+  const LinearForm value({8.0f}, {0.0f}, LinearLink::identity);
+  CHECK(predict(value, std::vector<float>{-3e38f})[0] == -std::numeric_limits<float>::max());
 }
 
 TEST_CASE("Linear form: a batch gives the bits of its rows at any thread count", "[linear_form][threads]") {
@@ -173,16 +180,17 @@ TEST_CASE("Linear form: its C++ source compiles and agrees", "[linear_form]") {
   std::vector<float> expected;
   for (const auto& [link, scores] : shapes) {
     const LinearForm form = random_form(9, scores, link, 9);
-    const Tensor<float> x = random_rows(1, 9, 10);
     const std::string name = fmt::format("f{}", number++);
     source += form.to_source(name);
-    calls += "  {\n    const float x[] = {";
-    for (const float v : x.flat()) calls += std::to_string(v) + "f, ";
-    calls += "};\n    float y[64];\n    " + name + "(x, y);\n    for (int i = 0; i < " +
-             std::to_string(form.outputs()) + "; ++i) std::printf(\"%.9g\\n\", y[i]);\n  }\n";
-    std::vector<float> rounded;
-    for (const float v : x.flat()) rounded.push_back(std::stof(std::to_string(v)));
-    for (const float v : predict(form, rounded)) expected.push_back(v);
+    for (const float scale : {1.0f, 1e38f}) {
+      const Tensor<float> x = random_rows(1, 9, 10);
+      calls += "  {\n    const float x[] = {";
+      std::vector<float> scaled;
+      for (const float v : x.flat()) scaled.push_back(v * scale), calls += fmt::format("{:.9e}f, ", v * scale);
+      calls += "};\n    float y[64];\n    " + name + "(x, y);\n    for (int i = 0; i < " +
+               std::to_string(form.outputs()) + "; ++i) std::printf(\"%.9g\\n\", y[i]);\n  }\n";
+      for (const float v : predict(form, scaled)) expected.push_back(v);
+    }
   }
   std::ofstream(folder / "form.cpp") << source << "int main() {\n" << calls << "}\n";
   REQUIRE(std::system(("c++ -std=c++17 -Wall -Werror -o " + folder / "form" + " " + folder / "form.cpp && " +

@@ -39,7 +39,7 @@ class LinearForm final : public Predictor {
   void save(Archive& archive) const override;
   std::string to_source(std::string_view name) const override;
 
-  /// Scores before the link, one encoded row: dst has score_count() floats. No allocation.
+  /// Scores before the link, one encoded row: dst has score_count() floats, clamped to finite ones. No allocation.
   void scores(std::span<const float> src, std::span<float> dst) const noexcept;
   /// Gradient of sum_k score_gradient[k] * score_k with respect to the row; dst has inputs() floats. It does not
   /// depend on the row. No allocation.

@@ -58,7 +58,8 @@ Elected run_off(std::span<const std::uint32_t> votes, MatrixView<const float> sc
   if (count[first] == 0) return result;
   const auto preferring = [&](std::size_t a, std::size_t b) {
     std::size_t n = 0;
-    for (std::size_t v = 0; v < scores.rows(); ++v) n += scores(v, a) > scores(v, b);
+    for (std::size_t v = 0; v < scores.rows(); ++v)
+      n += scores(v, a) > scores(v, b) || (a < b && scores(v, a) == scores(v, b) && scores(v, a) > 0);
     return n;
   };
   const std::size_t for_first = preferring(first, second), for_second = preferring(second, first);

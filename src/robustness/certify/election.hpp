@@ -19,7 +19,8 @@ struct Elected {
 Elected majority(std::span<const std::uint32_t> votes, std::size_t classes);
 
 /// Run-off election (Rezaei, Banihashem, Chegini, Feizi, "Run-Off Election", ICML 2023, arXiv:2302.02300): of the two
-/// classes of most votes the one that more voters score higher. `scores`: voters x classes, all 0 for no opinion.
+/// classes of most votes the one that more voters score higher; of equal scores above 0 the first. `scores`: voters x
+/// classes, finite, not negative, highest for the class voted for (the first of these), all 0 for no opinion.
 Elected run_off(std::span<const std::uint32_t> votes, MatrixView<const float> scores);
 
 }  // namespace redoubt::detail

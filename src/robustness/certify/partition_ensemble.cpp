@@ -19,7 +19,7 @@
 namespace redoubt {
 namespace {
 
-constexpr std::size_t scores_at_once = std::size_t{1} << 24;  // 64 MiB
+constexpr std::size_t floats_at_once = std::size_t{1} << 24;  // 64 MiB
 
 struct Part {
   std::string hash;   // of its rows
@@ -88,6 +88,18 @@ Dataset canonical(const Dataset& data, const std::vector<std::size_t>& rows) {
 
 }  // namespace
 
+/// A model that knew more than its rows would not change with them alone.
+void require_classes(const Model& model, const Dataset& shard) {
+  if (model.classes().empty())
+    detail::fail(errc::invalid_argument, "PartitionEnsemble: `fit` returned a model without classes");
+  for (const std::string& name : model.classes())
+    if (std::find(shard.classes().begin(), shard.classes().end(), name) == shard.classes().end())
+      detail::fail(errc::invalid_argument,
+                   fmt::format("PartitionEnsemble: `fit` returned a model of class '{}', of which its partition has no "
+                               "rows",
+                               name));
+}
+
 struct PartitionEnsemble::State {
   PartitionOptions options;
   std::vector<std::string> classes;
@@ -126,13 +138,14 @@ struct PartitionEnsemble::State {
               }
               continue;
             }
-            const Tensor<float> scores = parts[p].model.predict_proba(data);
+            Tensor<float> scores = parts[p].model.predict_proba(data);
             std::vector<std::uint32_t> known;
             for (const std::string& name : parts[p].model.classes()) known.push_back(class_at(name));
             for (std::size_t r = 0; r < n; ++r) {
               const auto row = scores.row(r);
+              for (float& x : row) x = x > 0 ? x : 0;  // NaN is no opinion
               const auto top = static_cast<std::size_t>(std::max_element(row.begin(), row.end()) - row.begin());
-              result.votes[r * k + p] = known[top];
+              result.votes[r * k + p] = row[top] > 0 ? known[top] : static_cast<std::uint32_t>(classes.size());
               for (std::size_t c = 0; with_scores && c < known.size(); ++c) result.scores(r * k + p, known[c]) = row[c];
             }
           }
@@ -176,6 +189,7 @@ PartitionEnsemble PartitionEnsemble::build(const Dataset& data, Fit fit, const P
             part.label = shard.classes()[0];
           } else if (shard.rows() > 0) {
             part.model = fit(shard);
+            require_classes(part.model, shard);
             trained[p] = 1;
           }
         }
@@ -214,7 +228,7 @@ std::vector<CertifiedPrediction> PartitionEnsemble::predict(const Dataset& data,
   const std::size_t n = data.rows(), k = partitions(), classes = state_->classes.size();
   const bool scored = vote == PartitionVote::run_off;
   const std::size_t block =
-      scored ? std::max<std::size_t>(1, scores_at_once / (k * classes)) : std::max<std::size_t>(1, n);
+      std::max<std::size_t>(1, scored ? floats_at_once / std::max(k * classes, 2 * data.cols()) : n);
   std::vector<CertifiedPrediction> result;
   result.reserve(n);
   for (std::size_t first = 0; first < n; first += block) {

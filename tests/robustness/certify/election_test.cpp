@@ -33,7 +33,7 @@ Voters draw(std::size_t count, std::size_t classes, Random& random) {
   std::vector<float> row(classes);
   for (std::size_t v = 0; v < count; ++v) {
     for (std::size_t c = 0; c < classes; ++c)
-      row[c] = static_cast<float>(random.uniform() * (c + 1 == classes ? 2.0 : 1.0));
+      row[c] = static_cast<float>(random.below(c + 1 == classes ? 8 : 5)) / 8;  // often equal
     const auto kind = random.below(12);
     if (kind == 0) std::fill(row.begin(), row.end(), 0.0f);
     if (kind == 1) std::fill(row.begin(), row.end() - 1, 0.0f);
@@ -55,22 +55,21 @@ Voters with_new_class(const Voters& voters) {
 }
 
 /// Whether voters `from` .. can be changed, `left` of them, so that `winner` loses: every choice, every order of
-/// classes.
+/// classes or no opinion.
 bool can_change(Voters& voters, bool in_run_off, std::size_t winner, std::size_t left, std::size_t from) {
   if (left == 0) return voters.elect(in_run_off).winner != winner;
-  const std::size_t classes = voters.scores.cols();
+  std::vector<float> order(voters.scores.cols());
+  std::vector<std::vector<float>> opinions{order};
+  std::iota(order.begin(), order.end(), 1.0f);
+  do opinions.push_back(order);
+  while (std::next_permutation(order.begin(), order.end()));
   for (std::size_t v = from; v + left <= voters.votes.size(); ++v) {
     const std::vector<float> before(voters.scores.row(v).begin(), voters.scores.row(v).end());
-    const std::uint32_t vote = voters.votes[v];
-    std::vector<float> order(classes);
-    std::iota(order.begin(), order.end(), 1.0f);
-    bool changed = false;
-    do {
-      voters.set(v, order);
-      changed = can_change(voters, in_run_off, winner, left - 1, v + 1);
-    } while (!changed && std::next_permutation(order.begin(), order.end()));
-    std::copy(before.begin(), before.end(), voters.scores.row(v).begin());
-    voters.votes[v] = vote;
+    const bool changed = std::any_of(opinions.begin(), opinions.end(), [&](const std::vector<float>& opinion) {
+      voters.set(v, opinion);
+      return can_change(voters, in_run_off, winner, left - 1, v + 1);
+    });
+    voters.set(v, before);
     if (changed) return true;
   }
   return false;
@@ -126,10 +125,19 @@ TEST_CASE("a run-off asks who of the two first is likelier", "[election]") {
   CHECK(close.elect(true).winner == 2);
   CHECK(close.elect(true).tolerated == 1);  // 9 to 6; for any other way three must change
 
-  Voters nobody(3, 3);
-  for (std::size_t v = 0; v < 3; ++v) nobody.set(v, std::vector<float>(3, 0.0f));
+  Voters nobody(3, 3), same(3, 1), undecided(3, 2);
+  for (std::size_t v = 0; v < 3; ++v) {
+    nobody.set(v, std::vector<float>(3, 0.0f));
+    same.set(v, std::vector<float>(1, 1.0f));
+    undecided.set(v, std::vector<float>(2, 0.5f));
+  }
   for (const bool in_run_off : {false, true}) {
     CHECK(nobody.elect(in_run_off).votes == 0);
     CHECK(nobody.elect(in_run_off).tolerated == 0);
+    CHECK(same.elect(in_run_off).votes == 3);
+    CHECK(same.elect(in_run_off).tolerated == 1);  // two may vote for a new class
+    CHECK(undecided.elect(in_run_off).winner == 0);
+    CHECK(undecided.elect(in_run_off).votes == 3);
+    CHECK(undecided.elect(in_run_off).tolerated == 1);
   }
 }

@@ -6,13 +6,16 @@
 #include <set>
 #include <sstream>
 
+#include "model/toy_form.hpp"
 #include "redoubt/core/error.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/random.hpp"
 #include "redoubt/data/dataset.hpp"
+#include "redoubt/data/encoder.hpp"
 #include "redoubt/data/generators.hpp"
 #include "redoubt/linear/logistic_regression.hpp"
 #include "redoubt/model/model.hpp"
+#include "redoubt/model/parts.hpp"
 #include "redoubt/trees/gradient_boosting.hpp"
 #include "robustness/poisoning/support.hpp"
 
@@ -245,4 +248,31 @@ TEST_CASE("partitions without a choice vote for their class or not at all", "[pa
   const Dataset plain({test::numeric("x", {1, 2, 3})});
   CHECK_THROWS_AS(PartitionEnsemble::fit(plain, trees), Error);
   CHECK_THROWS_AS(ensemble.evaluate(plain), Error);
+}
+
+TEST_CASE("a model that says nothing does not vote, and one that knows too much is refused", "[partition_ensemble]") {
+  const Dataset train = sourced(13, 300, 20), rows = sourced(14, 20, 3);
+  const auto silent = [](const Dataset& data) {
+    ModelParts parts;
+    parts.task = data.task();
+    parts.classes.assign(data.classes().begin(), data.classes().end());
+    const auto encoder = Shared<const Encoder>::make(Encoder::fit(data, EncoderOptions::dense()));
+    parts.encoder = encoder;
+    parts.predictor = Shared<const test::ToyForm>::make(std::vector<float>(encoder->width(), std::nanf("")), 2, 0);
+    return Model(std::move(parts), data);
+  };
+  const auto ensemble = PartitionEnsemble::fit(train, PartitionEnsemble::Fit(silent), {.partitions = 3});
+  REQUIRE(std::isnan(ensemble.model(0).predict_proba(rows)(0, 0)));
+  for (const PartitionVote vote : {PartitionVote::majority, PartitionVote::run_off}) {
+    for (const auto& p : ensemble.predict(rows, vote)) {
+      CHECK(p.votes == 0);
+      CHECK(p.tolerated == 0);
+    }
+    CHECK(ensemble.evaluate(rows, vote).median_tolerated == 0);
+  }
+
+  const Model all = trees.fit(corners(15, 400, 20));
+  const auto elsewhere = [&](const Dataset&) { return all; };
+  CHECK_THROWS_WITH(PartitionEnsemble::fit(train, PartitionEnsemble::Fit(elsewhere), {.partitions = 2}),
+                    Catch::Contains("class 'a'"));
 }

@@ -26,7 +26,7 @@ enum class PartitionVote : std::uint8_t {
   /// Of the two labels that most models give the one that more models find likelier: run-off election (Rezaei,
   /// Banihashem, Chegini, Feizi, ICML 2023, arXiv:2302.02300). The same with two classes; with more it also uses what
   /// models say of labels that they do not give: often more certified against many changes, for up to a point or two
-  /// of accuracy. `evaluate` tells. Takes up to 64 MiB more.
+  /// of accuracy. `evaluate` tells. Goes through the data in blocks whose scores, and whose rows, take 64 MiB.
   run_off
 };
 
@@ -67,7 +67,8 @@ class PartitionEnsemble {
   using Fit = function_ref<Model(const Dataset&)>;
 
   /// Error(invalid_argument) for options out of range, data without class labels, `by_source` without a source column;
-  /// Error(refused) for sealed data; errors of `fit` pass through.
+  /// or a model of `fit` without classes or of one that its rows do not have; Error(refused) for sealed data; errors of
+  /// `fit` pass through.
   static PartitionEnsemble fit(const Dataset& data, Fit fit, const PartitionOptions& options = {});
   template <class Estimator>
     requires requires(const Estimator& e, const Dataset& d) { e.fit(d); }
