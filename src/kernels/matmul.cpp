@@ -1,6 +1,7 @@
 #include "redoubt/kernels/matmul.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -99,9 +100,6 @@ errc matvec(std::span<const float> x, MatrixView<const float> w, Epilogue epilog
 namespace {
 
 // Block sizes. None of them changes a result, as every element is one chain over k (see the header).
-constexpr std::size_t depth_block =
-    384;  // times col_block: 369 KB of packed b, which stay in an L2 of 1 MB beside a and c
-constexpr std::size_t col_block = 240;           // at most; a multiple of both levels' tile_cols
 constexpr std::size_t group_floats = 64 * 1024;  // of a, which meet one panel after the other
 constexpr std::size_t row_block = 1024;          // at most; more rows share one packing of b
 constexpr std::size_t packed_row_block = 64;     // where a is packed, too: its part stays in the nearest caches
@@ -111,7 +109,20 @@ constexpr std::size_t small_b = 500000;          // elements at most
 constexpr std::size_t shallow = 64;              // depth of tn up to which packing a and b costs more
 constexpr std::size_t few_columns = 32;          // up to here a product of tn may be turned
 constexpr double serial_flops = 4e6;             // below, about 20 us, waking a thread costs more than it brings
-constexpr std::size_t workspace_floats = depth_block * (packed_row_block + col_block);
+
+/// Of packed b, at most, which stays in L2 beside a and c; columns are a multiple of both levels' tile_cols.
+struct PackedBlock {
+  std::size_t depth, cols;
+};
+PackedBlock packed_block() noexcept {
+  static const PackedBlock chosen = []() noexcept -> PackedBlock {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    if (::sysconf(_SC_LEVEL2_CACHE_SIZE) >= 2 << 20) return {768, 336};  // 1 to 7 % faster there than the next
+#endif
+    return {384, 240};
+  }();
+  return chosen;
+}
 
 struct AlignedDelete {
   void operator()(float* p) const noexcept { ::operator delete(p, std::align_val_t{tensor_alignment}); }
@@ -119,8 +130,9 @@ struct AlignedDelete {
 
 /// Packed blocks of the calling thread, allocated at first use.
 float* workspace() {
+  const std::size_t floats = packed_block().depth * (packed_row_block + packed_block().cols);
   thread_local const std::unique_ptr<float, AlignedDelete> memory(
-      static_cast<float*>(::operator new(workspace_floats * sizeof(float), std::align_val_t{tensor_alignment})));
+      static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t{tensor_alignment})));
   return memory.get();
 }
 
@@ -206,8 +218,8 @@ struct Product {
   /// to 8 % more on Sapphire Rapids.
   void packed(std::size_t row_begin, std::size_t row_end, std::size_t col_begin, std::size_t col_end) const {
     float* const packed_b = workspace();
-    float* const packed_a = packed_b + depth_block * col_block;
-    const std::size_t block = balanced_block(sizes.k, depth_block, 1);
+    float* const packed_a = packed_b + packed_block().depth * packed_block().cols;
+    const std::size_t block = balanced_block(sizes.k, packed_block().depth, 1);
     const std::size_t a_rows = form == Form::tn ? packed_row_block / table.tile_rows * table.tile_rows : sizes.m;
     std::size_t first = 0;
     do {
@@ -221,7 +233,7 @@ struct Product {
         const std::size_t part_end = std::min(row_end, part + a_rows);
         if (form == Form::tn)
           table.pack_a_transposed(a.data() + first * a.stride() + part, a.stride(), depth, part_end - part, packed_a);
-        const std::size_t tiles = group_floats / (std::max<std::size_t>(1, depth) * table.tile_rows);  // at least 21
+        const std::size_t tiles = group_floats / (std::max<std::size_t>(1, depth) * table.tile_rows);  // at least 10
         const std::size_t group = turned ? turned_rows : tiles * table.tile_rows;
         for (std::size_t row = part; row < part_end; row += group) {
           for (std::size_t col = col_begin; col < col_end; col += table.tile_cols) {
@@ -316,7 +328,8 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
   // Enough blocks for the threads, but no more: a block of rows packs b again.
   const int threads = serial ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
   const std::size_t wanted = threads > 1 ? 2 * std::size_t(threads) : 1;
-  const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, col_block) : col_block;
+  const std::size_t most_cols = packed_block().cols;
+  const std::size_t col_limit = unpacked ? std::clamp(sizes.n / wanted, table.tile_cols, most_cols) : most_cols;
   const std::size_t cols = balanced_block(sizes.n, col_limit / table.tile_cols * table.tile_cols, table.tile_cols);
   const std::size_t col_blocks = (sizes.n + cols - 1) / cols;
   const std::size_t row_limit = std::clamp(sizes.m * col_blocks / wanted, std::size_t{64}, row_block);

@@ -46,7 +46,7 @@ struct MatmulOptions {
 /// number of rows, or on whether AVX2 or AVX-512 runs; row i equals `matvec` of that row bit for bit.
 /// The baseline rounds each product, so it differs: both are within (k+1) * 2^-24 * sum |a||b| of the exact value.
 /// c must not overlap a or b. Products with more than 32 rows, and every transposed product, use a workspace of
-/// 0.5 MB per thread that is kept for the next call; smaller ones allocate nothing.
+/// up to 1.2 MB per thread that is kept for the next call; smaller ones allocate nothing.
 /// In other precisions |error| <= (3 * 2^-16 (fp32x3) or 2^-7 + 2^-16 (bf16) + 2 (k + 2) * 2^-24) * sum |a||b|, worst
 /// case; of random data 5e-6 and 3e-3 of the norm. Sums are in another order, still the same at any number of threads;
 /// numbers below 2^-126 count as 0, infinity gives NaN in fp32x3; up to 64 MB for the rounded operands are kept per
