@@ -112,17 +112,18 @@ def votes(context):
     """Partition ensembles flooded by sources that hit another partition each: certificates broken over all three."""
     worker = context.ours("votes", worker="robustness_certify", dir=trees_data.SOURCE / "uci_arff", threads=2)
     broken = 0
-    for name in ("spambase, 25 partitions, majority", "pendigits, 100 partitions, majority", "pendigits, 100 partitions, run-off"):
+    for name, prefix in (("spambase, 25 partitions, majority", None),
+                         ("pendigits, 100 partitions, majority", "robust.dpa.pendigits.majority"),
+                         ("pendigits, 100 partitions, run-off", "robust.dpa.pendigits.run_off")):
         checked, violations, beyond, accuracy, eighth, quarter = worker.process.stdout.readline().split()
         print(f"votes, {name}: accuracy {accuracy}, certified {eighth} under an eighth and {quarter} under a quarter as many "
               f"sources; {checked} certified votes checked under floods, {violations} changed; of the others {beyond}", flush=True)
         if int(beyond) == 0:
             raise RuntimeError("the attack changed nothing at all: it proves nothing")
         broken += int(violations)
-        if "pendigits" in name:
-            vote = name.rsplit(" ")[-1].replace("-", "_")
-            figure(f"robust.dpa.pendigits.{vote}.accuracy", float(accuracy))
-            figure(f"robust.dpa.pendigits.{vote}.certified", float(quarter))
+        if prefix:
+            figure(f"{prefix}.accuracy", float(accuracy))
+            figure(f"{prefix}.certified", float(quarter))
     worker.close()
     figure("robust.dpa.violations", broken)
 

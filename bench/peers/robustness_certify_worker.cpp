@@ -113,7 +113,9 @@ void flood(const Dataset& all, std::size_t partitions, PartitionVote vote, Arena
         with_wrong_labels(with_sources(bare_test, "poisoner" + std::to_string(k) + "-", 1, Random(3)));
     if (!hit.insert(ensemble.partition_of(poison.row(0))).second) continue;
     poisoned = Dataset::concat(poisoned, poison);
-    if (partitions > 25 && !std::has_single_bit(hit.size()) && hit.size() <= partitions / 2) continue;
+    // Every refit trains all that were hit: of many partitions some sizes of the flood must do.
+    const bool last = hit.size() == partitions / 2 + 1;
+    if (partitions > 25 && !std::has_single_bit(hit.size()) && !last) continue;
     const auto after = ensemble.refit(poisoned, trees).predict(test, vote, &arena);
     for (std::size_t r = 0; r < test.rows(); ++r) {
       const bool changed = after[r].label != before[r].label;

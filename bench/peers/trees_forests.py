@@ -1,9 +1,9 @@
 """Random forests and extra trees against scikit-learn, isolation forests against PyOD and scikit-learn, TreeSHAP against LightGBM."""
+import concurrent.futures
 import math
 import statistics
 import subprocess
 import sys
-from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
@@ -89,10 +89,11 @@ def isolation_auc_of(context, name, seeds):
     folder = anomaly_case(name)
     y = np.load(folder / "y.npy")
     means = []
-    for who, command in (("ours", [context.ours_path, "iforest_seeds", f"dir={folder}", f"seeds={seeds}", "threads=2", "out="]),
-                         ("pyod", [sys.executable, str(HERE / "trees_forests_peer.py"), "iforest_seeds", str(folder), str(seeds), ""])):
-        path = context.file(f"seeds_{name}_{who}.npy")
-        subprocess.run(command[:-1] + [command[-1] + path], check=True)
+    ours, pyod = (context.file(f"seeds_{name}_{who}.npy") for who in ("ours", "pyod"))
+    for path, command in (
+            (ours, [context.ours_path, "iforest_seeds", f"dir={folder}", f"seeds={seeds}", "threads=2", f"out={ours}"]),
+            (pyod, [sys.executable, str(HERE / "trees_forests_peer.py"), "iforest_seeds", str(folder), str(seeds), pyod])):
+        subprocess.run(command, check=True)
         means.append([trees_metrics.auc(y, row) for row in np.load(path, mmap_mode="r")])
     delta = statistics.mean(means[0]) - statistics.mean(means[1])
     error = math.sqrt(sum(statistics.variance(m) / len(m) for m in means))
@@ -103,10 +104,12 @@ def isolation_auc(context):
     """Mean over seeds of our AUC minus PyOD's: the worst of the twelve sets, and their mean. As many seeds on both sides,
     so many that the standard error of each difference is some thousandths. No time is measured: two sets go at once."""
     seeds = 100 if context.quick else 400
-    with ThreadPool(2) as pool:
-        results = pool.map(lambda name: isolation_auc_of(context, name, seeds), ADBENCH, chunksize=1)
-    deltas = [delta for delta, _ in results]
-    print(f"isolation forest AUC, ours minus PyOD's, {seeds} seeds each: " + ", ".join(shown for _, shown in results), flush=True)
+    deltas = []
+    print(f"isolation forest AUC, ours minus PyOD's, {seeds} seeds each:", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for delta, shown in pool.map(lambda name: isolation_auc_of(context, name, seeds), ADBENCH):
+            print("  " + shown, flush=True)
+            deltas.append(delta)
     figure("trees.iforest.auc_delta", max(deltas, key=abs))
     figure("trees.iforest.auc_delta.mean", statistics.mean(deltas))
 

@@ -86,8 +86,6 @@ Dataset canonical(const Dataset& data, const std::vector<std::size_t>& rows) {
   return Dataset(std::move(columns));
 }
 
-}  // namespace
-
 /// A model that knew more than its rows would not change with them alone.
 void require_classes(const Model& model, const Dataset& shard) {
   if (model.classes().empty())
@@ -99,6 +97,8 @@ void require_classes(const Model& model, const Dataset& shard) {
                                "rows",
                                name));
 }
+
+}  // namespace
 
 struct PartitionEnsemble::State {
   PartitionOptions options;
@@ -122,10 +122,7 @@ struct PartitionEnsemble::State {
   Ballots ballots(const Dataset& data, bool with_scores, Arena* arena) const {
     const std::size_t n = data.rows(), k = parts.size();
     Ballots result{std::vector<std::uint32_t>(n * k), {}};
-    if (with_scores) {
-      result.scores = Tensor<float>({n * k, classes.size()});
-      std::fill(result.scores.flat().begin(), result.scores.flat().end(), 0.0f);
-    }
+    if (with_scores) result.scores = Tensor<float>({n * k, classes.size()});
     parallel_for(
         k, 1,
         [&](std::size_t begin, std::size_t end) {
