@@ -1,5 +1,6 @@
 """What the parts of trees.py share: where things are, how contenders start, and the rounds."""
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -65,22 +66,22 @@ def stop(worker):
 def probe(workers, budget):
     """Waits until all have read and binned, runs each once to warm up, then those within twice the fastest peer once or
     twice more; worker.best is the fastest run. Returns those that ran; the others are named with the reason."""
-    running = []
-    patience = {"ready": 90, "run": 30}  # a contender that needs longer is not the fastest
+    running, fastest = [], math.inf
     for step in ("ready", "run"):
         for worker in list(running if step == "run" else workers):
             try:
-                answer = worker.ask(step, patience[step])
-                if step == "run":
-                    worker.best = float(answer)
-                else:
+                if step == "ready":
+                    worker.ask(step, 90)
                     running.append(worker)
+                    continue
+                worker.best = float(worker.ask(step, min(30, 3 + 5 * fastest)))  # who needs longer is not the fastest
+                if worker is not workers[0]:
+                    fastest = min(fastest, worker.best)
             except (RuntimeError, ValueError) as error:
                 print(f"  {worker.name}: not run: {reason(worker, error)}", flush=True)
                 stop(worker)
                 if worker in running:
                     running.remove(worker)
-    fastest = min((worker.best for worker in running if worker is not workers[0]), default=0)
     for worker in running:
         if worker.best < 2 * fastest:
             worker.best = min(worker.best, *(worker.run() for _ in range(2 if worker.best < budget else 1)))

@@ -1,8 +1,7 @@
 """scikit-learn's and PyOD's forests, one unit of work per line "run" on stdin. See trees_forests.py.
-Usage: forest|extra_trees|iforest SETTINGS_JSON (iforest: lines "load FOLDER", "fit", "score"), or iforest_seeds FOLDER SEEDS OUT"""
+Usage: forest|extra_trees|iforest SETTINGS_JSON (iforest: lines "load FOLDER", "fit", "score"), or
+iforest_seeds FOLDER FIRST SEEDS OUT"""
 import json
-import multiprocessing
-import os
 import pathlib
 import sys
 import time
@@ -49,10 +48,9 @@ def pyod_scores(x, seed):
 def main():
     mode = sys.argv[1]
     if mode == "iforest_seeds":
-        folder, seeds, out = sys.argv[2:]
+        folder, first, seeds, out = sys.argv[2:]
         x = np.load(pathlib.Path(folder) / "x.npy")
-        with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count())) as pool:
-            np.save(out, np.stack(pool.starmap(pyod_scores, [(x, s) for s in range(int(seeds))], 8)).astype(np.float32))
+        np.save(out, np.stack([pyod_scores(x, int(first) + s) for s in range(int(seeds))]).astype(np.float32))
         return
     settings = json.loads(sys.argv[2])
     if mode in ("forest", "extra_trees"):

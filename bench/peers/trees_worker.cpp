@@ -11,7 +11,7 @@
 //   quality boosts once, writes predictions for x_test.npy   dir classes trees leaves bins seed out; ranks if there is
 //           group_train.npy
 //   iforest lines "load FOLDER", "fit", "score"
-//   iforest_seeds  scores of x.npy by several forests   dir seeds out
+//   iforest_seeds  scores of x.npy by several forests   dir first seeds out
 //   memory  reads, bins and boosts once, prints peak and earlier resident bytes
 #include <sched.h>
 #include <sys/resource.h>
@@ -263,9 +263,10 @@ int isolation(Arena& arena) {
 int isolation_seeds(const Settings& settings, Arena& arena) {
   const auto x = read_npy<float>(settings.file("x.npy"));
   const auto seeds = static_cast<std::size_t>(settings.number("seeds", 5));
+  const auto first = static_cast<std::uint64_t>(settings.number("first", 0));
   Tensor<float> out({seeds, x.rows()});
-  for (std::size_t seed = 0; seed < seeds; ++seed)
-    score(*IsolationForest{{.seed = seed}}.fit_encoded(x), x, out.row(seed), arena);
+  for (std::size_t i = 0; i < seeds; ++i)
+    score(*IsolationForest{{.seed = first + i}}.fit_encoded(x), x, out.row(i), arena);
   write_npy<float>(out, settings.text("out"));
   return 0;
 }

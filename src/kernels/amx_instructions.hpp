@@ -32,6 +32,7 @@ struct Tiles {
     if (relu) value = _mm512_max_ps(_mm512_setzero_ps(), value);  // in this order NaN stays
     _mm512_mask_storeu_ps(c, m, value);
   }
+  static void own(const void* line) { asm volatile("prefetchw (%0)" : : "r"(line)); }
   static __mmask16 first(size_t n) { return n >= 16 ? __mmask16(0xffff) : __mmask16((1u << n) - 1); }
 };
 

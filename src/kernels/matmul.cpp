@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "core/kept_memory.hpp"
 #include "kernels/activate.hpp"
 #include "kernels/bf16.hpp"
 #include "kernels/dispatch.hpp"
@@ -42,14 +43,6 @@ float rounded(float x, float y, ProductPrecision precision) {
   return precision == ProductPrecision::bf16 ? a * b : lead(x - a) * b + a * lead(y - b) + a * b;
 }
 
-/// All of c to the sink, in blocks of whole rows.
-void hand_out(const MatmulOptions& options, const MatrixView<float>& c) {
-  constexpr std::size_t block = 16384;
-  parallel_for(
-      c.rows(), std::max<std::size_t>(1, block / std::max<std::size_t>(1, c.cols())),
-      [&](std::size_t begin, std::size_t end) { (*options.sink)(begin, 0, c.slice(begin, end)); }, options.arena);
-}
-
 void naive_product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                    const MatrixView<float>& c, const MatmulOptions& options) {
   const auto [m, n, k] = checked_sizes(form, a, b, c);
@@ -64,7 +57,7 @@ void naive_product(Form form, const MatrixView<const float>& a, const MatrixView
       c(i, j) = detail::activate(value, epilogue.activation);
     }
   }
-  if (options.sink) hand_out(options, c);
+  if (options.sink) (*options.sink)(0, 0, c);
 }
 
 }  // namespace
@@ -109,6 +102,9 @@ constexpr std::size_t small_b = 500000;          // elements at most
 constexpr std::size_t shallow = 64;              // depth of tn up to which packing a and b costs more
 constexpr std::size_t few_columns = 32;          // up to here a product of tn may be turned
 constexpr double serial_flops = 4e6;             // below, about 20 us, waking a thread costs more than it brings
+constexpr double flops_per_sunk = 100;           // in the time that a value takes in a sink, which moves a weight
+constexpr std::size_t sunk_floats = 96 * 1024;   // of a block for a sink, at most, in L2,
+constexpr std::size_t least_sunk_rows = 32;      // unless fewer rows than these are
 
 /// Of packed b, at most, which stays in L2 beside a and c; columns are a multiple of both levels' tile_cols.
 struct PackedBlock {
@@ -267,6 +263,43 @@ bool better_turned(Form form, const Sizes& s, const MatmulOptions& options) {
 void product(Form form, MatrixView<const float> a, MatrixView<const float> b, const MatrixView<float>& c,
              const MatmulOptions& options);
 
+class SunkMemory : public redoubt::detail::KeptMemory<SunkMemory> {
+ public:
+  explicit SunkMemory(std::size_t floats) : KeptMemory(floats * sizeof(float), std::size_t{8} << 20) {}
+};
+
+/// A shallow product goes rows by rows, each time into the same block, which the sink finds in L2: c would pass through
+/// memory twice. b is packed or rounded anew for every block, which would cost more than that in a deep one.
+void sunk_product(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
+                  const MatrixView<float>& c, const MatmulOptions& options, const Sizes& sizes) {
+  static Arena serial(1);
+  const auto [m, n, k] = sizes;
+  if (m == 0 || n == 0) return;
+  const double flops = (2.0 * double(k) + flops_per_sunk) * double(m) * double(n);
+  const int threads = flops < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
+  const std::size_t most_rows = std::min(sunk_floats / n, threads > 1 ? m / (4 * std::size_t(threads)) : m);
+  const std::size_t rows = balanced_block(m, std::max(least_sunk_rows, most_rows), 1);
+  const bool deep = rows < k;
+  MatmulOptions part = options;
+  part.sink = nullptr;
+  if (deep)
+    product(form, a, b, c, part);
+  else
+    part.accumulate = false, part.arena = &serial;
+  parallel_for(
+      m, rows,
+      [&](std::size_t begin, std::size_t end) {
+        if (deep) return (*options.sink)(begin, 0, c.slice(begin, end));
+        const SunkMemory memory(rows * n);
+        const MatrixView<float> block(reinterpret_cast<float*>(memory.data()), end - begin, n);
+        const auto left = form == Form::tn ? MatrixView<const float>(a.data() + begin, k, end - begin, a.stride())
+                                           : a.slice(begin, end);
+        product(form, left, b, block, part);
+        (*options.sink)(begin, 0, block);
+      },
+      threads > 1 ? options.arena : &serial);
+}
+
 /// Without instructions for bf16: products of rounded copies.
 void product_of_rounded(Form form, const MatrixView<const float>& a, const MatrixView<const float>& b,
                         const MatrixView<float>& c, MatmulOptions options) {
@@ -296,13 +329,8 @@ void product(Form form, MatrixView<const float> a, MatrixView<const float> b, co
              const MatmulOptions& options) {
   Sizes sizes = checked_sizes(form, a, b, c);
   if (selected_isa() == Isa::baseline) return naive_product(form, a, b, c, options);
-  if (options.sink && (options.precision == ProductPrecision::fp32 || !detail::tile_kernels())) {
-    // Blocks of these kernels are high and narrow: in a matrix that shares their shape, short rows far apart.
-    MatmulOptions whole = options;
-    whole.sink = nullptr;
-    product(form, a, b, c, whole);
-    return hand_out(options, c);
-  }
+  if (options.sink && (options.precision == ProductPrecision::fp32 || !detail::tile_kernels()))
+    return sunk_product(form, a, b, c, options, sizes);
   if (options.precision != ProductPrecision::fp32) {
     if (!detail::rounded_product(form, a, b, c, options, sizes)) product_of_rounded(form, a, b, c, options);
     return;

@@ -35,13 +35,25 @@ struct Rounded {
   MatrixView<float> c;
   const MatmulOptions& options;
   Sizes sizes;
-  std::size_t pairs, parts, a_row, a_part, panel_bytes;
+  std::size_t pairs, parts, a_row, panel_bytes;
   unsigned char *left = nullptr, *right = nullptr;
+  std::size_t first_row = 0, left_rows = 0, first_panel = 0;  // at left, right
 
-  void prepare_rows(std::size_t first, std::size_t last) const {
-    pack_left(table.packs, form, a, first, last, left + first * a_row, {a_row, line, 16 * a_row, a_part});
+  std::size_t left_bytes(std::size_t rows) const { return round_up(rows * a_row * parts, line); }
+  std::size_t right_bytes(std::size_t panels) const { return panels * panel_bytes * parts; }
+  Rounded on(unsigned char* left_room, std::size_t row, std::size_t rows, unsigned char* right_room,
+             std::size_t panel) const {
+    Rounded other = *this;
+    other.left = left_room, other.first_row = row, other.left_rows = rows;
+    other.right = right_room, other.first_panel = panel;
+    return other;
   }
-  unsigned char* panel(std::size_t index) const { return right + index * panel_bytes * parts; }
+  std::size_t a_part() const { return parts == 2 ? left_rows * a_row : 0; }
+  unsigned char* rows(std::size_t row) const { return left + (row - first_row) * a_row; }
+  unsigned char* panel(std::size_t index) const { return right + (index - first_panel) * panel_bytes * parts; }
+  void prepare_rows(std::size_t first, std::size_t last) const {
+    pack_left(table.packs, form, a, first, last, rows(first), {a_row, line, 16 * a_row, a_part()});
+  }
   void prepare_panel(std::size_t index) const {
     const std::size_t col = index * rounded_panel;
     pack_right(table.packs, form, b, col, std::min<std::size_t>(sizes.n, col + rounded_panel), panel(index),
@@ -54,7 +66,7 @@ struct Rounded {
                   .a_row = a_row,
                   .b = panel(index),
                   .pairs = pairs,
-                  .a_part = a_part,
+                  .a_part = a_part(),
                   .b_part = parts == 2 ? panel_bytes : 0,
                   .c = nullptr,
                   .c_row = c.stride(),
@@ -65,7 +77,7 @@ struct Rounded {
                   .relu = activation == Activation::relu};
     for (std::size_t row = row_begin; row < row_end; row += rounded_rows) {
       t.rows = std::min<std::size_t>(rounded_rows, row_end - row);
-      t.a = left + row * a_row;
+      t.a = rows(row);
       t.c = c.data() + row * c.stride() + col;
       table.tile(t);
       finish_activation(activation, {t.c, t.rows, t.cols, t.c_row});
@@ -98,18 +110,12 @@ bool rounded_product(Form form, MatrixView<const float> a, MatrixView<const floa
   const std::size_t parts = parts_of(options.precision), pairs = (sizes.k + 1) / 2;
   // Not a power of two from row to row: they would share the places of the nearest cache.
   const std::size_t a_row = round_up(4 * pairs, line) + line, panel_bytes = pairs * 4 * rounded_panel;
-  const std::size_t panels = groups_of(sizes.n, rounded_panel);
-  const std::size_t left_bytes = sizes.m * a_row * parts;
-  const RoundedMemory memory(left_bytes + panels * panel_bytes * parts + line);
-  Rounded job{*kernels,   form, a, b, c, options, sizes, pairs, parts, a_row, parts == 2 ? sizes.m * a_row : 0,
-              panel_bytes};
-  job.left = memory.data();
-  job.right = memory.data() + left_bytes;
-
+  const Rounded job{*kernels, form, a, b, c, options, sizes, pairs, parts, a_row, panel_bytes};
   const double flops = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1);
   const int threads = flops < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
   const std::size_t chunk = round_up(std::max<std::size_t>(1, chunk_bytes / (a_row * parts)), rounded_rows);
-  multiply_in_chunks(job, {sizes.m, panels, chunk, rounded_rows, threads, options.arena});
+  multiply_divided(
+      job, {sizes.m, groups_of(sizes.n, rounded_panel), chunk, rounded_rows, chunk_bytes, threads, options.arena});
   return true;
 }
 

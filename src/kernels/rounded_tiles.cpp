@@ -14,11 +14,13 @@ namespace {
 
 constexpr std::size_t side = 16, deep = 32, tile_bytes = 1024;  // of a tile: rows or columns, depth
 // By what tile_body.hpp measured.
-constexpr std::size_t depth_tiles = 16;           // at a time: 32 columns of them are 32 KiB, of an L1 of 48
-constexpr std::size_t chunk_bytes = 1024 * 1024;  // of the left side, in an L2 of 2 MB
-constexpr std::size_t sunk_cols = 512;            // of a block for a sink, which reads long rows faster than short ones
-constexpr double flops_per_value = 128;           // in the time that rounds one
-constexpr double serial_flops = 5e7;              // below, about 20 us, waking a thread costs more than it brings
+constexpr std::size_t depth_tiles = 16;  // at a time: 32 columns of them are 32 KiB, of an L1 of 48
+constexpr std::size_t chunk_rows = 256, chunk_bytes = 512 * 1024;  // of the left side at most, and its rows
+constexpr std::size_t cache_bytes = 1024 * 1024;                   // of an L2 of 2 MB
+constexpr std::size_t sunk_cols = 512;   // of a block for a sink, which reads long rows faster than short ones
+constexpr double flops_per_value = 128;  // in the time that rounds one
+constexpr double flops_per_sunk = 1000;  // in the time that a value takes in a sink, which moves a weight
+constexpr double serial_flops = 5e7;     // below, about 20 us, waking a thread costs more than it brings
 
 std::atomic<const TileKernels*> replaced{nullptr};
 
@@ -58,18 +60,30 @@ struct Tiled {
   const MatmulOptions& options;
   Sizes sizes;
   const TiledRight& shape;
-  std::size_t a_part, panel_stride;
-  bool prepared;  // the right side
-  unsigned char* left;
-  unsigned char* right;
+  const unsigned char* prepared;  // all of the right side, or null
+  unsigned char *left = nullptr, *right = nullptr;
+  std::size_t first_row = 0, left_rows = 0, first_panel = 0;  // at left, right
 
-  unsigned char* panel(std::size_t index) const { return right + index * panel_stride; }
+  std::size_t left_part(std::size_t rows) const { return groups_of(rows, side) * shape.group; }
+  std::size_t left_bytes(std::size_t rows) const { return left_part(rows) * shape.parts; }
+  std::size_t right_bytes(std::size_t panels) const { return prepared ? 0 : panels * shape.panel_bytes(); }
+  Tiled on(unsigned char* left_room, std::size_t row, std::size_t rows, unsigned char* right_room,
+           std::size_t panel) const {
+    Tiled other = *this;
+    other.left = left_room, other.first_row = row, other.left_rows = rows;
+    other.right = right_room, other.first_panel = panel;
+    return other;
+  }
+  std::size_t a_part() const { return shape.parts == 2 ? left_part(left_rows) : 0; }
+  unsigned char* rows(std::size_t row) const { return left + (row - first_row) / side * shape.group; }
+  const unsigned char* panel(std::size_t index) const {
+    return prepared ? prepared + index * shape.panel_bytes() : right + (index - first_panel) * shape.panel_bytes();
+  }
   void prepare_rows(std::size_t first, std::size_t last) const {
-    pack_left(*kernels.packs, form, a, first, last, left + first / side * shape.group,
-              {64, tile_bytes, shape.group, shape.parts == 2 ? a_part : 0});
+    pack_left(*kernels.packs, form, a, first, last, rows(first), {64, tile_bytes, shape.group, a_part()});
   }
   void prepare_panel(std::size_t index) const {
-    if (!prepared) shape.prepare(kernels, form, b, index, panel(index));
+    if (!prepared) shape.prepare(kernels, form, b, index, right + (index - first_panel) * shape.panel_bytes());
   }
   void multiply(std::size_t row_begin, std::size_t row_end, std::size_t index) const {
     const std::size_t col = index * shape.panel_cols, cols = std::min(shape.panel_cols, sizes.n - col);
@@ -94,7 +108,7 @@ struct Tiled {
                    .tiles = 0,
                    .a_group = shape.group,
                    .b_group = shape.group,
-                   .a_part = shape.parts == 2 ? a_part : 0,
+                   .a_part = a_part(),
                    .b_part = shape.parts == 2 ? shape.part : 0,
                    .c = to.data(),
                    .c_row = to.stride(),
@@ -108,7 +122,7 @@ struct Tiled {
     for (std::size_t i = 0; i < blocks; ++i) {
       const std::size_t first = i * tiles / blocks;
       t.tiles = (i + 1) * tiles / blocks - first;
-      t.a = left + row / side * shape.group + first * tile_bytes;
+      t.a = rows(row) + first * tile_bytes;
       t.b = panel(index) + first * tile_bytes;
       t.relu = activation == Activation::relu && i + 1 == blocks;
       kernels.product(t);
@@ -169,18 +183,10 @@ void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float
                    MatrixView<float> c, const MatmulOptions& options, const Sizes& sizes,
                    const unsigned char* prepared) {
   const TiledRight shape(sizes, options.precision, options.sink);
-  const std::size_t group = shape.group, parts = shape.parts, row_groups = groups_of(sizes.m, side);
-  const std::size_t left_bytes = row_groups * group * parts;
-  const std::size_t chunk =
-      2 * side * std::max<std::size_t>(1, chunk_bytes / (2 * std::max(group, tile_bytes) * parts));
-  const double work = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (parts == 2 ? 3 : 1) +
-                      flops_per_value * double(sizes.k) * double(sizes.m + sizes.n);
+  const double work = 2.0 * double(sizes.m) * double(sizes.n) * double(sizes.k) * (shape.parts == 2 ? 3 : 1) +
+                      flops_per_value * double(sizes.k) * double(sizes.m + sizes.n) +
+                      (options.sink ? flops_per_sunk * double(sizes.m) * double(sizes.n) : 0.0);
   const int threads = work < serial_flops ? 1 : (options.arena ? *options.arena : Arena::default_arena()).threads();
-  const bool once = threads == 1 && sizes.m <= chunk;  // every panel is read in one go: the same memory for all
-  const std::size_t right_bytes = prepared ? 0 : (once ? 1 : shape.panels()) * shape.panel_bytes();
-  const RoundedMemory memory(left_bytes + right_bytes + tile_bytes);
-  // Prepared panels are only read.
-  unsigned char* const right = prepared ? const_cast<unsigned char*>(prepared) : memory.data() + left_bytes;
   const Tiled job{.kernels = kernels,
                   .form = form,
                   .a = a,
@@ -189,12 +195,10 @@ void tiled_product(const TileKernels& kernels, Form form, MatrixView<const float
                   .options = options,
                   .sizes = sizes,
                   .shape = shape,
-                  .a_part = row_groups * group,
-                  .panel_stride = once && !prepared ? 0 : shape.panel_bytes(),
-                  .prepared = prepared != nullptr,
-                  .left = memory.data(),
-                  .right = right};
-  multiply_in_chunks(job, {sizes.m, shape.panels(), chunk, 2 * side, threads, options.arena});
+                  .prepared = prepared};
+  const std::size_t deep_rows = chunk_bytes / (2 * std::max(shape.group, tile_bytes) * shape.parts) * 2 * side;
+  multiply_divided(job, {sizes.m, shape.panels(), std::clamp(deep_rows, 2 * side, chunk_rows), 2 * side, cache_bytes,
+                         threads, options.arena});
 }
 
 }  // namespace redoubt::kernels::detail

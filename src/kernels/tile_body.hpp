@@ -4,6 +4,7 @@
 //   P::configure(config), P::release(), P::zero<T>(), P::load<T>, P::load_once<T>, P::store<T>, P::dp<C, A, B>()
 //   P::start(bias, c, n, to)      to[0, 16) = bias + c of n columns, both may be null, then zeros
 //   P::finish(sums, n, relu, c)   one row of at most 16 columns
+//   P::own(line)                  PREFETCHW: fetches a line to be written
 //
 // Measured on AMX hardware (Sapphire Rapids class), bf16: a core does 2.35 to 2.7 TFLOP/s, by clock, with operands in
 // registers and as much with both sides in L1; 2.2 with the left side from L2 past L1 and the right in L1; 1.75 with
@@ -141,11 +142,28 @@ struct RoundedBlock {
     }
   }
 
+  /// Rows of c of the block below, which its stores would wait for one after the other, beside the products:
+  /// measured where c is not in L2, 10 to 25 % less.
+  struct RowsAhead {
+    size_t each, left;
+    const float* at;
+    RowsAhead(const TiledProduct& t, size_t row, size_t col)
+        : each((R * tile_side + t.tiles - 1) / (t.tiles > 0 ? t.tiles : 1)),
+          left(row + 2 * R * tile_side <= t.rows ? R * tile_side : 0),
+          at(t.c + (row + R * tile_side) * t.c_row + col) {}
+    void fetch(size_t c_row) {
+      for (size_t i = 0; i < each && left > 0; ++i, --left, at += c_row)
+        for (int j = 0; j < C; ++j) P::own(at + j * tile_side);
+    }
+  };
+
   void run() const {
     start<0>();
+    RowsAhead below(t, row, col);
     const unsigned char* a = t.a + row / tile_side * t.a_group;
     const unsigned char* b = t.b + col / tile_side * t.b_group;
     for (size_t k = 0; k < t.tiles; ++k, a += whole_tile_bytes, b += whole_tile_bytes) {
+      below.fetch(t.c_row);
       if constexpr (Parts == 1) {
         add<true, true>(a, b);
       } else {  // small products first

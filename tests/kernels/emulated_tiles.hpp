@@ -52,6 +52,7 @@ struct EmulatedTiles {
     state.configured = true;
   }
   static void release() { state.configured = false; }
+  static void own(const void*) {}
   template <int T>
   static void zero() {
     usable(T);
