@@ -80,10 +80,10 @@ inline void pack_right(const PairPacks& packs, Form form, MatrixView<const float
     packs.panel(b.data() + first, b.stride(), last - first, b.rows(), to, places);
 }
 
-/// Room for the rounded operands of a product.
+/// Room for the rounded operands of a product: some, even if the depth is 0, as packs take no null.
 class RoundedMemory : public redoubt::detail::KeptMemory<RoundedMemory> {
  public:
-  explicit RoundedMemory(std::size_t bytes) : KeptMemory(bytes, std::size_t{64} << 20) {}
+  explicit RoundedMemory(std::size_t bytes) : KeptMemory(bytes + 64, std::size_t{64} << 20) {}
 };
 
 /// How a product is divided: panels of the right side times chunks of at most `chunk` of the `rows`, a multiple of
