@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "core/cgroup.hpp"
+#include "core/runs.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -20,7 +21,6 @@
 #define REDOUBT_TSAN 1
 #endif
 #if defined(REDOUBT_TSAN)
-#include <atomic>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -82,22 +82,20 @@ namespace {
 
 /// oneTBB comes from Debian without ThreadSanitizer's instrumentation, which then sees a race in every hand-over. Under
 /// it the blocks run on plain threads instead: what they do is checked, oneTBB is not.
-void run_on_plain_threads(std::size_t threads, std::size_t blocks, function_ref<void(std::size_t)> run_block) {
-  std::atomic<std::size_t> next = 0;
+void run_on_plain_threads(std::size_t threads, function_ref<void(std::size_t)> work) {
   std::mutex guard;
   std::exception_ptr error;
-  auto work = [&] {
-    for (std::size_t block; (block = next++) < blocks;) try {
-        run_block(block);
-      } catch (...) {
-        const std::lock_guard lock(guard);
-        if (!error) error = std::current_exception();
-        next = blocks;
-      }
+  auto guarded = [&](std::size_t thread) {
+    try {
+      work(thread);
+    } catch (...) {
+      const std::lock_guard lock(guard);
+      if (!error) error = std::current_exception();
+    }
   };
   std::vector<std::thread> helpers;
-  for (std::size_t t = 1; t < std::min(threads, blocks); ++t) helpers.emplace_back(work);
-  work();
+  for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(guarded, t);
+  guarded(0);
   for (std::thread& helper : helpers) helper.join();
   if (error) std::rethrow_exception(error);
 }
@@ -119,17 +117,27 @@ void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::s
     for (std::size_t block = 0; block < blocks; ++block) run_block(block);
     return;
   }
+  const std::size_t threads = std::min(static_cast<std::size_t>(target.threads_), blocks);
+  detail::Runs runs(blocks, threads);
+  const auto work = [&](std::size_t thread) {
+    try {
+      for (std::size_t block; runs.take(thread, block);) run_block(block);
+    } catch (...) {
+      runs.stop();
+      throw;
+    }
+  };
 #if defined(REDOUBT_TSAN)
-  if (current_arena == &target) {
-    for (std::size_t block = 0; block < blocks; ++block) run_block(block);
-    return;
-  }
-  run_on_plain_threads(static_cast<std::size_t>(target.threads_), blocks, run_block);
+  if (current_arena == &target) return work(0);
+  run_on_plain_threads(threads, work);
 #else
   target.impl_->arena.execute([&] {
-    tbb::parallel_for(tbb::blocked_range<std::size_t>(0, blocks, 1), [&](const tbb::blocked_range<std::size_t>& range) {
-      for (std::size_t block = range.begin(); block != range.end(); ++block) run_block(block);
-    });
+    tbb::parallel_for(
+        tbb::blocked_range<std::size_t>(0, threads, 1),
+        [&](const tbb::blocked_range<std::size_t>&) {
+          work(static_cast<std::size_t>(tbb::this_task_arena::current_thread_index()));
+        },
+        tbb::simple_partitioner());
   });
 #endif
 }

@@ -1,9 +1,9 @@
 #pragma once
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 
 #include "core/kept_memory.hpp"
+#include "core/runs.hpp"
 #include "kernels/conv_table.hpp"
 #include "kernels/rounded_table.hpp"
 #include "redoubt/core/parallel.hpp"
@@ -124,12 +124,13 @@ void multiply_apart(const Job& job, const Division& d, bool by_rows) {
   const std::size_t even = round_up(groups_of(d.rows, 8 * std::size_t(d.threads)), d.step);  // shares for all
   const std::size_t part_rows = by_rows ? std::clamp(even, 2 * d.step, std::max(2 * d.step, d.chunk)) : d.rows;
   const std::size_t parts = by_rows ? groups_of(d.rows, part_rows) : d.panels;
-  std::atomic<std::size_t> next{0};
+  const std::size_t threads = std::min(parts, std::size_t(d.threads));
+  redoubt::detail::Runs runs(parts, threads);
   parallel_for(
-      std::min(parts, std::size_t(d.threads)), 1,
-      [&](std::size_t, std::size_t) {
-        std::size_t part = next++;
-        if (part >= parts) return;
+      threads, 1,
+      [&](std::size_t thread, std::size_t) {
+        std::size_t part;
+        if (!runs.take(thread, part)) return;
         const std::size_t left_bytes = job.left_bytes(part_rows);
         const RoundedMemory memory(left_bytes + job.right_bytes(by_rows ? d.panels : 1));
         const auto mine = [&](std::size_t row, std::size_t panel) {
@@ -137,17 +138,17 @@ void multiply_apart(const Job& job, const Division& d, bool by_rows) {
         };
         if (by_rows) {
           for (std::size_t p = 0; p < d.panels; ++p) mine(0, 0).prepare_panel(p);
-          for (; part < parts; part = next++) {
+          do {
             const std::size_t row = part * part_rows, end = std::min(d.rows, row + part_rows);
             mine(row, 0).prepare_rows(row, end);
             for (std::size_t p = 0; p < d.panels; ++p) mine(row, 0).multiply(row, end, p);
-          }
+          } while (runs.take(thread, part));
         } else {
           mine(0, 0).prepare_rows(0, d.rows);
-          for (; part < parts; part = next++) {
+          do {
             mine(0, part).prepare_panel(part);
             mine(0, part).multiply(0, d.rows, part);
-          }
+          } while (runs.take(thread, part));
         }
       },
       d.arena);

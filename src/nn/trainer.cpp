@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "nn/graph_internal.hpp"
@@ -19,6 +20,7 @@ namespace redoubt {
 namespace {
 
 constexpr std::size_t norm_block = 16384;
+constexpr std::size_t parallel_values = 65536;  // read; below, waking a thread costs more than it brings
 constexpr std::uint64_t inspected = 64;  // moves from one look at all gradients to the next, which costs a reading
 
 /// A table of which a step uses some rows.
@@ -145,6 +147,26 @@ struct Trainer::Impl {
     return o;
   }
 
+  void check_finite(MatrixView<const float> rows) const {
+    std::atomic<bool> good = true;
+    const auto look = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r)
+        if (!finite(rows.row(r))) good.store(false, std::memory_order_relaxed);
+    };
+    if (rows.rows() * rows.cols() < parallel_values)
+      look(0, rows.rows());
+    else
+      parallel_for(rows.rows(), std::max<std::size_t>(1, norm_block / rows.cols()), look, options.arena);
+    if (good) return;
+    for (std::size_t r = 0; r < rows.rows(); ++r) {
+      const auto row = rows.row(r);
+      const auto bad = std::find_if_not(row.begin(), row.end(), [](float v) { return std::isfinite(v); });
+      if (bad == row.end()) continue;
+      detail::fail(errc::invalid_argument,
+                   fmt::format("trainer: row {}, value {} is {}; rows must be finite", r, bad - row.begin(), *bad));
+    }
+  }
+
   void check_call(MatrixView<const float> rows, MatrixView<const float> targets, std::span<const float> weights) const {
     if (rows.rows() == 0 || rows.rows() > options.batch || rows.cols() != graph.inputs() ||
         targets.rows() != rows.rows() || targets.cols() != target_columns ||
@@ -156,13 +178,7 @@ struct Trainer::Impl {
                       rows.rows(), rows.cols(), targets.rows(), targets.cols(), weights.size(), options.batch,
                       graph.inputs(), target_columns));
     }
-    for (std::size_t r = 0; r < rows.rows(); ++r) {
-      const auto row = rows.row(r);
-      if (finite(row)) continue;
-      const auto bad = std::find_if_not(row.begin(), row.end(), [](float v) { return std::isfinite(v); });
-      detail::fail(errc::invalid_argument,
-                   fmt::format("trainer: row {}, value {} is {}; rows must be finite", r, bad - row.begin(), *bad));
-    }
+    check_finite(rows);
     std::size_t column = 0;
     for (const LossHead& head : heads) {
       if (has_labels(head.loss.kind)) {

@@ -3,7 +3,8 @@
 #include <atomic>
 #include <cstddef>
 #include <thread>
-#include <vector>
+
+#include "core/runs.hpp"
 
 namespace redoubt::detail {
 
@@ -25,26 +26,18 @@ constexpr std::size_t even_block(std::size_t count, std::size_t most, std::size_
 }
 
 /// Blocks 0 .. count-1 of one step, in `parts` runs of neighbours. The thread of part p calls `work(p)`: it does its
-/// own run, so that in the next step it finds the same rows in its cache, and then helps with the others. Each block is
-/// done once. `wait` returns when all are done, whoever did them; it never waits for a thread that has not started.
+/// own run and then helps with the others. `wait` returns when all are done, whoever did them; it never waits for a
+/// thread that has not started.
 class Phase {
  public:
-  Phase(std::size_t count, std::size_t parts) : count_(count), runs_(parts) {
-    for (std::size_t p = 0; p < parts; ++p) {
-      runs_[p].next = count * p / parts;
-      runs_[p].end = count * (p + 1) / parts;
-    }
-  }
+  Phase(std::size_t count, std::size_t parts) : count_(count), runs_(count, parts) {}
 
   /// f must not throw: others would wait for its block.
   template <class F>
   void work(std::size_t part, const F& f) noexcept {
-    for (std::size_t i = 0; i < runs_.size(); ++i) {
-      Run& run = runs_[(part + i) % runs_.size()];
-      for (std::size_t block; (block = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) {
-        f(block);
-        done_.fetch_add(1, std::memory_order_release);
-      }
+    for (std::size_t block; runs_.take(part, block);) {
+      f(block);
+      done_.fetch_add(1, std::memory_order_release);
     }
   }
   /// What was written by all blocks can be read afterwards.
@@ -53,12 +46,8 @@ class Phase {
   }
 
  private:
-  struct alignas(64) Run {
-    std::atomic<std::size_t> next = 0;
-    std::size_t end = 0;
-  };
   const std::size_t count_;
-  std::vector<Run> runs_;
+  Runs runs_;
   alignas(64) std::atomic<std::size_t> done_ = 0;
 };
 
