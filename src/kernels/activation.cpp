@@ -151,7 +151,7 @@ float log_sum_exp(std::span<const float> x) noexcept {
 void softmax_rows(MatrixView<float> values) noexcept {
   const detail::Table* table = detail::table();
   if (!table) return naive::softmax_rows(values);
-  for (std::size_t r = 0; r < values.rows(); ++r) table->softmax(values.row(r).data(), values.cols());
+  table->softmax(values.data(), values.stride(), values.rows(), values.cols());
 }
 
 float exp_sum(float factor, float shift, std::span<float> x) noexcept {

@@ -11,9 +11,8 @@
 namespace redoubt::kernels {
 namespace {
 
-// One row leaves out the zeros that ReLU made, where reading the weights costs more than listing the others.
-constexpr std::size_t sparse_weights = 16384;  // at least
-constexpr std::size_t most_listed = 4096;      // 16 KB of stack
+// One row leaves out the zeros that ReLU made: of so many x as cost more than listing them, up to 16 KB of stack.
+constexpr std::size_t least_listed = 24, most_listed = 4096;
 
 }  // namespace
 
@@ -29,8 +28,11 @@ PackedWeights::PackedWeights(MatrixView<const float> w) : rows_(w.rows()), cols_
   }
 }
 
-void naive::packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c,
-                          const Epilogue& epilogue, std::size_t first, std::size_t last) noexcept {
+namespace {
+
+template <class Weights>
+void naive_patches(const Patches& patches, const Weights& w, const MatrixView<float>& c, const Epilogue& epilogue,
+                   std::size_t first, std::size_t last) noexcept {
   for (std::size_t i = 0; i < patches.rows; ++i) {
     for (std::size_t j = first; j < last; ++j) {
       float value = epilogue.bias ? epilogue.bias[j] : 0;
@@ -43,58 +45,70 @@ void naive::packed_matmul(const Patches& patches, const PackedWeights& w, const 
   }
 }
 
-void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
-                   std::size_t first, std::size_t last) noexcept {
-  const detail::Table* table = detail::table();
-  if (!table) return naive::packed_matmul(patches, w, c, epilogue, first, last);
-  if (patches.rows == 0 || first >= last) return;
-  const auto activation = static_cast<unsigned char>(epilogue.activation);
-  if (patches.rows == 1 && patches.segments == 1) {
-    unsigned listed[most_listed];
-    const unsigned* list = nullptr;
-    std::size_t count = 0;
-    const std::size_t depth = w.rows();
-    if (depth <= most_listed && depth * (last - first) >= sparse_weights) {
-      for (std::size_t k = 0; k < depth; ++k) {
-        listed[count] = static_cast<unsigned>(k);
-        count += static_cast<std::size_t>(patches.data[k] != 0);  // a NaN counts
-      }
-      if (count < depth - depth / 8) list = listed;
-    }
-    table->packed_row(patches.data, depth, list, count, w.panels() + first * depth, last - first,
-                      epilogue.bias ? epilogue.bias + first : nullptr, activation, c.data() + first);
-    return;
-  }
-  const std::size_t groups = (patches.rows + table->tile_rows - 1) / table->tile_rows;
+/// Columns [first, last); `t` says how the weights lie, b(col) where those from `col` on do.
+template <class At>
+void tiles(const detail::Table& table, detail::Tile t, const Patches& patches, const MatrixView<float>& c,
+           const Epilogue& epilogue, std::size_t first, std::size_t last, At b) noexcept {
+  t.a_row = patches.row, t.a_col = 1;
+  t.segments = patches.segments, t.a_segment = patches.segment_row, t.depth = patches.segment;
+  t.c_row = c.stride();
+  t.activation = static_cast<unsigned char>(epilogue.activation);
+  const std::size_t groups = (patches.rows + table.tile_rows - 1) / table.tile_rows;
   const std::size_t step = (patches.rows + groups - 1) / groups;
-  detail::Tile t{.a = nullptr,
-                 .a_row = patches.row,
-                 .a_col = 1,
-                 .segments = patches.segments,
-                 .a_segment = patches.segment_row,
-                 .b = nullptr,
-                 .b_row = w.panel(),
-                 .b_padded = true,
-                 .c = nullptr,
-                 .c_row = c.stride(),
-                 .rows = 0,
-                 .cols = 0,
-                 .depth = patches.segment,
-                 .bias = nullptr,
-                 .add_c = false,
-                 .next_c = nullptr,
-                 .activation = activation};
-  for (std::size_t col = first; col < last; col += w.panel()) {
-    t.b = w.panels() + col * w.rows();
-    t.cols = std::min(w.panel(), last - col);
+  for (std::size_t col = first; col < last; col += table.tile_cols) {
+    t.b = b(col);
+    t.cols = std::min(table.tile_cols, last - col);
     t.bias = epilogue.bias ? epilogue.bias + col : nullptr;
     for (std::size_t row = 0; row < patches.rows; row += step) {
       t.rows = std::min(step, patches.rows - row);
       t.a = patches.data + row * patches.row;
       t.c = c.data() + row * c.stride() + col;
-      table->tile(t);
+      table.tile(t);
     }
   }
+}
+
+}  // namespace
+
+void naive::packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c,
+                          const Epilogue& epilogue, std::size_t first, std::size_t last) noexcept {
+  naive_patches(patches, w, c, epilogue, first, last);
+}
+
+void naive::patch_matmul(const Patches& patches, const MatrixView<const float>& w, const MatrixView<float>& c,
+                         const Epilogue& epilogue) noexcept {
+  naive_patches(patches, w, c, epilogue, 0, w.cols());
+}
+
+void patch_matmul(const Patches& patches, const MatrixView<const float>& w, const MatrixView<float>& c,
+                  const Epilogue& epilogue) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::patch_matmul(patches, w, c, epilogue);
+  if (patches.rows == 0) return;
+  detail::Tile t{};
+  t.b_row = w.stride();
+  tiles(*table, t, patches, c, epilogue, 0, w.cols(), [&](std::size_t col) { return w.data() + col; });
+}
+
+void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
+                   std::size_t first, std::size_t last) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::packed_matmul(patches, w, c, epilogue, first, last);
+  if (patches.rows == 0 || first >= last) return;
+  if (patches.rows == 1 && patches.segments == 1) {
+    unsigned list[most_listed + 16];
+    const std::size_t depth = w.rows();
+    const std::size_t count =
+        depth >= least_listed && depth <= most_listed ? table->nonzero(patches.data, depth, list) : depth;
+    const bool sparse = count < depth - depth / 8;
+    table->packed_row(patches.data, depth, sparse ? list : nullptr, count, w.panels() + first * depth, last - first,
+                      epilogue.bias ? epilogue.bias + first : nullptr, static_cast<unsigned char>(epilogue.activation),
+                      c.data() + first);
+    return;
+  }
+  detail::Tile t{};
+  t.b_row = w.panel(), t.b_padded = true;
+  tiles(*table, t, patches, c, epilogue, first, last, [&](std::size_t col) { return w.panels() + col * w.rows(); });
 }
 
 void naive::max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,

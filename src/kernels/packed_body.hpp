@@ -44,6 +44,17 @@ void row_panels(const float* x, const unsigned* list, size_t count, const float*
   if (activation > activation_relu) activate<V>(activation, out, cols);
 }
 
+template <class V>
+size_t nonzero_kernel(const float* x, size_t n, unsigned* list) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; i += V::width) {
+    const size_t left = n - i < V::width ? n - i : V::width;
+    count += V::list_nonzero(x + i, left, unsigned(i), list + count);
+    if (i == 0 && count + V::width / 8 > left) return n;
+  }
+  return count;
+}
+
 /// out[cols] = activation(x * panels + bias).
 template <class V>
 void packed_row_kernel(const float* x, size_t depth, const unsigned* list, size_t count, const float* panels,

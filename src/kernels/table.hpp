@@ -62,7 +62,10 @@ struct Table {
   void (*transpose)(const float* src, size_t src_row, size_t rows, size_t cols, float* dst, size_t dst_row);
   void (*matvec)(const float* x, size_t depth, const float* w, size_t w_row, size_t cols, const float* bias,
                  unsigned char activation, float* out);
-  /// The same with weights from `pack_b`, whose columns begin at `panels`; with `list`, only its `count` x are not
+  /// Numbers of the x that are not 0 (NaN is not) in ascending order, and how many; n, unlisted, if few of the first
+  /// are 0. `list` has room for 16 more than n.
+  size_t (*nonzero)(const float* x, size_t n, unsigned* list);
+  /// As `matvec` with weights from `pack_b`, whose columns begin at `panels`; with `list`, only its `count` x are not
   /// zero.
   void (*packed_row)(const float* x, size_t depth, const unsigned* list, size_t count, const float* panels, size_t cols,
                      const float* bias, unsigned char activation, float* out);
@@ -81,6 +84,8 @@ struct Table {
 
   float (*dot)(const float* x, const float* y, size_t n);
   void (*axpy)(float alpha, const float* x, float* y, size_t n);
+  /// sums[j] += src[i * src_row + j] for i < rows, j < cols
+  void (*add_rows)(const float* src, size_t src_row, size_t rows, size_t cols, float* sums);
   void (*scale)(float alpha, float* x, size_t n);
   double (*sum)(const float* x, size_t n);
   float (*min)(const float* x, size_t n);
@@ -91,8 +96,8 @@ struct Table {
   void (*exp)(const float* src, float shift, float* dst, size_t n);
   /// x = e^(factor * (x - shift)); returns their sum
   float (*exp_sum)(float factor, float shift, float* x, size_t n);
-  /// x = e^x / sum of e^x
-  void (*softmax)(float* x, size_t n);
+  /// Of every row, x[i * row], ...: x = e^x / sum of e^x
+  void (*softmax)(float* x, size_t row, size_t rows, size_t n);
   /// from = factor * y * (from - sum of y * from)
   void (*softmax_gradient)(const float* y, float factor, float* from, size_t n);
   void (*tanh)(const float* src, float* dst, size_t n);

@@ -20,6 +20,11 @@ void axpy(float alpha, std::span<const float> x, std::span<float> y) noexcept {
   for (std::size_t i = 0; i < n; ++i) y[i] += alpha * x[i];
 }
 
+void add_rows(MatrixView<const float> rows, std::span<float> sums) noexcept {
+  for (std::size_t i = 0; i < rows.rows(); ++i)
+    for (std::size_t j = 0, n = std::min(rows.cols(), sums.size()); j < n; ++j) sums[j] += rows(i, j);
+}
+
 void scale(float alpha, std::span<float> x) noexcept {
   for (float& value : x) value *= alpha;
 }
@@ -59,6 +64,12 @@ float dot(std::span<const float> x, std::span<const float> y) noexcept {
 void axpy(float alpha, std::span<const float> x, std::span<float> y) noexcept {
   const detail::Table* table = detail::table();
   return table ? table->axpy(alpha, x.data(), y.data(), std::min(x.size(), y.size())) : naive::axpy(alpha, x, y);
+}
+
+void add_rows(MatrixView<const float> rows, std::span<float> sums) noexcept {
+  const detail::Table* table = detail::table();
+  if (!table) return naive::add_rows(rows, sums);
+  table->add_rows(rows.data(), rows.stride(), rows.rows(), std::min(rows.cols(), sums.size()), sums.data());
 }
 
 void scale(float alpha, std::span<float> x) noexcept {

@@ -8,6 +8,7 @@
 #include "kernels/depthwise.hpp"
 #include "nn/graph_internal.hpp"
 #include "redoubt/core/parallel.hpp"
+#include "redoubt/kernels/activation.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -168,6 +169,10 @@ GraphPlan::GraphPlan(const Graph& graph) : errors_(graph.nodes_.size()), winogra
           done[next] = true;
           out = next + 1;
           break;
+        } else if (follower.op == "softmax" && s.kind == Kind::dense && s.positions == 1) {
+          s.softmax = done[next] = true;
+          out = next + 1;
+          break;
         } else {
           break;
         }
@@ -227,7 +232,7 @@ void GraphPlan::hand_over(const Graph& graph) {
     Step& s = steps_[i];
     const bool whole =
         s.kind == Kind::dense ? s.positions == 1 : s.kind == Kind::conv && (s.pool_height == 0 || s.pools_inside);
-    if (!s.is_narrow() || !whole || !plain(s.activation) || local_[s.to] || uses[s.to] != 1) continue;
+    if (!s.is_narrow() || !whole || !plain(s.activation) || s.softmax || local_[s.to] || uses[s.to] != 1) continue;
     for (std::size_t j = i + 1; j < steps_.size(); ++j) {
       Step& reader = steps_[j];
       if (reader.kind != Kind::dense || reader.from != s.to || !reader.is_narrow() || reader.positions != 1) continue;
@@ -331,6 +336,7 @@ void GraphPlan::dense(const Step& s, const MatrixView<const float>& src, const M
     };
     share_columns(s, here, s.weights.panel(), columns, frame);
   }
+  if (s.softmax) kernels::softmax_rows(dst);
 }
 
 /// Rows of `src`; their values, or those of `dst`, may be narrow and then lie side by side.

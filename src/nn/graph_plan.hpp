@@ -61,6 +61,7 @@ class GraphPlan {
     static constexpr std::uint32_t none = ~std::uint32_t{0};
     kernels::Activation activation = kernels::Activation::none;
     std::size_t positions = 1;  // dense
+    bool softmax = false;       // dense with one: of its results, in place
     std::size_t height = 0, width = 0, channels = 0, kernel_height = 0, kernel_width = 0, stride = 1, pad = 0;
     std::size_t out_height = 0, out_width = 0;
     std::size_t groups = 1, dilation = 1;

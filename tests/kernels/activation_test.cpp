@@ -3,6 +3,7 @@
 #include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -262,6 +263,20 @@ TEST_CASE("log_sum_exp is stable and within the stated error", "[activation]") {
   const std::vector<float> impossible(5, -infinity), certain = {1, infinity};
   CHECK(kernels::log_sum_exp(impossible) == -infinity);
   CHECK(kernels::log_sum_exp(certain) == infinity);
+}
+
+TEST_CASE("a row has the same softmax alone and among others, and what lies between rows stays", "[activation]") {
+  for (const std::size_t cols : {1, 2, 3, 4, 7, 8, 9, 15, 16, 17}) {
+    for (const std::size_t rows : {1, 2, 8, 16, 33}) {
+      auto all = random_tensor(rows, cols + 3, 4, 30);
+      all(rows / 2, 0) = -infinity;
+      all(0, cols / 2) = std::numeric_limits<float>::quiet_NaN();
+      auto alone = all;
+      kernels::softmax_rows(MatrixView<float>(all.data(), rows, cols, cols + 3));
+      for (std::size_t r = 0; r < rows; ++r) kernels::softmax_rows(MatrixView<float>(alone.row(r).data(), 1, cols));
+      CHECK(std::memcmp(all.data(), alone.data(), all.size() * sizeof(float)) == 0);
+    }
+  }
 }
 
 TEST_CASE("softmax rows are probabilities within the stated error", "[activation]") {

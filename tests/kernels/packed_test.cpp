@@ -43,6 +43,9 @@ TEST_CASE("packed products have the bits of matmul, and stay near the reference"
           packed_matmul(rows, packed, MatrixView<float>(got), epilogue, half, n);
           matmul(a, w, want, {.epilogue = epilogue});
           CHECK(got == want);
+          Tensor<float> in_place({m, n});
+          patch_matmul(rows, w, MatrixView<float>(in_place), epilogue);
+          CHECK(in_place == want);
           naive::packed_matmul(rows, packed, MatrixView<float>(reference), epilogue, 0, n);
           for (std::size_t i = 0; i < got.size(); ++i)
             REQUIRE(got.data()[i] == Approx(reference.data()[i]).margin(1e-6 * double(k + 2)));
@@ -90,8 +93,12 @@ TEST_CASE("patches are read where they lie in the image", "[packed]") {
   packed_matmul(patches, packed, MatrixView<float>(got), {}, 0, units);
   matmul(gathered, w, want);
   CHECK(got == want);
+  patch_matmul(patches, w, MatrixView<float>(got), {});
+  CHECK(got == want);
   naive::packed_matmul(patches, packed, MatrixView<float>(reference), {}, 0, units);
   for (std::size_t i = 0; i < got.size(); ++i) REQUIRE(got.data()[i] == Approx(reference.data()[i]).margin(1e-4));
+  naive::patch_matmul(patches, w, MatrixView<float>(got), {});
+  CHECK(got == reference);
 }
 
 TEST_CASE("max-pool equals its reference", "[packed]") {

@@ -75,6 +75,19 @@ TEST_CASE("axpy and scale change every element and no other", "[vector]") {
   }
 }
 
+TEST_CASE("rows are added as a loop adds them", "[vector]") {
+  for (const std::size_t cols : lengths) {
+    for (const std::size_t rows : {0, 1, 3, 4, 5, 11}) {
+      const auto all = random_tensor(rows + 1, cols + 3, 6);
+      const MatrixView<const float> part(all.data() + 1, rows, cols, cols + 3);
+      auto sums = random_tensor(1, cols + 1, 7), wanted = sums;
+      kernels::add_rows(part, sums.flat().first(cols));
+      kernels::naive::add_rows(part, wanted.flat().first(cols));
+      for (std::size_t j = 0; j <= cols; ++j) REQUIRE(sums.flat()[j] == wanted.flat()[j]);
+    }
+  }
+}
+
 TEST_CASE("the shorter vector counts", "[vector]") {
   const auto x = random_tensor(1, 20, 1), y = random_tensor(1, 30, 2);
   CHECK(kernels::dot(x.flat(), y.flat()) == kernels::dot(x.flat(), y.flat().first(20)));

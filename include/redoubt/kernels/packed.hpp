@@ -41,6 +41,10 @@ struct Patches {
 void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept;
 
+/// The same with weights that are read where they lie: c = activation(patches * w + bias), for few uses of each.
+void patch_matmul(const Patches& patches, const MatrixView<const float>& w, const MatrixView<float>& c,
+                  const Epilogue& epilogue) noexcept;
+
 /// dst[p][c] = the largest src[(p * step + y * src_row + x * channels) + c] for y < height, x < width: one row of
 /// places of a max-pool whose windows lie inside the image. A NaN never wins. noexcept, no allocation.
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
@@ -58,6 +62,8 @@ void max_pool_backward(const float* src, const float* best, const float* slopes,
 namespace naive {
 void packed_matmul(const Patches& patches, const PackedWeights& w, const MatrixView<float>& c, const Epilogue& epilogue,
                    std::size_t first, std::size_t last) noexcept;
+void patch_matmul(const Patches& patches, const MatrixView<const float>& w, const MatrixView<float>& c,
+                  const Epilogue& epilogue) noexcept;
 void max_pool(const float* src, std::size_t src_row, std::size_t step, std::size_t height, std::size_t width,
               std::size_t channels, std::size_t places, float* dst) noexcept;
 void max_pool_backward(const float* src, const float* best, const float* slopes, std::size_t src_row, std::size_t step,

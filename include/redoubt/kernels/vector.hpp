@@ -1,6 +1,8 @@
 #pragma once
 #include <span>
 
+#include "redoubt/core/view.hpp"
+
 namespace redoubt::kernels {
 
 // Kernels over contiguous fp32 vectors. All are noexcept, allocate nothing, run on the calling thread and need no
@@ -13,6 +15,10 @@ float dot(std::span<const float> x, std::span<const float> y) noexcept;
 
 /// y[i] += alpha * x[i]. |error| <= 2u * (|y| + |alpha x|) per element.
 void axpy(float alpha, std::span<const float> x, std::span<float> y) noexcept;
+
+/// sums[j] += rows(i, j) for all i in ascending order, the same bits as with a loop. Any row stride; `sums` overlaps no
+/// row. |error| <= rows * u * (|sums[j]| + sum |rows(i, j)|).
+void add_rows(MatrixView<const float> rows, std::span<float> sums) noexcept;
 
 /// x[i] *= alpha. Correctly rounded.
 void scale(float alpha, std::span<float> x) noexcept;
@@ -32,6 +38,7 @@ float squared_distance(std::span<const float> x, std::span<const float> y) noexc
 namespace naive {
 float dot(std::span<const float> x, std::span<const float> y) noexcept;
 void axpy(float alpha, std::span<const float> x, std::span<float> y) noexcept;
+void add_rows(MatrixView<const float> rows, std::span<float> sums) noexcept;
 void scale(float alpha, std::span<float> x) noexcept;
 double sum(std::span<const float> x) noexcept;
 float min(std::span<const float> x) noexcept;

@@ -45,6 +45,24 @@ struct Avx2 {
     return mul(mul(x, pow2(half)), pow2(sub(n, half)));
   }
   static Reg inverse(Reg x) { return _mm256_div_ps(_mm256_set1_ps(1), x); }
+  static Reg gather(const float* p, size_t step, size_t n) {
+    alignas(32) float x[width] = {};
+    for (size_t i = 0; i < n; ++i) x[i] = p[i * step];
+    return _mm256_load_ps(x);
+  }
+  static void scatter(float* p, size_t step, size_t n, Reg values) {
+    alignas(32) float x[width];
+    _mm256_store_ps(x, values);
+    for (size_t i = 0; i < n; ++i) p[i * step] = x[i];
+  }
+  static size_t list_nonzero(const float* p, size_t n, unsigned first, unsigned* list) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; ++i) {
+      list[count] = first + unsigned(i);
+      count += p[i] != 0;
+    }
+    return count;
+  }
   static Reg keep_if_ge(Reg x, Reg bound, Reg value) {
     return _mm256_and_ps(_mm256_cmp_ps(x, bound, _CMP_NLT_UQ), value);
   }

@@ -39,6 +39,18 @@ struct Avx512 {
     const Reg guess = _mm512_rcp14_ps(x);  // one step of Newton's: 2^-28, before its rounding
     return _mm512_fmadd_ps(guess, _mm512_fnmadd_ps(guess, x, _mm512_set1_ps(1)), guess);
   }
+  static __m512i lanes() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+  static Reg gather(const float* p, size_t step, size_t n) {
+    return _mm512_mask_i32gather_ps(zero(), tail(n), _mm512_mullo_epi32(lanes(), _mm512_set1_epi32(int(step))), p, 4);
+  }
+  static void scatter(float* p, size_t step, size_t n, Reg x) {
+    _mm512_mask_i32scatter_ps(p, tail(n), _mm512_mullo_epi32(lanes(), _mm512_set1_epi32(int(step))), x, 4);
+  }
+  static size_t list_nonzero(const float* p, size_t n, unsigned first, unsigned* list) {
+    const Mask m = _mm512_mask_cmp_ps_mask(tail(n), load(p, tail(n)), zero(), _CMP_NEQ_UQ);
+    _mm512_storeu_si512(list, _mm512_maskz_compress_epi32(m, _mm512_add_epi32(lanes(), _mm512_set1_epi32(int(first)))));
+    return size_t(__builtin_popcount(m));
+  }
   static Reg keep_if_ge(Reg x, Reg bound, Reg value) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), value);
   }

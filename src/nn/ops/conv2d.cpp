@@ -10,6 +10,8 @@
 #include "redoubt/core/random.hpp"
 #include "redoubt/kernels/interval.hpp"
 #include "redoubt/kernels/matmul.hpp"
+#include "redoubt/kernels/packed.hpp"
+#include "redoubt/kernels/vector.hpp"
 
 namespace redoubt::detail {
 namespace {
@@ -60,6 +62,22 @@ struct Conv {
             w.stride, w.pad,   w.dilation, w.out_height, w.out_width};
   }
   bool plain() const { return groups == 1 && window.dilation == 1; }
+  /// Whether products read patches where they lie in the padded image; narrower lines would be short products.
+  bool in_place() const { return plain() && window.out_width >= 4; }
+  std::size_t padded_width() const { return (window.width + 2 * window.pad) * window.channels; }
+  std::size_t padded_size() const { return window.pad > 0 ? (window.height + 2 * window.pad) * padded_width() : 0; }
+  /// The image with its margin of zeros, at `to` if it has one.
+  const float* padded(const float* image, float* to) const {
+    const Window& w = window;
+    if (w.pad == 0) return image;
+    const std::size_t row = padded_width(), margin = w.pad * w.channels, inside = w.width * w.channels;
+    const float* const start = to;
+    to = std::fill_n(to, w.pad * row + margin, 0.0f);
+    for (std::size_t y = 0; y < w.height; ++y)
+      to = std::fill_n(std::copy_n(image + y * inside, inside, to), 2 * margin, 0.0f);
+    std::fill_n(to, w.pad * row - margin, 0.0f);
+    return start;
+  }
 
   void gather(const float* image, std::size_t group, std::size_t first, std::size_t count, float* patches) const {
     const std::size_t width = group_channels();
@@ -90,8 +108,7 @@ struct Conv {
       for (std::size_t p = 0; p < count; ++p) {
         const float* const from = patches + p * depth();
         segments(first + p, [&](std::size_t at, std::size_t pixel, std::size_t floats) {
-          float* const to = image + pixel;
-          for (std::size_t c = 0; c < floats; ++c) to[c] += from[at + c];
+          kernels::add_rows({from + at, 1, floats}, {image + pixel, floats});
         });
       }
       return;
@@ -154,7 +171,7 @@ class Conv2d final : public Op {
                       bool backward) const override {
     const Conv conv = make(inputs[0], attributes);
     if (conv.depthwise()) return 0;
-    return backward ? 2 * tile * conv.depth() + sums(conv) : tile * conv.depth();
+    return backward ? 2 * tile * conv.depth() + sums(conv) : std::max(tile * conv.depth(), conv.padded_size());
   }
 
   void forward(const OpForward& call) const override {
@@ -253,9 +270,7 @@ class Conv2d final : public Op {
     const std::size_t size = (conv.depth() + 1) * conv.filters;
     return size <= 65536 ? size : 0;
   }
-  static void add(const float* from, std::size_t count, float* to) {
-    for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
-  }
+  static void add(const float* from, std::size_t count, float* to) { kernels::add_rows({from, 1, count}, {to, count}); }
   /// Images [begin, end), with as many places at once as there is room for; bits do not depend on that number.
   static void backward_rows(const Conv& conv, const OpBackward& call, std::size_t begin, std::size_t end,
                             std::span<float> scratch, std::span<const MatrixView<float>> sums, Arena* arena) {
@@ -292,6 +307,22 @@ class Conv2d final : public Op {
                                  w.dilation, w.out_height, w.out_width},
                                 image, call.parameters[0].data(), call.parameters[1].data(), activation, out, 0,
                                 w.out_height);
+    }
+    if (conv.in_place() && call.products() == kernels::ProductPrecision::fp32) {
+      const Window& w = conv.window;
+      const float* const from = conv.padded(image, patches);
+      const std::size_t line = conv.padded_width();
+      for (std::size_t y = 0; y < w.out_height; ++y) {
+        kernels::patch_matmul({.data = from + y * w.stride * line,
+                               .rows = w.out_width,
+                               .row = w.stride * w.channels,
+                               .segment = w.kernel_width * w.channels,
+                               .segments = w.kernel_height,
+                               .segment_row = line},
+                              call.parameters[0], {out + y * w.out_width * conv.filters, w.out_width, conv.filters},
+                              {.bias = call.parameters[1].data(), .activation = activation});
+      }
+      return;
     }
     for (std::size_t first = 0; first < conv.window.places(); first += tile) {
       const std::size_t count = std::min(tile, conv.window.places() - first);
@@ -331,9 +362,7 @@ class Conv2d final : public Op {
   }
   static void add_bias_gradient(const Conv& conv, const float* from, float* to) {
     if (!to) return;
-    for (std::size_t p = 0; p < conv.window.places(); ++p) {
-      for (std::size_t c = 0; c < conv.filters; ++c) to[c] += from[p * conv.filters + c];
-    }
+    kernels::add_rows({from, conv.window.places(), conv.filters}, {to, conv.filters});
   }
 };
 

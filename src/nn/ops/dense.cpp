@@ -146,8 +146,9 @@ class Dense final : public Op {
       const auto sums = call.parameter_gradients[1].row(0);
       columns_in_blocks(
           output_gradient.rows(), sums.size(), sums.size(), call.arena, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t r = 0; r < output_gradient.rows(); ++r)
-              kernels::axpy(1, output_gradient.row(r).subspan(begin, end - begin), sums.subspan(begin, end - begin));
+            kernels::add_rows(
+                {output_gradient.data() + begin, output_gradient.rows(), end - begin, output_gradient.stride()},
+                sums.subspan(begin, end - begin));
           });
     }
   }

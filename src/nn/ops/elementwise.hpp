@@ -29,8 +29,9 @@ void rows_in_blocks(std::size_t rows, std::size_t width, Arena* arena, Body body
 /// columns, so the order of the sums is that of the rows.
 template <class Body>
 void columns_in_blocks(std::size_t rows, std::size_t cols, std::size_t width, Arena* arena, Body body) {
-  if (rows * cols < 65536) return body(std::size_t{0}, width);
-  parallel_for(width, 64, body, arena);
+  const auto threads = static_cast<std::size_t>((arena ? *arena : Arena::default_arena()).threads());
+  if (rows * cols < 65536 || threads == 1) return body(std::size_t{0}, width);
+  parallel_for(width, (width / threads + 63) / 64 * 64, body, arena);
 }
 
 class ElementwiseOp : public Op {

@@ -59,23 +59,26 @@ class LayerNorm final : public Op {
     const auto scale = call.parameters[0].row(0);
     const std::size_t width = scale.size(), cols = call.output_gradient.cols(), rows = call.output_gradient.rows();
     const MatrixView<float> to = call.input_gradients[0];
+    const auto wanted = [&](std::size_t p) {
+      const MatrixView<float> gradient = call.parameter_gradients[p];
+      return gradient.data() ? gradient.row(0) : std::span<float>{};
+    };
+    const auto scales = wanted(0), shifts = wanted(1);
+    const bool sums = !scales.empty() || !shifts.empty();
+    const bool alone = call.arena && call.arena->threads() == 1;
     rows_in_blocks(rows, cols, call.arena, [&](std::size_t begin, std::size_t end) {
       for_each_position(begin, end, cols, width, [&](std::size_t r, std::size_t first) {
         const auto x = call.inputs[0].row(r).subspan(first, width);
         const kernels::Moments m = kernels::moments(x, call.attributes[0]);
         float* const kept = call.scratch.data() + 3 * ((r * cols + first) / width);
         kept[0] = m.mean_high, kept[1] = m.mean_low, kept[2] = m.inverse_deviation;
-        if (!to.data()) return;
-        kernels::normalise_gradient(x, m, scale, call.output_gradient.row(r).subspan(first, width), !call.is_fresh(0),
-                                    to.row(r).subspan(first, width));
+        const auto from = call.output_gradient.row(r).subspan(first, width);
+        if (sums && alone) kernels::normalise_sums(x, m, from, scales, shifts);  // while both are in cache
+        if (to.data())
+          kernels::normalise_gradient(x, m, scale, from, !call.is_fresh(0), to.row(r).subspan(first, width));
       });
     });
-    const auto wanted = [&](std::size_t p) {
-      const MatrixView<float> gradient = call.parameter_gradients[p];
-      return gradient.data() ? gradient.row(0) : std::span<float>{};
-    };
-    const auto scales = wanted(0), shifts = wanted(1);
-    if (scales.empty() && shifts.empty()) return;
+    if (!sums || alone) return;
     const auto part = [](std::span<float> sums, std::size_t begin, std::size_t count) {
       return sums.empty() ? sums : sums.subspan(begin, count);
     };
