@@ -7,9 +7,9 @@
 // is above 0, select(mask, yes, no), pow2(n) = 2^n for integral n in [-126, 127], times_pow2(x, n) = x * 2^n for
 // integral n in [-252, 254], inverse(x) = 1 / x within 2 ULP for finite normal x, keep_if_ge(x, bound, value) = x >=
 // bound or x is NaN ? value : 0; reduce_add, reduce_min, reduce_max (fixed order); wide_zero(), add_wide(x, low, high)
-// adds the lanes to two double accumulators, add_wide_squares their squares, reduce_wide; transpose; gather(p, step, n)
-// and scatter(p, step, n, x) = p[i * step] for lanes i < n, zeros elsewhere; list_nonzero(p, n, first, list) = how many
-// of n <= width values are not 0, and first + their numbers, in a list with room for 16.
+// adds the lanes to two double accumulators, add_wide_squares their squares, reduce_wide; transpose; first(x) = lane 0;
+// gather(p, step, n) and scatter(p, step, n, x) = p[i * step] for lanes i < n, zeros elsewhere; list_nonzero(p, n,
+// first, list) = how many of n <= width values are not 0, and first + their numbers, in a list with room for 16.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -320,8 +320,31 @@ float max_kernel(const float* x, size_t n) {
   return V::reduce_max(result);
 }
 
+/// A row of 2 to width values in each lane: load(j), store(j, x) for value j of all. The sums are those of reduce_add.
+template <class V, class Load, class Store>
+inline void softmax_lanes(size_t n, Load load, Store store) {
+  using Reg = typename V::Reg;
+  Reg powers[V::width], sums[V::width];
+  Reg largest = V::set(-__builtin_inff());
+  for (size_t j = 0; j < n; ++j) {
+    powers[j] = load(j);
+    largest = V::max(powers[j], largest);
+  }
+  for (size_t j = 0; j < n; ++j) sums[j] = powers[j] = exp_of<V>(V::sub(powers[j], largest));
+  size_t half = V::width / 2;
+  while (half >= n) half /= 2;
+  for (size_t j = n; j < 2 * half; ++j) sums[j] = V::zero();
+  for (; half > 0; half /= 2)
+    for (size_t j = 0; j < half; ++j) sums[j] = V::add(sums[j], sums[j + half]);
+  const Reg factor = V::div(V::set(1), sums[0]);
+  for (size_t j = 0; j < n; ++j) store(j, V::mul(powers[j], factor));
+}
+
 template <class V>
 void softmax_row(float* x, size_t n) {
+  if (n == 2)  // all lanes the same: less to wait for than for sums over lanes
+    return softmax_lanes<V>(
+        2, [=](size_t j) { return V::set(x[j]); }, [=](size_t j, typename V::Reg value) { x[j] = V::first(value); });
   if (n > V::width) {
     exp_kernel<V>(x, max_kernel<V>(x, n), x, n);
     scale_kernel<V>(float(1 / sum_kernel<V>(x, n)), x, n);
@@ -334,36 +357,20 @@ void softmax_row(float* x, size_t n) {
   V::store(x, V::mul(powers, V::set(1 / V::reduce_add(powers))), mask);
 }
 
-/// `count` rows of n <= width values, a row in each lane: the bits of softmax_row. Masked vectors of short rows would
-/// wait for one another, as each covers a part of the next (45 ns a row instead of 3).
-template <class V>
-void softmax_lanes(float* x, size_t row, size_t count, size_t n) {
-  using Reg = typename V::Reg;
-  Reg powers[V::width], sums[V::width];
-  Reg largest = V::set(-__builtin_inff());
-  for (size_t j = 0; j < n; ++j) {
-    powers[j] = V::gather(x + j, row, count);
-    largest = V::max(powers[j], largest);
-  }
-  for (size_t j = 0; j < n; ++j) sums[j] = powers[j] = exp_of<V>(V::sub(powers[j], largest));
-  size_t half = V::width / 2;
-  while (half >= n) half /= 2;  // n > 1
-  for (size_t j = n; j < 2 * half; ++j) sums[j] = V::zero();
-  for (; half > 0; half /= 2)  // as reduce_add does
-    for (size_t j = 0; j < half; ++j) sums[j] = V::add(sums[j], sums[j + half]);
-  const Reg factor = V::div(V::set(1), sums[0]);
-  for (size_t j = 0; j < n; ++j) V::scatter(x + j, row, count, V::mul(powers[j], factor));
-}
-
+/// Masked vectors of short rows would wait for one another, as each covers a part of the next: 45 ns a row instead
+/// of 3.
 template <class V>
 void softmax_kernel(float* x, size_t row, size_t rows, size_t n) {
   const bool lanes = n > 1 && n <= V::width && row < (size_t(1) << 24);  // the farthest is numbered by an int
   for (size_t r = 0; r < rows; r += V::width) {
     const size_t count = rows - r < V::width ? rows - r : V::width;
+    float* const first = x + r * row;
     if (lanes && count > 1)
-      softmax_lanes<V>(x + r * row, row, count, n);
+      softmax_lanes<V>(
+          n, [=](size_t j) { return V::gather(first + j, row, count); },
+          [=](size_t j, typename V::Reg value) { V::scatter(first + j, row, count, value); });
     else
-      for (size_t i = r; i < r + count; ++i) softmax_row<V>(x + i * row, n);
+      for (size_t i = 0; i < count; ++i) softmax_row<V>(first + i * row, n);
   }
 }
 

@@ -45,6 +45,7 @@ struct Avx2 {
     return mul(mul(x, pow2(half)), pow2(sub(n, half)));
   }
   static Reg inverse(Reg x) { return _mm256_div_ps(_mm256_set1_ps(1), x); }
+  static float first(Reg x) { return _mm256_cvtss_f32(x); }
   static Reg gather(const float* p, size_t step, size_t n) {
     alignas(32) float x[width] = {};
     for (size_t i = 0; i < n; ++i) x[i] = p[i * step];

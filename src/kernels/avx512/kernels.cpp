@@ -40,6 +40,7 @@ struct Avx512 {
     return _mm512_fmadd_ps(guess, _mm512_fnmadd_ps(guess, x, _mm512_set1_ps(1)), guess);
   }
   static __m512i lanes() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+  static float first(Reg x) { return _mm512_cvtss_f32(x); }
   static Reg gather(const float* p, size_t step, size_t n) {
     return _mm512_mask_i32gather_ps(zero(), tail(n), _mm512_mullo_epi32(lanes(), _mm512_set1_epi32(int(step))), p, 4);
   }
