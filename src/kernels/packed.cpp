@@ -13,6 +13,9 @@ namespace {
 
 // One row leaves out the zeros that ReLU made: of so many x as cost more than listing them, up to 16 KB of stack.
 constexpr std::size_t least_listed = 24, most_listed = 4096;
+// A panel that the nearest cache does not hold comes from the next one for every group of rows: fetched ahead, as the
+// kernel does for weights that lie in place, it takes 0.9 of the time (784 and 512 deep, Sapphire Rapids).
+constexpr std::size_t near_panel = 32 * 1024;
 
 }  // namespace
 
@@ -55,9 +58,11 @@ void tiles(const detail::Table& table, detail::Tile t, const Patches& patches, c
   t.activation = static_cast<unsigned char>(epilogue.activation);
   const std::size_t groups = (patches.rows + table.tile_rows - 1) / table.tile_rows;
   const std::size_t step = (patches.rows + groups - 1) / groups;
+  const bool padded = t.b_padded, near = t.segments * t.depth * t.b_row * sizeof(float) <= near_panel;
   for (std::size_t col = first; col < last; col += table.tile_cols) {
     t.b = b(col);
     t.cols = std::min(table.tile_cols, last - col);
+    t.b_padded = padded && (near || t.cols % 16 != 0);
     t.bias = epilogue.bias ? epilogue.bias + col : nullptr;
     for (std::size_t row = 0; row < patches.rows; row += step) {
       t.rows = std::min(step, patches.rows - row);
