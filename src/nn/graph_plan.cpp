@@ -65,6 +65,10 @@ kernels::WinogradTiles GraphPlan::Step::block_tiles() const noexcept {
   return {std::clamp<std::size_t>(fit, 1, lines), columns};
 }
 
+double GraphPlan::Step::cost(double flops) const noexcept {
+  return is_narrow() && kernels::has_pooled_products() ? flops / 8 : flops;
+}
+
 /// Reads the attributes and parameters of a dense or conv2d node.
 void GraphPlan::layer(const Graph& graph, std::size_t node, Step& s) const {
   const auto& a = graph.nodes_[node].attributes;
@@ -370,7 +374,7 @@ void GraphPlan::share_columns(const Step& s, std::size_t rows, std::size_t panel
                               const Frame& frame) const {
   const std::size_t panels = (s.units + panel - 1) / panel;
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(s.depth) * static_cast<double>(s.units);
-  const bool wide = flops >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
+  const bool wide = s.cost(flops) >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
   if (!frame.arena || panels < 2 || !wide) return columns(0, s.units);
   const auto threads = static_cast<std::size_t>(frame.arena->threads());
   const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
@@ -496,7 +500,7 @@ void GraphPlan::narrow_conv(const Step& s, const float* src, float* dst, const F
     }
   };
   const double flops = 2.0 * static_cast<double>(s.out_height * s.out_width * s.depth * units);
-  if (!frame.arena || flops < parallel_flops) return some(0, lines);
+  if (!frame.arena || s.cost(flops) < parallel_flops) return some(0, lines);
   const auto threads = static_cast<std::size_t>(frame.arena->threads());
   parallel_for(lines, (lines + threads - 1) / threads, some, frame.arena);
 }

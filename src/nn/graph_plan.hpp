@@ -56,8 +56,9 @@ class GraphPlan {
     kernels::NarrowWeights narrow;  // instead, if it has columns
     std::vector<float> bias;
     bool is_narrow() const noexcept { return narrow.cols() > 0; }
-    bool narrow_input = false;    // its input is in the format of its left-hand sides already,
-    std::uint32_t reader = none;  // as the step before leaves it for this one
+    double cost(double flops) const noexcept;  ///< in flops of fp32: tiles do about eight in the time of one
+    bool narrow_input = false;                 // its input is in the format of its left-hand sides already,
+    std::uint32_t reader = none;               // as the step before leaves it for this one
     static constexpr std::uint32_t none = ~std::uint32_t{0};
     kernels::Activation activation = kernels::Activation::none;
     std::size_t positions = 1;  // dense
