@@ -45,6 +45,8 @@ bool request_amx_permission() noexcept {
 CpuFeatures read_features() noexcept {
   CpuFeatures f;
   unsigned a, b, c, d;
+  if (!__get_cpuid(0, &a, &b, &c, &d)) return f;
+  f.amd = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
   const unsigned leaf1_c = c;
   const bool osxsave = leaf1_c >> 27 & 1;

@@ -93,7 +93,7 @@ void RowPartition::split(const NodeRows& node, int side, std::size_t first, cons
   std::uint32_t* const out_pairs = pairs_[1 - side].data() + first;
   const bool parallel = node.count >= parallel_rows && crew.threads > 1;
   // A line that two CPUs without a common cache have both read is slow to write, 35 ns on Zen 4, whatever is asked for
-  // ahead. Written past the caches it takes 2.
+  // ahead. Written past the caches it takes 2. (Where they have one it costs: 1.2 times the time on Sapphire Rapids.)
   const bool stream = team_.far() && node.count >= streamed_rows;
   const std::size_t block = parallel ? even_block(node.count, partition_block, crew.threads, 64) : serial_block;
   const auto listed = [&](std::size_t begin) { return node.rows ? node.rows + begin : nullptr; };

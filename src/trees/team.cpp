@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "redoubt/core/cpu.hpp"
 #include "trees/phase.hpp"
 
 namespace redoubt::detail {
@@ -61,7 +62,7 @@ void Team::stand_by(std::size_t member) {
 
 void Team::measure_distance() {
   using Clock = std::chrono::steady_clock;
-  if (!gathered_) return;
+  if (!gathered_ || !cpu_features().amd) return;  // Intel's have one last cache, though it may answer as late
   bool any = false, far = false;
   for (std::size_t member = 1; member < std::min(size_, most_called); ++member) {
     auto shortest = no_answer;

@@ -33,8 +33,8 @@ class Team {
   /// outside of `gather`; inside each member prefers the same part of the range every time, and body must not throw.
   void parallel_for(std::size_t count, std::size_t grain, function_ref<void(std::size_t, std::size_t)> body);
 
-  /// Whether members see late what another wrote, as on CPUs without a common cache. Measured here, by a few round
-  /// trips of less than a microsecond; what is known is kept if nobody answers.
+  /// Whether members see late what another wrote, as on CPUs without a common cache. Measured here where there may be
+  /// such, by a few round trips of less than a microsecond; what is known is kept if nobody answers.
   void measure_distance();
   bool far() const noexcept { return far_; }
 

@@ -16,6 +16,7 @@ const char* to_string(Isa isa) noexcept;  ///< "baseline", "avx2", "avx512", "am
 
 /// What CPUID and XCR0 say; family and model are never read, as virtual machines mask them.
 struct CpuFeatures {
+  bool amd = false;  ///< the vendor: cores in groups, each with a last cache of its own
   bool avx2 = false, fma = false, f16c = false;
   bool avx512f = false, avx512bw = false, avx512dq = false, avx512vl = false, avx512vbmi = false;
   bool avx512bf16 = false, avx512fp16 = false, avx512vnni = false;
