@@ -183,6 +183,7 @@ std::size_t Graph::plan(OpShape input) {
   plan_scratch();
   plan_gradients();
   plan_shared();
+  plan_gradient_places();
   return total;
 }
 
@@ -264,6 +265,49 @@ void Graph::plan_shared() {
       pool_behind_[nodes_[source - 1].inputs[0] - 1] = static_cast<std::uint32_t>(i);
       pool_behind_[i] = pool_behind_[source - 1] = static_cast<std::uint32_t>(i);
     }
+  }
+}
+
+/// Backward, memory passes several times for every tensor. A sum hands its gradient down to both terms if whoever reads
+/// one of them elsewhere comes after the other's op is done with it: residual branches copy nothing.
+void Graph::plan_gradient_places() {
+  gradient_as_ = kept_as_;
+  std::vector<std::uint32_t> tenants(sizes_.size(), 0);  // per tensor: tensors that are kept as it
+  for (const auto t : kept_as_) ++tenants[t];
+  std::vector<std::vector<std::size_t>> readers(sizes_.size());
+  for (std::size_t i = 0; i < score_tensor_; ++i)
+    for (const auto t : nodes_[i].inputs) readers[t].push_back(i);
+  const auto alone = [&](std::uint32_t t) {
+    return t > 0 && t != score_tensor_ && kept_as_[t] == t && tenants[t] == 1;
+  };
+  std::vector<bool> lent(sizes_.size(), false);  // another tensor's gradient still lies there: it is read only
+  for (std::size_t i = score_tensor_; i-- > 0;) {
+    const auto output = static_cast<std::uint32_t>(i + 1);
+    const auto& sources = nodes_[i].inputs;
+    const GradientPlace place = ops_[i]->gradient_place();
+    if (place == GradientPlace::apart || !alone(output) || lent[output]) continue;
+    const auto takes = [&](std::uint32_t t) {
+      for (std::size_t s = 0; s < sources.size(); ++s)
+        if (sources[s] == t) return alone(t) && (first_writes_[i] >> s & 1) != 0;
+      return false;
+    };
+    const auto others = [&](std::uint32_t t) {  // of its readers, all but this one: the last, plus 1
+      std::size_t last = 0;
+      for (const std::size_t reader : readers[t])
+        if (reader != i) last = std::max(last, reader + 1);
+      return last;
+    };
+    if (place == GradientPlace::over) {
+      if (takes(sources[0]) && others(sources[0]) == 0) gradient_as_[sources[0]] = gradient_as_[output];
+      continue;
+    }
+    if (sources.size() != 2 || sources[0] == sources[1]) continue;
+    const auto [earlier, later] = std::minmax(sources[0], sources[1]);
+    if (takes(earlier)) gradient_as_[earlier] = gradient_as_[output];
+    // The op of `later` is the next to come; it must find what is there now.
+    const bool both = takes(earlier) && others(later) == 0 && others(earlier) < later;
+    if (takes(later) && (both || !takes(earlier))) gradient_as_[later] = gradient_as_[output];
+    lent[later] = both && takes(later);
   }
 }
 

@@ -23,7 +23,7 @@ bool Graph::shares_memory(std::size_t node) const noexcept {
 }
 
 MatrixView<float> Graph::gradient(GraphWorkspace& workspace, std::uint32_t tensor, std::size_t rows) const noexcept {
-  const std::size_t at = tensor == 0 ? value_size_ : value_at_[kept_as_[tensor]];  // the input's gradient comes last
+  const std::size_t at = tensor == 0 ? value_size_ : value_at_[gradient_as_[tensor]];  // the input's comes last
   return {workspace.gradients_.data() + at * workspace.rows_, rows, sizes_[tensor]};
 }
 

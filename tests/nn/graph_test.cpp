@@ -461,3 +461,40 @@ TEST_CASE("Graph: a ReLU and a pool that are done with a dense layer change no b
   }
   check_equal(alone, observed, {2, 3});
 }
+
+TEST_CASE("Graph: gradients that share memory along sums and in place are those of memory of their own", "[graph]") {
+  Random random(4, 1);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<GraphNode> nodes{{"dense", {0}, {8}}};
+    std::vector<bool> read{true, false};
+    const auto pick = [&] {
+      const auto t = static_cast<std::uint32_t>(1 + random.below(read.size() - 1));
+      read[t] = true;
+      return t;
+    };
+    const auto append = [&](GraphNode node) {
+      nodes.push_back(std::move(node));
+      read.push_back(false);
+    };
+    for (int i = 0; i < 10; ++i) {
+      switch (random.below(6)) {
+        case 0: append({"dense", {pick()}, {8}}); break;
+        case 1: append({"layer_norm", {pick()}}); break;
+        case 2: append({"relu", {pick()}}); break;
+        case 3: append({"gelu", {pick()}}); break;
+        default: append({"add", {pick(), pick()}});
+      }
+    }
+    const std::size_t made = read.size();
+    for (std::uint32_t t = 1; t + 1 < made; ++t)
+      if (!read[t]) append({"add", {t, static_cast<std::uint32_t>(nodes.size())}});
+    const auto last = static_cast<std::uint32_t>(nodes.size());
+    std::vector<GraphNode> alone = nodes, observed = nodes;
+    for (std::uint32_t t = 1; t <= last; ++t) observed.push_back({"sigmoid", {t}});  // of no part in the scores
+    alone.push_back({"dense", {last}, {3}});
+    observed.push_back({"dense", {last}, {3}});
+    INFO("round " << round);
+    const OpTraining training{};
+    REQUIRE(all_of(alone, {}, &training, 1) == all_of(observed, {}, &training, 1));
+  }
+}

@@ -191,6 +191,7 @@ class Graph final : public Predictor {
   void plan_scratch();
   void plan_gradients();
   void plan_shared();
+  void plan_gradient_places();
   bool shares_memory(std::size_t node) const noexcept;
   struct Box;
   struct LinearPass;
@@ -211,6 +212,7 @@ class Graph final : public Predictor {
   std::uint32_t score_tensor_ = 0;
   std::vector<std::uint8_t> first_writes_;  // per node: bit s, if backward it is the first to write input s's gradient
   std::vector<std::uint32_t> kept_as_;      // per tensor: where a workspace keeps it, another if that shares its memory
+  std::vector<std::uint32_t> gradient_as_;  // per tensor: where its gradient lies, another if that shares its memory
   std::vector<bool> learned_;               // per tensor: parameters have a part in it
   std::vector<bool> takes_relu_;            // per node: it applies the ReLU behind it, or is that ReLU
   std::vector<std::uint32_t> pool_behind_;  // per node of an op that leads, its ReLU, its pool: the pool; 0: none

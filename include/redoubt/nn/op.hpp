@@ -86,6 +86,12 @@ struct OpForward : OpContext {
   const function_ref<void(std::size_t begin, std::size_t end)>* finished = nullptr;
 };
 
+enum class GradientPlace : std::uint8_t {
+  apart,
+  over,   ///< one input; its gradient is written over that of the output
+  passed  ///< every input's gradient is that of the output
+};
+
 /// Gradients of a scalar loss. Those of inputs and parameters are added to what is there; a view without data is
 /// not wanted. One tensor may be given as several inputs.
 struct OpBackward : OpContext {
@@ -158,6 +164,8 @@ class Op {
   virtual void backward(const OpBackward& call) const = 0;
   /// `backward` looks at `OpBackward::fresh`: nobody need clear the gradients that it is the first to write.
   virtual bool assigns_gradients() const noexcept;
+  /// Of ops that assign gradients: whether that of an input may lie where that of the output does.
+  virtual GradientPlace gradient_place() const noexcept;
   /// `backward` looks at `OpBackward::sink`.
   virtual bool hands_out_gradient() const noexcept;
   /// The ops that follow may be done with it, while its output is in cache: `forward` looks at `OpForward::relu` and

@@ -30,10 +30,11 @@ class Add final : public Op {
     });
   }
   bool assigns_gradients() const noexcept override { return true; }
+  GradientPlace gradient_place() const noexcept override { return GradientPlace::passed; }
   void backward(const OpBackward& call) const override {
     for (std::size_t s = 0; s < call.input_gradients.size(); ++s) {
       const MatrixView<float> gradient = call.input_gradients[s];
-      if (!gradient.data()) continue;
+      if (!gradient.data() || gradient.data() == call.output_gradient.data()) continue;
       rows_in_blocks(gradient.rows(), gradient.cols(), call.arena, [&](std::size_t begin, std::size_t end) {
         for (std::size_t r = begin; r < end; ++r) {
           const auto from = call.output_gradient.row(r);

@@ -20,6 +20,7 @@ class Gelu final : public ElementwiseOp {
   std::string_view name() const noexcept override { return "gelu"; }
   std::string_view onnx_name() const noexcept override { return "Gelu"; }
   void forward(const OpForward& call) const override { for_each_row(call, kernels::gelu); }
+  GradientPlace gradient_place() const noexcept override { return GradientPlace::over; }
   void backward(const OpBackward& call) const override {
     const auto gradient = call.input_gradients[0];
     if (!gradient.data()) return;

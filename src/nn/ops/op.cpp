@@ -30,6 +30,7 @@ std::size_t Op::affine_terms(std::span<const OpShape>, std::span<const double>) 
 bool Op::assigns_gradients() const noexcept { return false; }
 bool Op::hands_out_gradient() const noexcept { return false; }
 bool Op::leads() const noexcept { return false; }
+GradientPlace Op::gradient_place() const noexcept { return GradientPlace::apart; }
 bool Op::masks_relu() const noexcept { return false; }
 
 bool Op::monotone() const noexcept { return false; }
