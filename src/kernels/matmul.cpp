@@ -96,15 +96,16 @@ namespace {
 constexpr std::size_t group_floats = 64 * 1024;  // of a, which meet one panel after the other
 constexpr std::size_t row_block = 1024;          // at most; more rows share one packing of b
 constexpr std::size_t packed_row_block = 64;     // where a is packed, too: its part stays in the nearest caches
-constexpr std::size_t few_rows = 32;             // up to here packing b costs more than reading it in place,
-constexpr std::size_t some_rows = 256;           // and up to here if b is
-constexpr std::size_t small_b = 500000;          // elements at most
-constexpr std::size_t shallow = 64;              // depth of tn up to which packing a and b costs more
-constexpr std::size_t few_columns = 32;          // up to here a product of tn may be turned
-constexpr double serial_flops = 4e6;             // below, about 20 us, waking a thread costs more than it brings
-constexpr double flops_per_sunk = 100;           // in the time that a value takes in a sink, which moves a weight
-constexpr std::size_t sunk_floats = 96 * 1024;   // of a block for a sink, at most, in L2,
-constexpr std::size_t least_sunk_rows = 32;      // unless fewer rows than these are
+// Up to so many rows packing b costs more than reading it in place, up to more where L2 holds b: a larger one comes
+// from afar in strips, for 128 rows in 1.1 times the time of a training step.
+constexpr std::size_t few_rows = 32, some_rows = 256;
+constexpr std::size_t small_b = 64 * 1024;      // elements
+constexpr std::size_t shallow = 64;             // depth of tn up to which packing a and b costs more
+constexpr std::size_t few_columns = 32;         // up to here a product of tn may be turned
+constexpr double serial_flops = 4e6;            // below, about 20 us, waking a thread costs more than it brings
+constexpr double flops_per_sunk = 100;          // in the time that a value takes in a sink, which moves a weight
+constexpr std::size_t sunk_floats = 96 * 1024;  // of a block for a sink, at most, in L2,
+constexpr std::size_t least_sunk_rows = 32;     // unless fewer rows than these are
 
 /// Of packed b, at most, which stays in L2 beside a and c; columns are a multiple of both levels' tile_cols.
 struct PackedBlock {
