@@ -2,12 +2,13 @@
 """Parse time of each public header in units of <vector> on this machine; fails above the budget of the house plan.
 
 CPU time of the compiler's front end (-fsyntax-only), best of several runs, interleaved with <vector>. Every header is run
-once; those that come near their budget, where one disturbed run would decide, are measured again with more runs, and
-those above it with more still, since on a busy machine five runs can all be disturbed.
+once, on all CPUs; those that come near their budget, where one disturbed run would decide, are measured again alone with
+more runs, and those above it with more still, since on a busy machine five runs can all be disturbed.
 Usage: parse_budget.py SOURCE_DIR COMPILER
 """
+import concurrent.futures
+import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,13 @@ def cpu_seconds(compiler, include, text):
     with tempfile.NamedTemporaryFile("w", suffix=".cpp") as file:
         file.write(text)
         file.flush()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-I", include, file.name], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        command = [compiler, "-std=c++20", "-fsyntax-only", "-I", include, file.name]
+        # Its own child alone; the driver has waited for the front end by then.
+        pid = os.posix_spawnp(compiler, command, os.environ)
+        _, status, used = os.wait4(pid, 0)
+    if status != 0:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return used.ru_utime + used.ru_stime
 
 
 def measure(root, compiler, headers, rounds):
@@ -53,7 +57,10 @@ def ratio(root, compiler, header, rounds):
 def main(root, compiler):
     include = root / "include"
     headers = sorted(str(p.relative_to(include)) for p in include.rglob("*.hpp") if "interop" not in p.parts)
-    measured, unit = measure(root, compiler, headers, rounds=1)
+    cpus = len(os.sched_getaffinity(0))
+    with concurrent.futures.ThreadPoolExecutor(cpus) as pool:
+        parts = pool.map(lambda part: measure(root, compiler, part, rounds=1)[0], [headers[i::cpus] for i in range(cpus)])
+        measured = {header: ratio for part in parts for header, ratio in part.items()}
     near = [h for h, r in measured.items() if h in BUDGET or r > NEAR * BUDGET.get(h, ANY)]
     again, unit = measure(root, compiler, near, rounds=5)
     measured |= again
