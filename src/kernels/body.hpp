@@ -289,7 +289,10 @@ template <class V>
 double sum_kernel(const float* x, size_t n) {
   typename V::Wide low = V::wide_zero(), high = V::wide_zero();
   size_t i = 0;
-  for (; i + V::width <= n; i += V::width) V::add_wide(V::load(x + i), low, high);
+  for (; i + V::width <= n; i += V::width) {
+    __builtin_prefetch(x + i + 512);  // past the end of the page, where the hardware's own fetching stops
+    V::add_wide(V::load(x + i), low, high);
+  }
   if (i < n) V::add_wide(V::load(x + i, V::tail(n - i)), low, high);
   return V::reduce_wide(low, high);
 }
