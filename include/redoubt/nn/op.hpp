@@ -86,8 +86,9 @@ struct OpForward : OpContext {
   const function_ref<void(std::size_t begin, std::size_t end)>* finished = nullptr;
 };
 
+/// Where the gradients of inputs may lie.
 enum class GradientPlace : std::uint8_t {
-  apart,
+  apart,  ///< in memory of their own
   over,   ///< one input; its gradient is written over that of the output
   passed  ///< every input's gradient is that of the output
 };
