@@ -72,6 +72,12 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, std::size_t n, std
     for (std::size_t c = 0; c < columns; ++c) bins[c * 256 + (codes[i] >> (8 * c) & 255)] += pairs[i];
 }
 
+void accumulate_by_column(const uint8_t* const* codes, const uint64_t* pairs, std::size_t n, std::size_t columns,
+                          uint64_t* bins) {
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t c = 0; c < columns; ++c) bins[c * 256 + codes[c][i]] += pairs[i];
+}
+
 int64_t gradient_of(uint64_t sums) { return static_cast<int64_t>(sums) >> grow_g_at; }
 
 uint64_t hessian_and_rows_of(uint64_t sums, unsigned count_bits) {
@@ -202,9 +208,10 @@ void assign(const float* x, std::size_t stride, std::size_t n, const float* cuts
 
 }  // namespace
 
-extern const GrowTable naive_grow_table = {0,     bounds, quantise, expand,    gather,     accumulate,
-                                           flush, take,   fold,     subtract,  difference, mark,
-                                           split, stream, scan,     scan_each, assign};
+extern const GrowTable naive_grow_table = {
+    0,      bounds, quantise,  expand,   gather,     accumulate, accumulate_by_column,
+    flush,  take,   fold,      subtract, difference, mark,       split,
+    stream, scan,   scan_each, assign};
 
 const GrowTable& grow_table_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(REDOUBT_HAS_X86_KERNELS)

@@ -60,6 +60,9 @@ struct GrowTable {
   /// ahead_n <= n.
   void (*accumulate)(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins,
                      const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n);
+  /// bins[c * 256 + codes[c][i]] += pairs[i], for c < columns <= 8: of rows that follow one another.
+  void (*accumulate_by_column)(const uint8_t* const* codes, const uint64_t* pairs, size_t n, size_t columns,
+                               uint64_t* bins);
   /// Adds `count` bins to a histogram, or stores them there, and clears them. Touches up to a multiple of 8.
   void (*flush)(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn);
   /// out[b] = bins[b], and clears them. Touches up to a multiple of 8.

@@ -211,10 +211,13 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
       const std::size_t groups = std::min(tile_groups, last_group - tile);
       const std::uint8_t* const on = source.group_on.data() + tile;
       if (std::none_of(on, on + groups, [](auto o) { return o != 0; })) continue;
+      // Rows that follow one another are read where their columns lie.
+      const bool by_column = !node.rows && !source.packed;
       const std::uint8_t* const codes = source.rows + (source.order ? 0 : tile * group_columns);
       const std::uint8_t* const order = source.order ? source.order + tile * group_columns : nullptr;
-      kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, order,
-                     mine.codes.data(), grow_block_rows);
+      if (!by_column)
+        kernels.gather(codes, source.stride, node.rows ? node.rows + from : nullptr, from, n, groups, order,
+                       mine.codes.data(), grow_block_rows);
       const Near near = next_rows(source, node, from, n, tile, first_group, last_group);
       for (std::size_t k = 0; k < groups; ++k) {
         if (!on[k]) continue;
@@ -222,9 +225,14 @@ void HistogramBuilder::add_stored(const Source& source, const NodeRows& node, st
         const std::size_t columns = std::min(source.width, source.columns - first);
         // While these are added, a share of what the next call of gather reads comes near.
         const std::size_t share = (near.count + groups - 1) / groups, skip = std::min(near.count, k * share);
-        kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
-                           near.codes + (near.rows ? 0 : skip * near.step), near.step,
-                           near.rows ? near.rows + skip : nullptr, std::min(share, near.count - skip));
+        std::array<const std::uint8_t*, group_columns> of;
+        for (std::size_t c = 0; by_column && c < columns; ++c) of[c] = bins_.stored_column(first + c) + from;
+        if (by_column)
+          kernels.accumulate_by_column(of.data(), mine.pairs.data(), n, columns, mine.bins.data());
+        else
+          kernels.accumulate(mine.codes.data() + k * grow_block_rows, mine.pairs.data(), n, columns, mine.bins.data(),
+                             near.codes + (near.rows ? 0 : skip * near.step), near.step,
+                             near.rows ? near.rows + skip : nullptr, std::min(share, near.count - skip));
         for (std::size_t c = 0; c < columns; ++c) {
           std::uint64_t* const bins = mine.bins.data() + 256 * c;
           if (source.packed) {

@@ -1,6 +1,7 @@
 #include "redoubt/kernels/histogram.hpp"
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
@@ -206,6 +207,13 @@ TEST_CASE("histograms of blocks add up to the sums per bin", "[grow]") {
                           n / 2);
         naive_grow_table.accumulate(row_codes.data(), wide.data(), n, columns, expected.data(), nullptr, 0, nullptr, 0);
         REQUIRE(bins == expected);
+        std::array<const std::uint8_t*, 8> of;  // overlapping columns of the same bytes
+        for (std::size_t c = 0; c < 8; ++c) of[c] = codes.data() + 3 * c;
+        std::vector<std::uint64_t> by_column(2048), by_column_expected(2048);
+        const std::size_t count = std::min(n, codes.size() - 21);
+        table->accumulate_by_column(of.data(), wide.data(), count, columns, by_column.data());
+        naive_grow_table.accumulate_by_column(of.data(), wide.data(), count, columns, by_column_expected.data());
+        REQUIRE(by_column == by_column_expected);
         for (const bool add : {false, true}) {
           std::vector<std::int64_t> g(256, 3), g_naive(256, 3);
           std::vector<std::uint64_t> hn(256, 5), hn_naive(256, 5), copy = bins;

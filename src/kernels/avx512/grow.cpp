@@ -199,6 +199,32 @@ void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t c
 #undef REDOUBT_ACCUMULATE
 }
 
+template <size_t columns>
+void add_by_column(const uint8_t* const* codes, const uint64_t* pairs, size_t n, uint64_t* bins) {
+  const uint8_t* of[columns];
+  for (size_t c = 0; c < columns; ++c) of[c] = codes[c];
+#pragma GCC unroll 2
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t pair = pairs[i];
+#pragma GCC unroll 8
+    for (size_t c = 0; c < columns; ++c) bins[c * 256 + of[c][i]] += pair;
+  }
+}
+
+void accumulate_by_column(const uint8_t* const* codes, const uint64_t* pairs, size_t n, size_t columns,
+                          uint64_t* bins) {
+  switch (columns) {
+    case 1: return add_by_column<1>(codes, pairs, n, bins);
+    case 2: return add_by_column<2>(codes, pairs, n, bins);
+    case 3: return add_by_column<3>(codes, pairs, n, bins);
+    case 4: return add_by_column<4>(codes, pairs, n, bins);
+    case 5: return add_by_column<5>(codes, pairs, n, bins);
+    case 6: return add_by_column<6>(codes, pairs, n, bins);
+    case 7: return add_by_column<7>(codes, pairs, n, bins);
+    case 8: return add_by_column<8>(codes, pairs, n, bins);
+  }
+}
+
 void flush(uint64_t* bins, size_t count, unsigned count_bits, bool add, int64_t* g, uint64_t* hn) {
   const __m512i h_mask = _mm512_set1_epi64((int64_t{1} << (grow_g_at - grow_h_at)) - 1);
   const __m512i n_mask = _mm512_set1_epi64(grow_n_mask);
@@ -562,8 +588,9 @@ void assign(const float* x, size_t stride, size_t n, const float* cuts, size_t c
 
 }  // namespace
 
-extern constexpr GrowTable avx512_grow_table = {2,     bounds, quantise, expand,    gather,     accumulate,
-                                                flush, take,   fold,     subtract,  difference, mark,
-                                                split, stream, scan,     scan_each, assign};
+extern constexpr GrowTable avx512_grow_table = {
+    2,      bounds, quantise,  expand,   gather,     accumulate, accumulate_by_column,
+    flush,  take,   fold,      subtract, difference, mark,       split,
+    stream, scan,   scan_each, assign};
 
 }  // namespace redoubt::kernels::detail
