@@ -5,6 +5,7 @@
 // Downfall. There is no compressing move either: a table of 256 permutations stands for it.
 #include <immintrin.h>
 
+#include "kernels/accumulate_body.hpp"
 #include "kernels/grow_table.hpp"
 
 namespace redoubt::kernels::detail {
@@ -171,71 +172,6 @@ void gather(const uint8_t* codes, size_t stride, const uint32_t* rows, size_t fi
         word = *(const Unaligned64*)(r + 8 * g);
       out[g * out_stride + i] = word;
     }
-  }
-}
-
-template <size_t columns>
-void accumulate_columns(const uint64_t* codes, const uint64_t* pairs, size_t n, uint64_t* bins,
-                        const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n) {
-  const auto add = [&](uint64_t row, uint64_t pair) {
-#pragma GCC unroll 8
-    for (size_t c = 0; c < columns; ++c) bins[c * 256 + (row >> (8 * c) & 255)] += pair;
-  };
-  size_t i = 0, k = 0;
-  // Four rows for one place ahead.
-  for (; i + 4 <= n && k < ahead_n; i += 4, ++k) {
-    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
-    for (size_t j = 0; j < 4; ++j) add(codes[i + j], pairs[i + j]);
-  }
-  for (; k < ahead_n; ++k)
-    _mm_prefetch((const char*)(ahead_codes + (ahead_rows ? ahead_rows[k] : k) * stride), _MM_HINT_T1);
-  for (; i + 2 <= n; i += 2) {
-    add(codes[i], pairs[i]);
-    add(codes[i + 1], pairs[i + 1]);
-  }
-  if (i < n) add(codes[i], pairs[i]);
-}
-
-void accumulate(const uint64_t* codes, const uint64_t* pairs, size_t n, size_t columns, uint64_t* bins,
-                const uint8_t* ahead_codes, size_t stride, const uint32_t* ahead_rows, size_t ahead_n) {
-#define REDOUBT_ACCUMULATE(k) \
-  case k: return accumulate_columns<k>(codes, pairs, n, bins, ahead_codes, stride, ahead_rows, ahead_n)
-  switch (columns) {
-    REDOUBT_ACCUMULATE(1);
-    REDOUBT_ACCUMULATE(2);
-    REDOUBT_ACCUMULATE(3);
-    REDOUBT_ACCUMULATE(4);
-    REDOUBT_ACCUMULATE(5);
-    REDOUBT_ACCUMULATE(6);
-    REDOUBT_ACCUMULATE(7);
-    REDOUBT_ACCUMULATE(8);
-  }
-#undef REDOUBT_ACCUMULATE
-}
-
-template <size_t columns>
-void add_by_column(const uint8_t* const* codes, const uint64_t* pairs, size_t n, uint64_t* bins) {
-  const uint8_t* of[columns];
-  for (size_t c = 0; c < columns; ++c) of[c] = codes[c];
-#pragma GCC unroll 2
-  for (size_t i = 0; i < n; ++i) {
-    const uint64_t pair = pairs[i];
-#pragma GCC unroll 8
-    for (size_t c = 0; c < columns; ++c) bins[c * 256 + of[c][i]] += pair;
-  }
-}
-
-void accumulate_by_column(const uint8_t* const* codes, const uint64_t* pairs, size_t n, size_t columns,
-                          uint64_t* bins) {
-  switch (columns) {
-    case 1: return add_by_column<1>(codes, pairs, n, bins);
-    case 2: return add_by_column<2>(codes, pairs, n, bins);
-    case 3: return add_by_column<3>(codes, pairs, n, bins);
-    case 4: return add_by_column<4>(codes, pairs, n, bins);
-    case 5: return add_by_column<5>(codes, pairs, n, bins);
-    case 6: return add_by_column<6>(codes, pairs, n, bins);
-    case 7: return add_by_column<7>(codes, pairs, n, bins);
-    case 8: return add_by_column<8>(codes, pairs, n, bins);
   }
 }
 
