@@ -32,7 +32,8 @@ class Arena {
 
 /// Calls body(begin, end) over [0, count) in fixed blocks of `grain` (the last may be shorter).
 /// Block borders depend on `count` and `grain` only, never on the thread count, so a result that is
-/// written per block is the same at any thread count. One block, or a one-thread arena, runs on the
+/// written per block is the same at any thread count. Each thread begins with neighbouring blocks, the same ones in
+/// every loop of as many, then takes what others have left. One block, or a one-thread arena, runs on the
 /// calling thread. An exception of the body is rethrown here after all running blocks have ended.
 /// arena = null: the arena of the enclosing parallel_for if there is one, so that nested work keeps its limit;
 /// otherwise the default one.
