@@ -1,21 +1,23 @@
 #pragma once
 #include <cstddef>
-#include <new>
+
+#include "redoubt/core/memory.hpp"
 
 namespace redoubt::detail {
 
 /// Memory of the calling thread, kept for its next piece of work of the same User (any type): aligned to 64 bytes,
-/// holding anything. More than `most_kept` bytes are given back at once. A thread that waits inside its work may be
-/// given another piece, which then gets memory of its own.
+/// in huge pages if it is large, holding anything. More than `most_kept` bytes are given back at once. A thread that
+/// waits inside its work may be given another piece, which then gets memory of its own.
 template <class User>
 class KeptMemory {
  public:
-  KeptMemory(std::size_t bytes, std::size_t most_kept) : kept_(!mine.taken && bytes <= most_kept) {
+  KeptMemory(std::size_t bytes, std::size_t most_kept)
+      : bytes_(whole_pages(bytes)), kept_(!mine.taken && bytes <= most_kept) {
     if (!kept_ || mine.size < bytes) {
-      data_ = static_cast<unsigned char*>(::operator new(bytes, alignment));
+      data_ = static_cast<unsigned char*>(allocate_pages(bytes_));
       if (kept_) {
-        ::operator delete(mine.data, alignment);
-        mine.data = data_, mine.size = bytes;
+        mine.release();
+        mine.data = data_, mine.size = bytes_;
       }
     } else {
       data_ = mine.data;
@@ -26,22 +28,25 @@ class KeptMemory {
     if (kept_)
       mine.taken = false;
     else
-      ::operator delete(data_, alignment);
+      free_pages(data_, bytes_);
   }
   KeptMemory(const KeptMemory&) = delete;
   KeptMemory& operator=(const KeptMemory&) = delete;
   unsigned char* data() const noexcept { return data_; }
 
  private:
-  static constexpr std::align_val_t alignment{64};
   struct Kept {
     unsigned char* data = nullptr;
     std::size_t size = 0;
     bool taken = false;
-    ~Kept() { ::operator delete(data, alignment); }
+    void release() noexcept {
+      if (data) free_pages(data, size);
+    }
+    ~Kept() { release(); }
   };
   static inline thread_local Kept mine;
 
+  std::size_t bytes_;
   unsigned char* data_;
   bool kept_;
 };

@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <new>
 
 #include "core/kept_memory.hpp"
 #include "kernels/activate.hpp"
 #include "kernels/bf16.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/rounded.hpp"
+#include "redoubt/core/memory.hpp"
 #include "redoubt/core/parallel.hpp"
 #include "redoubt/core/tensor.hpp"
 #include "redoubt/kernels/isa.hpp"
@@ -121,16 +120,12 @@ PackedBlock packed_block() noexcept {
   return chosen;
 }
 
-struct AlignedDelete {
-  void operator()(float* p) const noexcept { ::operator delete(p, std::align_val_t{tensor_alignment}); }
-};
-
 /// Packed blocks of the calling thread, allocated at first use.
 float* workspace() {
   const std::size_t floats = packed_block().depth * (packed_row_block + packed_block().cols);
-  thread_local const std::unique_ptr<float, AlignedDelete> memory(
-      static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t{tensor_alignment})));
-  return memory.get();
+  thread_local redoubt::detail::PageVector<float> memory(redoubt::detail::whole_pages(floats * sizeof(float)) /
+                                                         sizeof(float));
+  return memory.data();
 }
 
 using detail::round_up;

@@ -74,7 +74,7 @@ class GradientPass {
   void op_back(const Step& step, MatrixView<const float> rows, MatrixView<float> dst);
 
   const GradientPlan& plan_;
-  std::vector<float> values_, gradients_, local_, sums_, op_scratch_;
+  AlignedVector<float> values_, gradients_, local_, sums_, op_scratch_;
 };
 
 }  // namespace redoubt::detail

@@ -27,7 +27,7 @@ class OptimizerState {
   /// it is in cache. Ranges that do not overlap may be moved by several threads.
   void move(const Range& range, std::span<float> parameters, std::span<float> gradient, float factor, Arena* arena);
 
-  std::vector<float> first, second;  ///< moments; empty if the kind has none
+  AlignedVector<float> first, second;  ///< moments; empty if the kind has none
 
  private:
   template <class Update>

@@ -80,7 +80,7 @@ struct Trainer::Impl {
   TrainerOptions options;
   GraphWorkspace workspace;
   detail::OptimizerState optimizer;
-  std::vector<float> gradient;
+  detail::AlignedVector<float> gradient;
   std::vector<detail::Range> ranges;  // what always moves
   std::vector<detail::Range> late;    // of it what `handed` does not
   std::vector<SparseTable> tables;

@@ -1,11 +1,7 @@
 // How the columns of a binned matrix are stored: as bytes, as bundles of columns in one byte, or as lists of cells.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <numeric>
 
 #include "redoubt/core/error.hpp"
@@ -24,7 +20,6 @@ constexpr std::size_t padded_stride = 32;  // of rows in whose padding packs may
 constexpr std::size_t most_tried = 64;     // bundles, for one column
 constexpr std::size_t most_group_bins = 32768;
 constexpr std::size_t rows_per_block = 4096;
-constexpr std::size_t huge_page = std::size_t{1} << 21;
 
 /// Rows and columns of 8 x 8 bytes exchanged; byte i of row[j] is (j, i).
 void transpose_bytes(std::uint64_t (&row)[8]) {
@@ -42,23 +37,6 @@ void transpose_bytes(std::uint64_t (&row)[8]) {
 }
 
 }  // namespace
-
-void* detail::allocate_pages(std::size_t bytes) {
-  if (bytes < huge_page) return ::operator new(bytes, std::align_val_t{64});
-  // The end is a huge page too if it fills most of one; else it would be memory that nobody needs.
-  const std::size_t huge = (bytes + huge_page / 2) / huge_page * huge_page;
-  void* pages = nullptr;
-  if (posix_memalign(&pages, huge_page, std::max(bytes, huge)) != 0) throw std::bad_alloc();
-  madvise(pages, huge, MADV_HUGEPAGE);  // a hint
-  return pages;
-}
-
-void detail::free_pages(void* pages, std::size_t bytes) noexcept {
-  if (bytes < huge_page)
-    ::operator delete(pages, std::align_val_t{64});
-  else
-    std::free(pages);
-}
 
 void BinnedMatrix::fail_sparse() const {
   detail::fail(errc::unsupported, "a binned matrix made from a sparse one has no dense rows");

@@ -1,8 +1,5 @@
 // Which engine takes a forest: the back half of the compiler of forests.
 #include <fmt/format.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include <algorithm>
 #include <limits>
@@ -12,6 +9,7 @@
 #include "kernels/forest_dispatch.hpp"
 #include "redoubt/core/cpu.hpp"
 #include "redoubt/core/error.hpp"
+#include "redoubt/core/memory.hpp"
 #include "trees/forest_compiled.hpp"
 
 namespace redoubt::detail {
@@ -166,19 +164,12 @@ const kernels::detail::ForestTable* CompiledForest::table_for(std::size_t rows) 
 }
 
 FormMemory::~FormMemory() {
-  if (first_) ::operator delete(first_, std::align_val_t{align_});
+  if (first_) free_pages(first_, bytes_);
 }
 
 void FormMemory::reserve(std::size_t bytes) {
-  constexpr std::size_t huge = std::size_t{2} << 20;
-#if defined(__linux__)
-  if (bytes >= huge / 4) align_ = huge;
-#endif
-  bytes = (bytes + align_ - 1) / align_ * align_;
-  if (bytes > 0) first_ = static_cast<unsigned char*>(::operator new(bytes, std::align_val_t{align_}));
-#if defined(__linux__)
-  if (align_ == huge) ::madvise(first_, bytes, MADV_HUGEPAGE);  // advice: it may be declined
-#endif
+  bytes_ = whole_pages(bytes);
+  if (bytes_ > 0) first_ = static_cast<unsigned char*>(allocate_pages(bytes_));
 }
 
 void* FormMemory::take(std::size_t bytes) noexcept {

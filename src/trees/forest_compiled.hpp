@@ -31,7 +31,7 @@ class FormMemory {
 
  private:
   unsigned char* first_ = nullptr;
-  std::size_t used_ = 0, align_ = 64;
+  std::size_t used_ = 0, bytes_ = 0;
 };
 
 /// 64-byte aligned elements for a std::vector; in a FormMemory if there is one, to which nothing is given back.
@@ -54,7 +54,7 @@ struct CacheLines {
   bool operator==(const CacheLines&) const noexcept = default;
 };
 template <class T>
-using AlignedVector = std::vector<T, CacheLines<T>>;
+using FormVector = std::vector<T, CacheLines<T>>;
 
 /// Leaf values as integers; see Forest.
 struct FixedLeaves {
@@ -75,7 +75,7 @@ struct SetTest {
 /// Buffers for blocks of rows, kept from call to call: as many as ever were in use at once.
 class ScratchList {
  public:
-  using Buffer = AlignedVector<unsigned char>;
+  using Buffer = FormVector<unsigned char>;
   Buffer take(std::size_t bytes);
   void give_back(Buffer&& buffer) noexcept;
 
@@ -87,9 +87,9 @@ class ScratchList {
 /// The block engine: groups of 64 trees, whose upper nodes are swept, and blocks of the other nodes.
 struct BlockForm {
   const kernels::detail::ForestBlockTable* table = nullptr;
-  AlignedVector<kernels::detail::ForestBlock> blocks;  ///< [0] has no nodes and leads to 0
-  AlignedVector<unsigned char> nodes;                  ///< of the groups
-  AlignedVector<kernels::detail::ForestBlockGroup> groups;
+  FormVector<kernels::detail::ForestBlock> blocks;  ///< [0] has no nodes and leads to 0
+  FormVector<unsigned char> nodes;                  ///< of the groups
+  FormVector<kernels::detail::ForestBlockGroup> groups;
   std::vector<std::vector<std::uint16_t>> columns;  ///< as in CompiledForest::group_columns
   std::vector<std::uint32_t> lane_output;           ///< 64 per group; empty if there is one
   std::vector<std::uint32_t> lane_tree;             ///< 64 per group
@@ -108,8 +108,8 @@ struct CompiledForest {
   FixedLeaves leaves;
 
   // Columns: numeric ones, then one per set test.
-  AlignedVector<unsigned> column_input;
-  AlignedVector<float> column_thresholds;
+  FormVector<unsigned> column_input;
+  FormVector<float> column_thresholds;
   kernels::detail::ForestColumns numeric{};  ///< points into these two
   std::vector<SetTest> sets;
   std::vector<std::uint32_t> set_bits;  ///< copy of ForestArrays::category_bits
@@ -118,16 +118,16 @@ struct CompiledForest {
 
   // Sweep: groups of 64 trees.
   const kernels::detail::ForestTable* row_table = nullptr;
-  AlignedVector<unsigned char> sweep_nodes;
-  AlignedVector<kernels::detail::ForestGroup> groups;
+  FormVector<unsigned char> sweep_nodes;
+  FormVector<kernels::detail::ForestGroup> groups;
   std::vector<std::vector<std::uint16_t>>
-      group_columns;                         ///< per group: which columns it reads; empty: all, as they are
-  AlignedVector<std::size_t> group_leaves;   ///< per group: first of 64 * (slots + 1) values
-  AlignedVector<std::int32_t> sweep_values;  ///< x leaf_width
-  std::vector<std::uint32_t> sweep_leaf;     ///< leaf of the forest, as sweep_values are indexed
-  std::vector<std::uint32_t> lane_tree;      ///< 64 per group, or no_tree
-  std::vector<std::uint32_t> lane_output;    ///< 64 per group; empty if there is one
-  std::vector<std::uint32_t> row_walk;       ///< trees that are not swept
+      group_columns;                       ///< per group: which columns it reads; empty: all, as they are
+  FormVector<std::size_t> group_leaves;    ///< per group: first of 64 * (slots + 1) values
+  FormVector<std::int32_t> sweep_values;   ///< x leaf_width
+  std::vector<std::uint32_t> sweep_leaf;   ///< leaf of the forest, as sweep_values are indexed
+  std::vector<std::uint32_t> lane_tree;    ///< 64 per group, or no_tree
+  std::vector<std::uint32_t> lane_output;  ///< 64 per group; empty if there is one
+  std::vector<std::uint32_t> row_walk;     ///< trees that are not swept
 
   BlockForm blocks;
   RowEngine row = RowEngine::walk;
@@ -142,9 +142,9 @@ struct CompiledForest {
   const kernels::detail::ForestTable* wide_table = nullptr;    ///< for full blocks
   const kernels::detail::ForestTable* narrow_table = nullptr;  ///< 64 rows
   std::vector<Slice> slices;
-  AlignedVector<unsigned char> test_thresholds;
-  AlignedVector<kernels::detail::ForestSelect> selects;
-  AlignedVector<unsigned char> slice_tables;
+  FormVector<unsigned char> test_thresholds;
+  FormVector<kernels::detail::ForestSelect> selects;
+  FormVector<unsigned char> slice_tables;
   double slice_cost = 0;                  ///< estimate, cycles per 512 rows
   std::size_t slice_slots = 0;            ///< most slots of a slice
   std::vector<std::uint32_t> constants;   ///< per output: what the tables of the slices leave out

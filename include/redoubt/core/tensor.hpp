@@ -1,33 +1,15 @@
 #pragma once
 #include <cstddef>
 #include <initializer_list>
-#include <new>
 #include <span>
 #include <vector>
 
+#include "redoubt/core/memory.hpp"
 #include "redoubt/core/view.hpp"
 
 namespace redoubt {
 
-inline constexpr std::size_t tensor_alignment = 64;  ///< bytes: a cache line, a zmm register, an AMX tile row
-
 namespace detail {
-/// Minimal allocator that aligns to `tensor_alignment`.
-template <class T>
-struct AlignedAllocator {
-  using value_type = T;
-  AlignedAllocator() = default;
-  template <class U>
-  AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
-  T* allocate(std::size_t n) {
-    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{tensor_alignment}));
-  }
-  void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, std::align_val_t{tensor_alignment}); }
-  template <class U>
-  bool operator==(const AlignedAllocator<U>&) const noexcept {
-    return true;
-  }
-};
 /// Product of `shape`; throws Error(shape_mismatch) on overflow or rank above `max_rank`.
 std::size_t checked_size(std::span<const std::size_t> shape);
 }  // namespace detail
@@ -67,7 +49,7 @@ class Tensor {
 
  private:
   std::vector<std::size_t> shape_;
-  std::vector<T, detail::AlignedAllocator<T>> values_;
+  detail::AlignedVector<T> values_;
 };
 
 }  // namespace redoubt

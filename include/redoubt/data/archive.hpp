@@ -73,7 +73,7 @@ class Archive {
   struct Entry {
     std::string dtype;  ///< safetensors name: "F32", "I64", ...
     std::vector<std::size_t> shape;
-    std::vector<std::byte, detail::AlignedAllocator<std::byte>> bytes;
+    detail::AlignedVector<std::byte> bytes;
   };
   void put_bytes(std::string_view name, std::string_view dtype, std::span<const std::byte> bytes,
                  std::span<const std::size_t> shape, std::size_t element_size);

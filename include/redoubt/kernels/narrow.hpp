@@ -56,7 +56,7 @@ class NarrowWeights {
   const float* bias() const noexcept { return bias_.data(); }      ///< of columns, with what the zero of the range adds
 
  private:
-  std::vector<std::byte, redoubt::detail::AlignedAllocator<std::byte>> values_;
+  redoubt::detail::AlignedVector<std::byte> values_;
   std::vector<float> scales_, bias_;
   std::size_t rows_ = 0, cols_ = 0, depth_ = 0;
   Precision precision_ = Precision::bf16;

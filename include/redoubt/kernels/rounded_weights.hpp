@@ -26,7 +26,7 @@ class RoundedWeights {
  private:
   friend void matmul(MatrixView<const float> a, const RoundedWeights& w, MatrixView<float> c, const Epilogue& epilogue);
   const detail::TileKernels* kernels_ = nullptr;  // those that `tiles_` is laid out for
-  std::vector<std::byte, redoubt::detail::AlignedAllocator<std::byte>> tiles_;
+  redoubt::detail::AlignedVector<std::byte> tiles_;
   Tensor<float> values_;  // where there are no tiles
   std::size_t rows_ = 0, cols_ = 0;
   ProductPrecision precision_ = ProductPrecision::fp32;

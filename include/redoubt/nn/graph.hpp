@@ -65,7 +65,7 @@ class GraphWorkspace {
  private:
   friend class Graph;
   std::size_t rows_;
-  std::vector<float> values_, gradients_, op_scratch_;
+  detail::AlignedVector<float> values_, gradients_, op_scratch_;
 };
 
 /// The one learned form of every neural network: a graph of ops, and passes over it. Immutable once it belongs to a
@@ -217,7 +217,7 @@ class Graph final : public Predictor {
   std::vector<bool> takes_relu_;            // per node: it applies the ReLU behind it, or is that ReLU
   std::vector<std::uint32_t> pool_behind_;  // per node of an op that leads, its ReLU, its pool: the pool; 0: none
   std::vector<std::uint32_t> dead_ends_;    // tensors before the scores that no node uses
-  std::vector<float> parameters_;
+  detail::AlignedVector<float> parameters_;
   kernels::Precision precision_ = kernels::Precision::fp32;
   std::vector<TensorRange> ranges_;  // per tensor, for int8
   Shared<const detail::GraphPlan> plan_;

@@ -1,10 +1,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
 #include <vector>
 
+#include "redoubt/core/memory.hpp"
 #include "redoubt/core/view.hpp"
 
 namespace redoubt {
@@ -31,34 +31,6 @@ struct ColumnBins {
   std::uint8_t missing() const noexcept { return static_cast<std::uint8_t>(count); }
   std::uint8_t operator()(float x) const noexcept;  ///< bin of a value
 };
-
-namespace detail {
-
-void* allocate_pages(std::size_t bytes);  ///< in huge pages if it is large and the system has some
-void free_pages(void* pages, std::size_t bytes) noexcept;
-
-/// Of memory that is read at random: in huge pages, and not cleared.
-template <class T>
-struct PageAllocator {
-  using value_type = T;
-  PageAllocator() = default;
-  template <class U>
-  PageAllocator(const PageAllocator<U>&) noexcept {}  // NOLINT: implicit as allocators are
-  T* allocate(std::size_t n) { return static_cast<T*>(allocate_pages(n * sizeof(T))); }
-  void deallocate(T* p, std::size_t n) noexcept { free_pages(p, n * sizeof(T)); }
-  template <class U, class... Args>
-  void construct(U* p, Args&&... args) {
-    if constexpr (sizeof...(Args) == 0)
-      ::new (static_cast<void*>(p)) U;
-    else
-      ::new (static_cast<void*>(p)) U(static_cast<Args&&>(args)...);
-  }
-  bool operator==(const PageAllocator&) const = default;
-};
-template <class T>
-using PageVector = std::vector<T, PageAllocator<T>>;
-
-}  // namespace detail
 
 /// An encoded matrix as bin numbers: what the tree learners work on. Build it once to train many times on the same rows
 /// or on subsets of them. Immutable, thread-safe.

@@ -1,0 +1,29 @@
+#include "redoubt/core/memory.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+namespace redoubt::detail {
+namespace {
+
+std::align_val_t alignment_of(std::size_t bytes) noexcept {
+  return std::align_val_t{bytes < huge_page ? tensor_alignment : huge_page};
+}
+
+}  // namespace
+
+void* allocate_pages(std::size_t bytes) {
+  if (bytes < huge_page) return ::operator new(bytes, alignment_of(bytes));
+  // The end is a huge page too if it fills most of one; else it would be memory that nobody needs.
+  const std::size_t huge = (bytes + huge_page / 2) / huge_page * huge_page;
+  void* const pages = ::operator new(std::max(bytes, huge), alignment_of(bytes));
+#if defined(MADV_HUGEPAGE)
+  ::madvise(pages, huge, MADV_HUGEPAGE);
+#endif
+  return pages;
+}
+
+void free_pages(void* pages, std::size_t bytes) noexcept { ::operator delete(pages, alignment_of(bytes)); }
+
+}  // namespace redoubt::detail
