@@ -41,11 +41,11 @@ TEST_CASE("memory of which there are few pieces is made up to huge pages", "[mem
 }
 
 TEST_CASE("memory is aligned to cache lines, large memory to huge pages", "[memory]") {
-  for (const std::size_t bytes : {std::size_t{1}, std::size_t{4096}, huge_page - 1, huge_page, huge_page + 1,
-                                  3 * huge_page / 2, 5 * huge_page + 12345}) {
+  for (const std::size_t bytes : {std::size_t{1}, std::size_t{4096}, huge_page / 2 - 1, huge_page / 2, huge_page - 1,
+                                  huge_page, huge_page + 1, 3 * huge_page / 2, 5 * huge_page + 12345}) {
     INFO(bytes << " bytes");
     void* const p = detail::allocate_pages(bytes);
-    CHECK(aligned(p, bytes < huge_page ? tensor_alignment : huge_page));
+    CHECK(aligned(p, bytes < huge_page / 2 ? tensor_alignment : huge_page));
     std::memset(p, 1, bytes);
     detail::free_pages(p, bytes);
   }

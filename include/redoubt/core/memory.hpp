@@ -16,9 +16,10 @@ constexpr std::size_t whole_pages(std::size_t bytes) noexcept {
   return bytes < huge_page / 4 ? bytes : (bytes + huge_page - 1) / huge_page * huge_page;
 }
 
-/// Memory aligned to `tensor_alignment`. From `huge_page` bytes on it is aligned to that and asks for huge pages
-/// (MADV_HUGEPAGE, only advice): reading what lies in pages of 4 KiB waits for their addresses, too, in virtual
-/// machines twice; steps of training took 1.05 to 1.3 times as long there. Throws std::bad_alloc.
+/// Memory aligned to `tensor_alignment`; from half of `huge_page` bytes on aligned to that, with the advice to use huge
+/// pages (MADV_HUGEPAGE), for its end only if that fills most of one. Reading what lies in pages of 4 KiB waits for
+/// their addresses, too, in virtual machines twice: steps of training took 1.05 to 1.3 times as long there.
+/// Throws std::bad_alloc.
 void* allocate_pages(std::size_t bytes);
 void free_pages(void* pages, std::size_t bytes) noexcept;  ///< `bytes` as they were asked for
 
