@@ -372,10 +372,11 @@ void GraphPlan::narrow_dense(const Step& s, const MatrixView<const float>& src, 
 template <class Columns>
 void GraphPlan::share_columns(const Step& s, std::size_t rows, std::size_t panel, const Columns& columns,
                               const Frame& frame) const {
+  if (!frame.arena) return columns(0, s.units);
   const std::size_t panels = (s.units + panel - 1) / panel;
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(s.depth) * static_cast<double>(s.units);
   const bool wide = s.cost(flops) >= parallel_flops || (frame.awake && weight_bytes(s) >= awake_bytes);
-  if (!frame.arena || panels < 2 || !wide) return columns(0, s.units);
+  if (panels < 2 || !wide) return columns(0, s.units);
   const auto threads = static_cast<std::size_t>(frame.arena->threads());
   const std::size_t grain = std::max<std::size_t>(1, (panels + threads - 1) / threads);
   parallel_for(
@@ -600,6 +601,7 @@ void GraphPlan::run(const Graph& graph, const MatrixView<const float>& src, cons
                     std::span<float> scratch, Arena* arena) const {
   using Clock = std::chrono::steady_clock;
   const std::size_t rows = src.rows();
+  if (!shares_ && 4 * flops_ * static_cast<double>(rows) < parallel_flops) arena = nullptr;  // no step would use it
   const bool shares = arena && shares_;
   const bool awake = shares && std::chrono::duration<double>(Clock::now() - last_shared).count() < awake_seconds;
   const std::size_t skip = (line - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(float) % line) % line;
