@@ -93,12 +93,13 @@ int predict(const Settings& settings) {
   Tensor<float> out({x.rows(), graph.outputs()});
   std::vector<float> scratch(graph.scratch_size());
   bench::PredictLoop loop(x.rows(), settings);
+  const MatrixView<const float> src = x;
+  const MatrixView<float> dst = out;
   const auto call = [&](std::size_t begin, std::size_t count) {
     if (count == 1 && arena.threads() == 1)
-      graph.predict(x.row(begin), out.row(begin), scratch);
+      graph.predict(src.row(begin), dst.row(begin), scratch);
     else
-      graph.predict_batch(MatrixView<const float>(x).slice(begin, begin + count),
-                          MatrixView<float>(out).slice(begin, begin + count), &arena);
+      graph.predict_batch(src.slice(begin, begin + count), dst.slice(begin, begin + count), &arena);
   };
   const bool tail = settings.has("tail");
   const auto batch = static_cast<std::size_t>(settings.number("batch", 1));

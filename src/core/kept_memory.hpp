@@ -5,30 +5,28 @@
 
 namespace redoubt::detail {
 
-/// Memory of the calling thread, kept for its next piece of work of the same User (any type): aligned to 64 bytes,
-/// in huge pages if it is large, holding anything. More than `most_kept` bytes are given back at once. A thread that
-/// waits inside its work may be given another piece, which then gets memory of its own.
+/// Memory of the calling thread, kept for its next piece of work of the same User (any type): aligned to 64 bytes, in
+/// huge pages if it is large, holding anything. More than `most_kept` bytes are given back at once. A thread that waits
+/// inside its work may be given another piece, which then gets memory of its own.
 template <class User>
 class KeptMemory {
  public:
-  KeptMemory(std::size_t bytes, std::size_t most_kept)
-      : bytes_(whole_pages(bytes)), kept_(!mine.taken && bytes <= most_kept) {
-    if (!kept_ || mine.size < bytes) {
-      data_ = static_cast<unsigned char*>(allocate_pages(bytes_));
-      if (kept_) {
-        mine.release();
-        mine.data = data_, mine.size = bytes_;
-      }
-    } else {
-      data_ = mine.data;
+  KeptMemory(std::size_t bytes, std::size_t most_kept) {
+    Kept& kept = mine;  // looked up once: it costs a call
+    if (kept.taken || bytes > most_kept) {
+      own_ = whole_pages(bytes);
+      data_ = static_cast<unsigned char*>(allocate_pages(own_));
+      return;
     }
-    if (kept_) mine.taken = true;
+    if (!kept.data || kept.size < bytes) kept.grow(whole_pages(bytes));
+    kept.taken = true;
+    kept_ = &kept, data_ = kept.data;
   }
   ~KeptMemory() {
     if (kept_)
-      mine.taken = false;
+      kept_->taken = false;
     else
-      free_pages(data_, bytes_);
+      free_pages(data_, own_);
   }
   KeptMemory(const KeptMemory&) = delete;
   KeptMemory& operator=(const KeptMemory&) = delete;
@@ -39,6 +37,11 @@ class KeptMemory {
     unsigned char* data = nullptr;
     std::size_t size = 0;
     bool taken = false;
+    void grow(std::size_t bytes) {
+      auto* const larger = static_cast<unsigned char*>(allocate_pages(bytes));
+      release();
+      data = larger, size = bytes;
+    }
     void release() noexcept {
       if (data) free_pages(data, size);
     }
@@ -46,9 +49,9 @@ class KeptMemory {
   };
   static inline thread_local Kept mine;
 
-  std::size_t bytes_;
+  Kept* kept_ = nullptr;  // whose memory this is, or null
+  std::size_t own_ = 0;
   unsigned char* data_;
-  bool kept_;
 };
 
 }  // namespace redoubt::detail
