@@ -7,21 +7,20 @@
 namespace redoubt::detail {
 namespace {
 
-/// Rounded: an end that fills less than half of a huge page would be memory that nobody needs.
+/// Rounded: an end that fills less than half of a huge page would be memory that nobody needs. 0: small memory.
 std::size_t huge_pages(std::size_t bytes) noexcept { return (bytes + huge_page / 2) / huge_page * huge_page; }
 
 std::align_val_t alignment_of(std::size_t bytes) noexcept {
-  return std::align_val_t{bytes < huge_page / 2 ? tensor_alignment : huge_page};
+  return std::align_val_t{huge_pages(bytes) == 0 ? tensor_alignment : huge_page};
 }
 
 }  // namespace
 
 void* allocate_pages(std::size_t bytes) {
-  if (bytes < huge_page / 2) return ::operator new(bytes, alignment_of(bytes));
   const std::size_t huge = huge_pages(bytes);
   void* const pages = ::operator new(std::max(bytes, huge), alignment_of(bytes));
 #if defined(MADV_HUGEPAGE)
-  ::madvise(pages, huge, MADV_HUGEPAGE);
+  if (huge > 0) ::madvise(pages, huge, MADV_HUGEPAGE);
 #endif
   return pages;
 }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "redoubt/core/memory.hpp"
+
 namespace redoubt::detail {
 
 /// Reserves a vector or string and asks for large pages behind it: filling fresh memory in 4 KiB pages costs a third of
@@ -12,10 +14,9 @@ template <class Container>
 void reserve_large(Container& container, std::size_t count) {
   container.reserve(count);
 #if defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t large_page = std::uintptr_t{1} << 21;
   const auto begin = reinterpret_cast<std::uintptr_t>(container.data());
   const std::uintptr_t end = begin + count * sizeof(typename Container::value_type);
-  const std::uintptr_t first = (begin + large_page - 1) / large_page * large_page, last = end / large_page * large_page;
+  const std::uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page, last = end / huge_page * huge_page;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
 }

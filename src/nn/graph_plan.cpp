@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/depthwise.hpp"
 #include "nn/graph_internal.hpp"
 #include "redoubt/kernels/activation.hpp"
 

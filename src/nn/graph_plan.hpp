@@ -22,7 +22,7 @@ class GraphPlan {
 
   /// Floats that `run` needs for that many rows.
   std::size_t scratch_size(std::size_t rows) const noexcept {
-    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + strips_ + winograd_ + slack;
+    return rows * (shared_ + op_scratch_ + narrow_) + row_ + padded_ + strips_ + winograd_ + line_floats;
   }
   /// `graph` is the one the plan was made from, or a copy. With `arena` null everything stays on the calling thread;
   /// no allocation. Bits do not depend on rows or threads.
@@ -44,12 +44,12 @@ class GraphPlan {
 
  private:
   static constexpr std::size_t most_rows = 64;
-  static constexpr std::size_t line_floats = 16, slack = line_floats;  // the scratch is aligned to a cache line
+  static constexpr std::size_t line_floats = 16;  // the scratch is aligned to a cache line
   static constexpr std::size_t round_up(std::size_t floats) noexcept {
     return (floats + line_floats - 1) / line_floats * line_floats;
   }
   static constexpr std::size_t winograd_tasks = 8;        // at once, at most
-  static constexpr std::size_t awake_bytes = 512 * 1024;  // of weights that threads share if they are awake
+  static constexpr std::size_t awake_bytes = 512 * 1024;  // of weights that pay to share with threads awake
   enum class Kind : std::uint8_t { dense, conv, depthwise, max_pool, op };
   struct Step {
     Kind kind = Kind::op;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double parallel_flops = 4e6;  // below, waking a thread costs more than it brings
 // A worker that has just worked still looks for more, so that sharing the columns of a layer costs about a microsecond;
-// waking one that sleeps costs twenty. From so many bytes of weights sharing pays while it is awake.
+// waking one that sleeps costs twenty.
 constexpr double awake_seconds = 50e-6;
 thread_local std::chrono::steady_clock::time_point last_shared;  // end of a run of this thread that had such a layer
 
